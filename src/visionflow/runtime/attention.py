@@ -1,0 +1,103 @@
+"""Reductions of a few rows of attention to one score per token: plain functions of tensors, nothing of transformers.
+
+A[i, j] is what query row i pays to key j, averaged over heads, in fp32. Rows are taken in chunks, so memory grows with
+keys, never with heads x n x n.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from visionflow.runtime.plan import GroupName
+from visionflow.runtime.tokens import Tokens
+
+CHUNK_ELEMENTS = 1 << 24  # fp32 attention weights held at a time: 64 MiB
+
+
+@dataclass(frozen=True)
+class AttentionRows:
+    """Some query rows of one layer's attention, after RoPE and norms, against all keys.
+
+    Attributes:
+        query: ``[batch, heads, tokens, head_dim]`` of all tokens present.
+        key: ``[batch, kv_heads, keys, head_dim]``; the last `tokens` of the keys belong to the tokens present.
+        scaling: factor of the scores before the softmax.
+        mask: as the layer got it: None (causal), bool or additive ``[batch or 1, heads or 1, tokens, keys]``.
+        index: int64 ``[batch, rows]``, the rows to look at, as places among the tokens present.
+        real: bool ``[batch, rows]``, False for rows that only fill up the batch.
+        tokens: the tokens present.
+    """
+
+    query: Tensor
+    key: Tensor
+    scaling: float
+    mask: Tensor | None
+    index: Tensor
+    real: Tensor
+    tokens: Tokens
+
+    @property
+    def past(self) -> int:
+        """Keys that were in the cache before these tokens."""
+        return self.key.shape[2] - self.query.shape[2]
+
+    def chunks(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Chunks of rows: their index and realness ``[batch, r]``, and A ``[batch, r, keys]``, zero in fillers."""
+        batch, heads = self.query.shape[:2]
+        step = max(1, CHUNK_ELEMENTS // (batch * heads * self.key.shape[2]))
+        key = self.key.float().transpose(2, 3)
+        for start in range(0, self.index.shape[1], step):
+            index = self.index[:, start : start + step]
+            real = self.real[:, start : start + step]
+            yield index, real, self._weights(index, key) * real.unsqueeze(2)
+
+    def _weights(self, index: Tensor, key: Tensor) -> Tensor:
+        batch, heads, _, head_dim = self.query.shape
+        kv_heads, keys = key.shape[1], key.shape[3]
+        rows = index.shape[1]
+        query = self.query.gather(2, index[:, None, :, None].expand(-1, heads, -1, head_dim)).float()
+        # The query heads of a group share their key head: one product for all of them, keys never repeated.
+        scores = query.reshape(batch, kv_heads, -1, head_dim) @ key
+        scores = scores.view(batch, heads, rows, keys) * self.scaling
+        return self._masked(scores, index).softmax(dim=-1).mean(dim=1)
+
+    def _masked(self, scores: Tensor, index: Tensor) -> Tensor:
+        if self.mask is None:
+            columns = torch.arange(scores.shape[3], device=scores.device)
+            return scores.masked_fill(columns > (index + self.past)[:, None, :, None], -torch.inf)
+        mask = self.mask.expand(scores.shape[0], -1, -1, -1)
+        mask = mask.gather(2, index[:, None, :, None].expand(-1, mask.shape[1], -1, scores.shape[3]))
+        return scores.masked_fill(~mask, torch.finfo(torch.float32).min) if mask.dtype == torch.bool else scores + mask
+
+
+def received(rows: AttentionRows, exclude_self: bool = False) -> Tensor:
+    """``sum_i A[i, v]`` over the rows i, for every token v present: how much they read v.
+
+    Returns:
+        fp32 ``[batch, tokens]``.
+    """
+    total = torch.zeros(rows.tokens.columns.shape, device=rows.query.device)
+    for index, _, weights in rows.chunks():
+        own = weights[:, :, rows.past :]
+        if exclude_self:
+            own = own.scatter(2, index.unsqueeze(2), 0.0)
+        total += own.sum(dim=1)
+    return total
+
+
+def paid(rows: AttentionRows, to: GroupName, exclude_self: bool = False) -> Tensor:
+    """``sum_{j in to} A[v, j]`` for every row v: how much v reads the group `to`; zero for tokens that are no rows.
+
+    Returns:
+        fp32 ``[batch, tokens]``.
+    """
+    members = rows.tokens.group(to).mask.unsqueeze(1)
+    total = torch.zeros(rows.tokens.columns.shape, device=rows.query.device)
+    for index, _, weights in rows.chunks():
+        own = weights[:, :, rows.past :] * members
+        if exclude_self:
+            own = own.scatter(2, index.unsqueeze(2), 0.0)
+        total = total.scatter_add(1, index, own.sum(dim=2))
+    return total

@@ -1,0 +1,90 @@
+"""Ways of running a model that would go wrong silently under a pruning scope, refused before they start."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.generation import GenerationConfig, GenerationMode
+
+from visionflow.errors import UnsupportedUsageError
+
+_SAFE_MODES = (
+    GenerationMode.GREEDY_SEARCH,
+    GenerationMode.SAMPLE,
+    GenerationMode.BEAM_SEARCH,
+    GenerationMode.BEAM_SAMPLE,
+)
+_SAFE_CACHES = (None, "dynamic", "offloaded")
+
+
+def check_call(model: PreTrainedModel, call: dict[str, Any]) -> None:
+    """Refuse a forward pass whose result would be wrong.
+
+    Raises:
+        UnsupportedUsageError: the model is in training mode, or serves a paged cache.
+    """
+    if model.training:
+        raise UnsupportedUsageError(
+            "the model is in training mode, and pruning is for inference: call model.eval() "
+            "(gradients without a training step work)"
+        )
+    if call.get("cache") is not None:
+        raise UnsupportedUsageError("continuous batching (a paged cache) is not supported: use generate")
+
+
+def guard_generation(model: PreTrainedModel) -> Callable[[], None]:
+    """Check the arguments of `model.generate` first, and refuse `model.generate_batch`, until the result is called."""
+    generate = model.generate
+
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        _check_generation(model, *args, **kwargs)
+        return generate(*args, **kwargs)
+
+    def refused(*args: Any, **kwargs: Any) -> Any:
+        raise UnsupportedUsageError("continuous batching (a paged cache) is not supported: use generate")
+
+    batched = [name for name in ("generate_batch", "init_continuous_batching") if hasattr(model, name)]
+    model.__dict__["generate"] = guarded
+    for name in batched:
+        model.__dict__[name] = refused
+
+    def undo() -> None:
+        for name in ("generate", *batched):
+            del model.__dict__[name]
+
+    return undo
+
+
+def _check_generation(
+    model: PreTrainedModel,
+    inputs: Tensor | None = None,
+    generation_config: GenerationConfig | None = None,
+    *args: Any,
+    assistant_model: Any = None,
+    attention_mask: Tensor | None = None,
+    **kwargs: Any,
+) -> None:
+    config = copy.deepcopy(model.generation_config)
+    if generation_config is not None:
+        config.update(**{name: value for name, value in generation_config.to_dict().items() if value is not None})
+    config.update(**kwargs)
+    if config.prefill_chunk_size is not None:
+        raise UnsupportedUsageError(
+            "prefill_chunk_size splits the picture over several passes: leave it out (the pruned prefill is the shorter one)"
+        )
+    if config.cache_implementation not in _SAFE_CACHES:
+        raise UnsupportedUsageError(
+            f"cache_implementation={config.cache_implementation!r} cannot hold a different length in each layer: "
+            "leave it out (a dynamic cache)"
+        )
+    mode = config.get_generation_mode(assistant_model)
+    if mode not in _SAFE_MODES:
+        raise UnsupportedUsageError(
+            f"{mode.value.replace('_', ' ')} is not supported: use greedy search, sampling or beam search"
+        )
+    if attention_mask is not None and attention_mask.dim() == 2 and not bool(attention_mask[:, -1].all()):
+        raise UnsupportedUsageError(
+            "generate needs padding on the left (processor.tokenizer.padding_side = 'left'): some prompts end in padding"
+        )

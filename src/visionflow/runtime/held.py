@@ -1,0 +1,105 @@
+"""Which columns of the sequence each layer's KV cache holds, remembered per cache from the prompt to the last token."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+from visionflow.errors import UnsupportedUsageError
+
+
+@dataclass(frozen=True)
+class Held:
+    """The columns held by one or more layers, after something was dropped.
+
+    Attributes:
+        index: int64 ``[batch, keys]``, columns of the sequence up to `covered`, ascending; fillers come first.
+        real: bool ``[batch, keys]``, False for fillers.
+        full: there are no fillers.
+        covered: columns that `index` speaks of; every later column is held as it came.
+    """
+
+    index: Tensor
+    real: Tensor
+    full: bool
+    covered: int
+
+    def length(self, total: int) -> int:
+        """Keys in the cache when the sequence is `total` columns long."""
+        return self.index.shape[1] + total - self.covered
+
+    def until(self, total: int) -> "Held":
+        """The same, speaking of `total` columns."""
+        if total == self.covered:
+            return self
+        batch = self.index.shape[0]
+        tail = torch.arange(self.covered, total, device=self.index.device).expand(batch, -1)
+        real = torch.ones_like(tail, dtype=torch.bool)
+        return Held(torch.cat([self.index, tail], 1), torch.cat([self.real, real], 1), self.full, total)
+
+
+def append(before: Held | None, past: int, columns: Tensor, real: Tensor, full: bool, total: int) -> Held:
+    """What is held when `columns` ``[batch, tokens]`` join a cache of `past` columns of which `before` is held."""
+    if before is None:
+        everything = torch.arange(past, device=columns.device).expand(columns.shape[0], -1)
+        before = Held(everything, torch.ones_like(everything, dtype=torch.bool), True, past)
+    before = before.until(past)
+    index = torch.cat([before.index.to(columns.device), columns], 1)
+    return Held(index, torch.cat([before.real.to(columns.device), real], 1), before.full and full, total)
+
+
+@dataclass
+class CacheRecord:
+    """What the scope knows of one KV cache: per layer, None where every column is held.
+
+    Attributes:
+        held: one entry per decoder layer.
+        total: columns of the sequence so far.
+    """
+
+    held: list[Held | None]
+    total: int
+
+    def check(self, cache: Any, batch: int) -> None:
+        """Refuse a cache that is not as the scope left it."""
+        for layer, held in enumerate(self.held):
+            expected = self.total if held is None else held.length(self.total)
+            if cache.get_seq_length(layer) != expected:
+                raise UnsupportedUsageError(
+                    f"the KV cache holds {cache.get_seq_length(layer)} keys in layer {layer} where {expected} were "
+                    "left: it was cropped or extended outside the pruning scope; start the prompt again"
+                )
+            if held is not None and held.index.shape[0] != batch:
+                raise UnsupportedUsageError(
+                    f"the KV cache was made for a batch of {held.index.shape[0]}, not {batch}: start the prompt again"
+                )
+
+
+def check_cache(cache: Any) -> None:
+    """Refuse a KV cache whose layers cannot hold different lengths.
+
+    Raises:
+        UnsupportedUsageError: anything but a DynamicCache of plain layers.
+    """
+    if cache is None:
+        return
+    if not isinstance(cache, DynamicCache):
+        raise UnsupportedUsageError(
+            f"a {type(cache).__name__} cannot hold a different length in each layer: use a DynamicCache "
+            "(the default of generate; no cache_implementation)"
+        )
+    for layer in cache.layers:
+        if type(layer) is not DynamicLayer:
+            raise UnsupportedUsageError(
+                f"a KV cache with a {type(layer).__name__} is not supported: use a DynamicCache()"
+            )
+
+
+def check_unpruned(cache: Any, num_layers: int) -> None:
+    """Refuse a cache from elsewhere that is not equally long in all layers."""
+    if len({cache.get_seq_length(layer) for layer in range(num_layers)}) > 1:
+        raise UnsupportedUsageError(
+            "the KV cache was pruned in another scope: continue it in that scope, or start the prompt again"
+        )

@@ -1,0 +1,195 @@
+"""The pruning scope: hangs a plan on a model's hooks, and takes every trace of itself off again."""
+
+import copy
+import inspect
+import threading
+from functools import partial
+from types import TracebackType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from visionflow.errors import UnsupportedModelError, UnsupportedUsageError
+from visionflow.runtime.families import family_of
+from visionflow.runtime.forward import Forward
+from visionflow.runtime.guards import check_call, guard_generation
+from visionflow.runtime.held import CacheRecord, check_cache, check_unpruned
+from visionflow.runtime.plan import Plan
+from visionflow.runtime.tokens import find_tokens
+from visionflow.runtime.trace import Trace
+
+_opening = threading.Lock()
+
+
+class Scope:
+    """Runs `plan` in every forward pass of `model` until removed; a context manager that yields its trace, or a handle.
+
+    The model is unmodified: hooks on its merger, decoder and layers, and a copied config on the probed attention modules,
+    all undone by `remove`, also after an exception. Several threads may call the model; the trace is of the latest
+    prompt of any.
+
+    Raises:
+        UnsupportedModelError: the model's family or attention implementation is not supported.
+        UnsupportedUsageError: a layer beyond the model's depth, or another scope is open on this model.
+    """
+
+    def __init__(self, model: PreTrainedModel, plan: Plan, trace: Trace | None = None) -> None:
+        self.family = family_of(model)
+        self.model = model
+        self.plan = plan
+        self.layers = self.family.layers_of(model)
+        plan.check_depth(len(self.layers))
+        _check_attention(model)
+        self.trace = trace if trace is not None else Trace(len(self.layers))
+        self._records: WeakKeyDictionary[Any, CacheRecord] = WeakKeyDictionary()
+        self._local = threading.local()
+        self._undo: list[Any] = []
+        with _opening:
+            if any(isinstance(hook, _LayerHook) for hook in self.layers[0]._forward_pre_hooks.values()):
+                raise UnsupportedUsageError(
+                    "this model is in a pruning scope already: leave that one first (scopes do not nest)"
+                )
+            self._install()
+
+    def __enter__(self) -> Trace:
+        return self.trace
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.remove()
+
+    def remove(self) -> None:
+        """Take off every hook and wrapper; the model is what it was. Calling it again does nothing."""
+        while self._undo:
+            self._undo.pop()()
+
+    # -- attaching ----------------------------------------------------------------------------------------------------
+
+    def _install(self) -> None:
+        merger, decoder = self.family.merger_of(self.model), self.family.decoder_of(self.model)
+        self._signature = inspect.signature(merger.forward)
+        self._keep(merger.register_forward_pre_hook(self._begin, with_kwargs=True))
+        self._keep(merger.register_forward_hook(self._end, always_call=True))
+        self._keep(decoder.register_forward_hook(self._restore))
+        for index, layer in enumerate(self.layers):
+            self._keep(layer.register_forward_pre_hook(_LayerHook(self, index), with_kwargs=True))
+        for cut in self.plan.cuts:
+            if cut.probe is not None:
+                self._wrap_attention(cut.layer - 1)
+        self._undo.append(guard_generation(self.model))
+
+    def _keep(self, handle: RemovableHandle) -> None:
+        self._undo.append(handle.remove)
+
+    def _wrap_attention(self, layer: int) -> None:
+        """Give one attention module its own attention function: probe, then the implementation it had."""
+        module = self.family.attention_of(self.layers[layer])
+        config: Any = module.config
+        implementation: str = config._attn_implementation
+        eager = getattr(inspect.getmodule(type(module)), "eager_attention_forward", None)
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager)
+
+        def probe_then_attend(
+            module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+        ) -> Any:
+            self._active().probe(layer, query, key, kwargs["scaling"], attention_mask)
+            return attend(module, query, key, value, attention_mask, **kwargs)
+
+        # transformers looks for "sdpa" and the like inside the name, so the wrapper's name contains it.
+        name = f"visionflow_{id(self)}_{layer}_{implementation}"
+        ALL_ATTENTION_FUNCTIONS[name] = probe_then_attend
+        self._undo.append(partial(ALL_ATTENTION_FUNCTIONS.pop, name))
+        own_config = copy.copy(config)
+        own_config._attn_implementation = name
+        module.config = own_config
+        self._undo.append(partial(setattr, module, "config", config))
+
+    # -- one forward pass ---------------------------------------------------------------------------------------------
+
+    def _active(self) -> Forward:
+        forward: Forward | None = getattr(self._local, "forward", None)
+        if forward is None:
+            raise UnsupportedUsageError(
+                "the text decoder was called by itself, so its image tokens are unknown: call the whole model"
+            )
+        return forward
+
+    def _begin(self, merger: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        call = self._signature.bind_partial(*args, **kwargs).arguments
+        call |= call.pop("kwargs", {})
+        check_call(self.model, call)
+        cache = call.get("past_key_values")
+        check_cache(cache)
+        past = cache.get_seq_length() if cache is not None else 0
+        pictures = any(call.get(name) for name in self.family.image_inputs if not isinstance(call.get(name), Tensor))
+        pictures = pictures or any(isinstance(call.get(name), Tensor) for name in self.family.image_inputs)
+        ids = call.get("input_ids")
+        if ids is None:
+            if past == 0 or pictures:
+                raise UnsupportedUsageError("inputs_embeds do not tell which tokens are image tokens: pass input_ids")
+            ids = call["inputs_embeds"].new_zeros(call["inputs_embeds"].shape[:2]).long()
+        tokens = find_tokens(
+            ids, call.get("attention_mask"), self.family.image_token_id(self.model) if pictures else None, past
+        )
+        record = self._record_of(cache, past, ids.shape[0])
+        if past == 0:
+            self.trace.start(ids.shape[0])
+        tracing = past == 0 or any(tokens.image.counts)
+        self._local.forward = Forward(self.plan, tokens, record, self.trace if tracing else None)
+
+    def _record_of(self, cache: Any, past: int, batch: int) -> CacheRecord:
+        fresh = CacheRecord([None] * len(self.layers), past)
+        if past == 0:
+            return fresh
+        record = self._records.get(cache)
+        if record is None:
+            check_unpruned(cache, len(self.layers))
+            return fresh
+        record.check(cache, batch)
+        return record
+
+    def _before_layer(self, layer: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        forward = self._active()
+        if layer == 0:
+            self._local.cache = kwargs.get("past_key_values")
+        hidden, kwargs = forward.enter(layer, args[0], kwargs)
+        return (hidden, *args[1:]), kwargs
+
+    def _restore(self, decoder: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        forward = self._active()
+        if isinstance(output, tuple):
+            return (forward.restore(output[0]), *output[1:])
+        output.last_hidden_state = forward.restore(output.last_hidden_state)
+        return output
+
+    def _end(self, merger: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        forward = getattr(self._local, "forward", None)
+        cache = getattr(self._local, "cache", None)
+        self._local.forward = self._local.cache = None
+        if forward is not None and cache is not None and output is not None:
+            self._records[cache] = forward.record()
+
+
+class _LayerHook:
+    """The pre-hook of one decoder layer; its type is how another scope recognises it."""
+
+    def __init__(self, scope: Scope, layer: int) -> None:
+        self.scope = scope
+        self.layer = layer
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self.scope._before_layer(self.layer, args, kwargs)
+
+
+def _check_attention(model: PreTrainedModel) -> None:
+    implementation = model.config.get_text_config()._attn_implementation
+    if implementation not in ("sdpa", "eager"):
+        raise UnsupportedModelError(
+            f"attention implementation {implementation!r} is not supported yet: "
+            "call model.set_attn_implementation('sdpa') or 'eager'"
+        )

@@ -1,0 +1,157 @@
+"""Token spans, found from the input ids: system, image and instruction tokens of each sample, and padding.
+
+Any number of pictures, anywhere in the prompt, a different number in each sample, none: nothing is assumed of lengths.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from visionflow.errors import UnsupportedUsageError
+from visionflow.runtime.plan import GroupName
+
+
+@dataclass(frozen=True)
+class Group:
+    """A set of tokens per sample, with its sizes known on the host.
+
+    Attributes:
+        mask: bool ``[batch, tokens]``.
+        counts: number of True entries of each row.
+    """
+
+    mask: Tensor
+    counts: tuple[int, ...]
+
+    def index(self) -> tuple[Tensor, Tensor]:
+        """Places of the members, ``[batch, max(counts)]`` in prompt order and padded on the left, and which are real."""
+        return pack(self.mask, max(self.counts))
+
+    def take(self, index: Tensor, real: Tensor, counts: tuple[int, ...] | None = None) -> "Group":
+        """The same group on the tokens at `index`; `counts` where some of its members are gone."""
+        return Group(self.mask.gather(1, index) & real, counts or self.counts)
+
+    def to(self, device: torch.device) -> "Group":
+        """The group on another device."""
+        return replace(self, mask=self.mask.to(device))
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The prompt tokens that are present at some layer.
+
+    Attributes:
+        input_ids: int64 ``[batch, tokens]``.
+        columns: int64 ``[batch, tokens]``, place of each token in the sequence as it was given, padding included.
+        valid: bool ``[batch, tokens]``, False for padding.
+        system: valid tokens before the first picture (all of them where there is none).
+        image: image tokens.
+        instruction: valid tokens after the first image token that are not image tokens, template tokens included.
+        last: the last valid token.
+    """
+
+    input_ids: Tensor
+    columns: Tensor
+    valid: Tensor
+    system: Group
+    image: Group
+    instruction: Group
+    last: Group
+
+    def group(self, name: GroupName) -> Group:
+        """The group called `name`."""
+        group: Group = getattr(self, name)
+        return group
+
+    def lengths(self) -> tuple[int, ...]:
+        """Number of tokens of each sample, padding not counted."""
+        parts = zip(self.system.counts, self.image.counts, self.instruction.counts, strict=True)
+        return tuple(sum(part) for part in parts)
+
+    def take(self, index: Tensor, real: Tensor, image_counts: tuple[int, ...]) -> "Tokens":
+        """The tokens at `index` ``[batch, fewer]`` (`real` is False for fillers), with fewer image tokens."""
+        return Tokens(
+            input_ids=self.input_ids.gather(1, index),
+            columns=self.columns.gather(1, index),
+            valid=self.valid.gather(1, index) & real,
+            system=self.system.take(index, real),
+            image=self.image.take(index, real, image_counts),
+            instruction=self.instruction.take(index, real),
+            last=self.last.take(index, real),
+        )
+
+    def to(self, device: torch.device) -> "Tokens":
+        """The tokens on another device (layers of one model may live on several)."""
+        if self.columns.device == device:
+            return self
+        return Tokens(**{name: value.to(device) for name, value in vars(self).items()})
+
+
+def find_tokens(input_ids: Tensor, attention_mask: Tensor | None, image_token_id: int | None, past: int = 0) -> Tokens:
+    """The spans of a prompt; its one read from the device is that of the counts.
+
+    Args:
+        input_ids: int ``[batch, tokens]``.
+        attention_mask: ``[batch, past + tokens]``, 0 for padding; None for no padding.
+        image_token_id: the placeholder's id; None when no picture comes with these ids.
+        past: number of columns already in the KV cache.
+
+    Raises:
+        UnsupportedUsageError: the attention mask is not 2-D.
+    """
+    batch, length = input_ids.shape
+    if attention_mask is None:
+        valid = torch.ones_like(input_ids, dtype=torch.bool)
+    elif attention_mask.dim() == 2:
+        valid = attention_mask[:, -length:].bool().to(input_ids.device)
+    else:
+        raise UnsupportedUsageError(
+            f"a {attention_mask.dim()}-D attention mask does not tell padding from tokens: pass the 2-D one"
+        )
+    is_image = valid & (input_ids == image_token_id) if image_token_id is not None else torch.zeros_like(valid)
+    after_image = is_image.cumsum(1) > 0
+    masks = {
+        "system": valid & ~after_image,
+        "image": is_image,
+        "instruction": valid & after_image & ~is_image,
+        "last": valid & (valid.flip(1).cumsum(1).flip(1) == 1),
+    }
+    counts = torch.stack([mask.sum(1) for mask in masks.values()]).tolist()
+    groups = {name: Group(mask, tuple(n)) for (name, mask), n in zip(masks.items(), counts, strict=True)}
+    columns = torch.arange(past, past + length, device=input_ids.device).expand(batch, -1)
+    return Tokens(input_ids=input_ids, columns=columns, valid=valid, **groups)
+
+
+def pack(mask: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Places of the True entries of each row, in order, filled up on the left to `width`.
+
+    Args:
+        mask: bool ``[batch, tokens]`` with at most `width` True entries in a row.
+
+    Returns:
+        int64 ``[batch, width]`` places, and bool ``[batch, width]``: False for the fillers, which point at False entries.
+    """
+    order = mask.to(torch.int8).argsort(dim=1, stable=True)
+    index = order[:, mask.shape[1] - width :]
+    return index, mask.gather(1, index)
+
+
+def best(scores: Tensor, group: Group, counts: tuple[int, ...]) -> Tensor:
+    """The `counts[b]` members of `group` with the highest scores in each row; ties go to the first.
+
+    Args:
+        scores: ``[batch, tokens]``.
+
+    Returns:
+        bool ``[batch, tokens]``.
+    """
+    ranked = scores.float().masked_fill(~group.mask, -torch.inf)
+    # Members before strangers even where a score is -inf: two stable sorts, the second by membership.
+    order = ranked.argsort(dim=1, descending=True, stable=True)
+    order = order.gather(1, (~group.mask).to(torch.int8).gather(1, order).argsort(dim=1, stable=True))
+    rank = torch.empty_like(order).scatter_(
+        1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
+    )
+    limit = torch.tensor(counts, device=scores.device).unsqueeze(1)
+    return rank < limit
