@@ -1,1 +1,33 @@
 """See how a multimodal LLM uses its image tokens, layer by layer, and stop paying for the ones it does not use."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from visionflow.errors import UnsupportedModelError, UnsupportedUsageError, VisionFlowError
+    from visionflow.methods import VTW, FastV, HiMAP, Method, RandomPruning
+    from visionflow.pruning import Pruning, PruningTrace, prune
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "VTW",
+    "FastV",
+    "HiMAP",
+    "Method",
+    "Pruning",
+    "PruningTrace",
+    "RandomPruning",
+    "UnsupportedModelError",
+    "UnsupportedUsageError",
+    "VisionFlowError",
+    "prune",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load torch and transformers when a name is first used, so that ``visionflow --help`` does not wait for them."""
+    for module in ("errors", "methods", "pruning"):
+        if name in __all__ and hasattr(found := import_module(f"visionflow.{module}"), name):
+            return getattr(found, name)
+    raise AttributeError(f"module 'visionflow' has no attribute {name!r}")

@@ -3,6 +3,7 @@
 import copy
 import inspect
 import threading
+from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -37,14 +38,14 @@ class Scope:
         UnsupportedUsageError: a layer beyond the model's depth, or another scope is open on this model.
     """
 
-    def __init__(self, model: PreTrainedModel, plan: Plan, trace: Trace | None = None) -> None:
+    def __init__(self, model: PreTrainedModel, plan: Plan, make_trace: Callable[[int], Trace] = Trace) -> None:
         self.family = family_of(model)
         self.model = model
         self.plan = plan
         self.layers = self.family.layers_of(model)
         plan.check_depth(len(self.layers))
         _check_attention(model)
-        self.trace = trace if trace is not None else Trace(len(self.layers))
+        self.trace = make_trace(len(self.layers))
         self._records: WeakKeyDictionary[Any, CacheRecord] = WeakKeyDictionary()
         self._local = threading.local()
         self._undo: list[Any] = []

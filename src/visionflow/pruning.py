@@ -1,0 +1,85 @@
+"""`prune`: a method on a model, for as long as the scope is open."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from transformers import PreTrainedModel
+
+from visionflow.cost import Cost, DecoderShape, cost_of_run
+from visionflow.errors import VisionFlowError
+from visionflow.methods.base import Method
+from visionflow.runtime.scope import Scope
+from visionflow.runtime.trace import Trace
+
+
+@dataclass
+class PruningTrace(Trace):
+    """A trace that knows the model's shape, and so what was saved."""
+
+    shape: DecoderShape | None = field(default=None, repr=False)
+    bytes_per_element: int = 2
+
+    def cost(self, convention: Literal["paper", "gated", "flops"] = "flops", logits_rows: int | None = 1) -> Cost:
+        """What the latest prompt cost, and what it would have cost dense; see `visionflow.cost`.
+
+        Args:
+            convention: "flops" (true FLOPs of the prefill), "paper" or "gated" (multiply-adds of the image tokens).
+            logits_rows: rows of logits per sample: 1 as in `generate`, None for all rows of the prompt.
+
+        Raises:
+            VisionFlowError: nothing was run yet.
+        """
+        if self.shape is None or not self.rows or not self.rows[0]:
+            raise VisionFlowError("nothing to cost yet: run the model inside the scope first")
+        return cost_of_run(
+            self.shape,
+            self.rows,
+            self.image_tokens,
+            self.probes,
+            convention,
+            logits_rows=logits_rows,
+            bytes_per_element=self.bytes_per_element,
+        )
+
+
+class Pruning(Scope):
+    """An open pruning scope: a context manager that yields the trace, or a handle with `remove` and `trace`."""
+
+    trace: PruningTrace
+
+    def __enter__(self) -> PruningTrace:
+        return self.trace
+
+
+def prune(model: PreTrainedModel, method: Method) -> Pruning:
+    """Let `model` use fewer image tokens, as `method` says, until the scope is left.
+
+    ::
+
+        with prune(model, HiMAP(k1=2, r1=0.5, k2=8, r2=0.75)) as trace:  # or: handle = prune(...); handle.remove()
+            out = model.generate(**inputs, max_new_tokens=32)
+        trace.stages[0].kept, trace.image_tokens, trace.cost("flops").ratio
+
+    `model` is an unmodified Hugging Face model; it is bit-identical after the scope. Logits and the last hidden state
+    keep their shape: rows of dropped image tokens are zero. Per-layer outputs (``output_hidden_states``,
+    ``output_attentions``) are as long as the layers' own sequences.
+
+    Args:
+        model: a supported model (see `visionflow.runtime.FAMILIES`), in eval mode, with sdpa or eager attention.
+        method: for example `HiMAP`, `FastV`, `VTW`, `RandomPruning`.
+
+    Raises:
+        UnsupportedModelError: the model is not supported.
+        UnsupportedUsageError: a layer beyond the model's depth, or a scope is open on this model already. Later, inside
+            the scope: a way of running the model that cannot be right (a static cache, chunked prefill, assisted
+            decoding, continuous batching, training mode).
+        VisionFlowError: `method` is not a method.
+    """
+    if not isinstance(method, Method):
+        raise VisionFlowError(f"prune needs a method such as HiMAP(k1=2, r1=0.5, k2=8, r2=0.75), not {method!r}")
+    return Pruning(model, method.plan(), lambda layers: _trace_of(model, layers))
+
+
+def _trace_of(model: PreTrainedModel, layers: int) -> PruningTrace:
+    shape = DecoderShape.from_config(model.config)
+    return PruningTrace(layers, shape=shape, bytes_per_element=model.dtype.itemsize)
