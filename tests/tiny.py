@@ -32,7 +32,7 @@ def tiny_llava(kv_heads: int = 4, attention: str = "sdpa", dtype: torch.dtype = 
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.dim() == 2:
-                scale = 3.0 if "q_proj" in name or "k_proj" in name else 1.0
+                scale = 3.0 if "q_proj" in name or "k_proj" in name else 0.1 if "lm_head" in name else 1.0
                 weight.copy_(torch.randn(weight.shape, generator=generator) * scale / weight.shape[1] ** 0.5)
     model.generation_config.pad_token_id = PAD
     model.generation_config.eos_token_id = None

@@ -69,7 +69,10 @@ class AttentionRows:
             return scores.masked_fill(columns > (index + self.past)[:, None, :, None], -torch.inf)
         mask = self.mask.expand(scores.shape[0], -1, -1, -1)
         mask = mask.gather(2, index[:, None, :, None].expand(-1, mask.shape[1], -1, scores.shape[3]))
-        return scores.masked_fill(~mask, torch.finfo(torch.float32).min) if mask.dtype == torch.bool else scores + mask
+        lowest = torch.finfo(torch.float32).min
+        if mask.dtype == torch.bool:
+            return scores.masked_fill(~mask, lowest)
+        return scores + mask.float().clamp(min=lowest)  # an fp64 mask's minimum would be -inf here
 
 
 def received(rows: AttentionRows, exclude_self: bool = False) -> Tensor:

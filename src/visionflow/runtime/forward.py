@@ -18,8 +18,8 @@ from visionflow.runtime.trace import Stage, Trace
 class Forward:
     """The state of one forward pass, from the merger's call to its return.
 
-    A pass with a trace is a prompt (or a later turn with pictures): it is where cuts happen. Without one it is decoding:
-    all that is left to do is to fit the masks to what each layer's cache holds.
+    A pass with a trace is a prompt (or a later turn with pictures): it is where cuts happen. Without one it is
+    decoding: all that is left to do is to fit the masks to what each layer's cache holds.
 
     Attributes:
         tokens: the tokens present at the layer that runs now.

@@ -71,9 +71,7 @@ def _check_generation(
         config.update(**{name: value for name, value in generation_config.to_dict().items() if value is not None})
     config.update(**kwargs)
     if config.prefill_chunk_size is not None:
-        raise UnsupportedUsageError(
-            "prefill_chunk_size splits the picture over several passes: leave it out (the pruned prefill is the shorter one)"
-        )
+        raise UnsupportedUsageError("prefill_chunk_size splits the picture over several passes: leave it out")
     if config.cache_implementation not in _SAFE_CACHES:
         raise UnsupportedUsageError(
             f"cache_implementation={config.cache_implementation!r} cannot hold a different length in each layer: "
@@ -86,5 +84,5 @@ def _check_generation(
         )
     if attention_mask is not None and attention_mask.dim() == 2 and not bool(attention_mask[:, -1].all()):
         raise UnsupportedUsageError(
-            "generate needs padding on the left (processor.tokenizer.padding_side = 'left'): some prompts end in padding"
+            "some prompts end in padding: generate needs it on the left (processor.tokenizer.padding_side = 'left')"
         )

@@ -1,7 +1,7 @@
 """Attention masks of shorter and blocked sequences: None, bool or additive, never guessed.
 
-`None` means plain causal attention over all rows; a bool mask is True where a row may read a key; an additive mask holds
-0 there and the smallest number of its type elsewhere.
+`None` means plain causal attention over all rows; a bool mask is True where a row may read a key; an additive mask
+holds 0 there and the smallest number of its type elsewhere.
 """
 
 import torch

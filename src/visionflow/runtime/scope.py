@@ -29,9 +29,9 @@ _opening = threading.Lock()
 class Scope:
     """Runs `plan` in every forward pass of `model` until removed; a context manager that yields its trace, or a handle.
 
-    The model is unmodified: hooks on its merger, decoder and layers, and a copied config on the probed attention modules,
-    all undone by `remove`, also after an exception. Several threads may call the model; the trace is of the latest
-    prompt of any.
+    The model is unmodified: hooks on its merger, decoder and layers, and a copied config on the probed attention
+    modules, all undone by `remove`, also after an exception. Several threads may call the model; the trace is of the
+    latest prompt of any.
 
     Raises:
         UnsupportedModelError: the model's family or attention implementation is not supported.

@@ -25,7 +25,7 @@ class Group:
     counts: tuple[int, ...]
 
     def index(self) -> tuple[Tensor, Tensor]:
-        """Places of the members, ``[batch, max(counts)]`` in prompt order and padded on the left, and which are real."""
+        """Places of the members, ``[batch, max(counts)]`` in prompt order, padded on the left; and which are real."""
         return pack(self.mask, max(self.counts))
 
     def take(self, index: Tensor, real: Tensor, counts: tuple[int, ...] | None = None) -> "Group":
@@ -130,7 +130,7 @@ def pack(mask: Tensor, width: int) -> tuple[Tensor, Tensor]:
         mask: bool ``[batch, tokens]`` with at most `width` True entries in a row.
 
     Returns:
-        int64 ``[batch, width]`` places, and bool ``[batch, width]``: False for the fillers, which point at False entries.
+        int64 ``[batch, width]`` places, and bool ``[batch, width]``: False for fillers, which point at False entries.
     """
     order = mask.to(torch.int8).argsort(dim=1, stable=True)
     index = order[:, mask.shape[1] - width :]

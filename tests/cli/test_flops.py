@@ -1,0 +1,196 @@
+"""`visionflow flops` as a user runs it."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from visionflow.cli import main
+from visionflow.cli.app import app
+from visionflow.cli.flops import METHOD_OPTIONS
+
+
+def show(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["flops", *arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def as_json(*arguments: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(show("--json", *arguments))
+    return content
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    monkeypatch.setattr(sys, "argv", ["visionflow", "flops", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    return output.err
+
+
+def test_json_with_nothing_said_is_the_papers_first_row() -> None:
+    content = as_json()
+    assert content["dense_tflops"] == pytest.approx(2.986, abs=5e-4)
+    assert content["pruned_tflops"] == pytest.approx(0.735, abs=5e-4)
+    assert content["ratio"] == pytest.approx(0.246, abs=5e-4)
+    assert content["image_tokens"] == [576] * 2 + [288] * 6 + [72] * 24
+    assert content["average_image_tokens"] == 144
+    assert (content["model"], content["method"]) == ("llava-1.5-7b", "himap")
+    assert content["options"] == {"k1": 2, "r1": 0.5, "k2": 8, "r2": 0.75}
+    assert (content["convention"], content["unit"], content["text_tokens"]) == ("paper", "multiply-adds", 60)
+    assert content["kv_bytes_dense"] == 32 * 636 * 2 * 4096 * 2
+    assert content["kv_bytes_pruned"] < content["kv_bytes_dense"]
+
+
+@pytest.mark.parametrize(
+    ("line", "tera"),
+    [
+        ("--method fastv", 1.566),
+        ("--method fastv --k 3 --model llava-1.5-13b", 3.093),
+        ("--k1 3 --model llava-1.5-13b", 1.364),
+        ("--k2 15", 0.978),
+        ("--method none --convention gated", 3.817),
+        ("--method none --convention flops", 8.450),
+        ("--method none --convention flops --logits all", 8.617),
+    ],
+)
+def test_the_figures(line: str, tera: float) -> None:
+    assert as_json(*line.split())["pruned_tflops"] == pytest.approx(tera, abs=6e-4)
+
+
+@pytest.mark.parametrize(
+    ("line", "stages"),
+    [
+        ("--method none", [(32, 576)]),
+        ("--method random --k 4 --r 0.25", [(4, 576), (28, 432)]),
+        ("--method vtw", [(16, 576), (16, 0)]),
+        ("--method visipruner", [(15, 576), (9, 10), (8, 0)]),
+        ("--method visipruner --fire-layer 2 --kept 999 --exit-layer 30", [(30, 576), (2, 0)]),
+        ("--method fastv --image-tokens 9", [(2, 9), (30, 5)]),
+        ("--method fastv --image-tokens 0", [(32, 0)]),
+    ],
+)
+def test_image_tokens_in_each_layer(line: str, stages: list[tuple[int, int]]) -> None:
+    assert as_json(*line.split())["image_tokens"] == [count for layers, count in stages for _ in range(layers)]
+
+
+def test_what_is_left_out_is_said() -> None:
+    assert "attention it skips" in as_json("--method", "visipruner")["note"]
+    assert as_json("--method", "fastv")["note"] == ""
+
+
+def test_instruction_tokens_text_tokens_and_bytes_count() -> None:
+    flops = ("--convention", "flops")
+    assert as_json(*flops, "--instruction-tokens", "10")["pruned_tflops"] < as_json(*flops)["pruned_tflops"]
+    assert as_json(*flops, "--text-tokens", "200")["dense_tflops"] > as_json(*flops)["dense_tflops"]
+    assert as_json("--dtype-bytes", "4")["kv_bytes_dense"] == 2 * as_json()["kv_bytes_dense"]
+
+
+def test_a_model_of_ones_own(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"model_type": "qwen2", "num_hidden_layers": 20}))
+    content = as_json("--model", str(config), "--image-tokens", "100")
+    assert content["model"] == str(config)
+    assert len(content["image_tokens"]) == 20
+
+
+def test_the_table_names_every_convention_and_what_it_counts() -> None:
+    text = show()
+    for words in ("2.986 T", "0.735 T", "24.6%", "8.450 T", "image tokens only", "output head", "8-31", "318.0 MiB"):
+        assert words in text
+    assert "gated" not in show("--convention", "paper")
+
+
+def test_the_papers_tables() -> None:
+    text = show("--table", "himap")
+    assert "HiMAP, Table 1" in text
+    assert "k2=16 would fit" in text
+    content = as_json("--table", "himap")
+    assert len(content["rows"]) == 15
+    row = next(row for row in content["rows"] if row["method"] == "HiMAP 2 0.5 15 0.75")
+    assert (row["printed_tflops"], row["tflops_follows"]) == (1.01, False)
+    assert row["tflops"] == pytest.approx(0.978, abs=5e-4)
+    assert "1.012 T, 33.9%" in row["reason"]
+
+
+def test_help_gives_the_defaults_that_are_used() -> None:
+    text = " ".join(show("--help").split())
+    for name, value in METHOD_OPTIONS["himap"].items():
+        assert f"--{name} " in text
+        assert f"[default: {value}]" in text
+    for name, value in METHOD_OPTIONS["visipruner"].items():
+        assert f"--{name.replace('_', '-')} " in text
+        assert f"[default: {value}]" in text
+    assert f"[default: {METHOD_OPTIONS['fastv']['k']}; {METHOD_OPTIONS['vtw']['k']} for vtw]" in text
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--method flashv", "unknown method 'flashv': choose one of himap, fastv, vtw, random, visipruner, none"),
+        ("--method fastv --k1 2", "--k1 is not an option of method fastv, whose options are: --k, --r"),
+        ("--method vtw --r 0.5", "--r is not an option of method vtw, whose options are: --k"),
+        ("--k 2", "--k is not an option of method himap, whose options are: --k1, --r1, --k2, --r2"),
+        ("--method none --kept 2", "--kept is not an option of method none, whose options are: none"),
+        ("--convention macs", "unknown convention 'macs': choose one of paper, gated, flops"),
+        ("--logits some", "unknown --logits 'some': choose last or all"),
+        ("--r1 1", "r1 is the fraction of image tokens dropped: 0 <= r1 < 1, not 1.0"),
+        ("--r1 nan", "r1 is the fraction of image tokens dropped: 0 <= r1 < 1, not nan"),
+        ("--method fastv --r -0.1", "r is the fraction of image tokens dropped: 0 <= r < 1, not -0.1"),
+        ("--k1 8", "k1 must be smaller than k2, not k1=8 and k2=8"),
+        ("--k1 0", "k1 must be a whole number of layers, at least 1, not 0"),
+        ("--k2 32", "the cut before layer 32 is beyond the model's 32 decoder layers: use a k between 1 and 31"),
+        ("--image-tokens -1", "image_tokens must be at least 0, not -1"),
+        ("--text-tokens -1", "text_tokens must be at least 0, not -1"),
+        ("--instruction-tokens 61", "instruction_tokens must be at least 0 and at most 60, not 61"),
+        ("--dtype-bytes 0", "dtype_bytes must be at least 1, not 0"),
+        ("--method visipruner --exit-layer 15", "--exit-layer must be at least --fire-layer + 2, not 15 after 14"),
+        ("--method visipruner --kept 0", "--fire-layer must be at least 0 and --kept at least 1, not 14 and 0"),
+        ("--method visipruner --exit-layer 32", "the cut before layer 32 is beyond the model's 32 decoder layers"),
+        ("--table fastv", "there is no table 'fastv': choose himap"),
+        ("--table himap --k1 3 --model llava-1.5-13b", "--table has the paper's own settings: leave out --k1, --model"),
+        ("--model llava-1.5-70b", "no such model: 'llava-1.5-70b' is not a preset (llava-1.5-7b, llava-1.5-13b)"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str, message: str
+) -> None:
+    error = refused(monkeypatch, capsys, *line.split())
+    assert error.startswith("visionflow: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_config_without_image_tokens(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"model_type": "llama"}))
+    error = refused(monkeypatch, capsys, "--model", str(config))
+    assert "depend on the picture: say how many with --image-tokens" in error
+
+
+@pytest.mark.parametrize("line", ["--k1 two", "--no-such-option", "surplus"])
+def test_what_typer_refuses_is_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str
+) -> None:
+    assert "Error: " in refused(monkeypatch, capsys, *line.split())
+
+
+def test_the_installed_command() -> None:
+    command = shutil.which("visionflow", path=str(Path(sys.executable).parent))
+    assert command is not None
+    good = subprocess.run([command, "flops", "--json"], capture_output=True, text=True, check=True)
+    assert json.loads(good.stdout)["pruned_tflops"] == pytest.approx(0.735, abs=5e-4)
+    assert good.stderr == ""
+    bad = subprocess.run([command, "flops", "--r1", "2"], capture_output=True, text=True, check=False)
+    assert (bad.returncode, bad.stdout) == (2, "")
+    assert bad.stderr == "visionflow: r1 is the fraction of image tokens dropped: 0 <= r1 < 1, not 2.0\n"

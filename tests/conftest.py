@@ -1,0 +1,15 @@
+"""Fixtures shared by all tests."""
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from tests.matrix import model_of
+
+torch.set_num_threads(1)  # tiny models: more threads only wait for each other
+
+
+@pytest.fixture
+def model(request: pytest.FixtureRequest) -> PreTrainedModel:
+    """The model of one cell of the matrix; a grouped-query LLaVA with sdpa where a test does not ask."""
+    return model_of(*getattr(request, "param", ("llava-grouped", "sdpa")))

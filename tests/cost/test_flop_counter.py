@@ -1,0 +1,94 @@
+"""Oracle 7: the `flops` convention is what torch counts on the real module, to the unit.
+
+Eager attention throughout: on CPU tensors the counter knows no formula for sdpa and counts it as nothing.
+"""
+
+import importlib
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
+
+from tests.tiny import PER_IMAGE, prompt, tiny_llava
+from visionflow.cost import DecoderShape, cost_of, cost_of_run
+from visionflow.cost.shape import GATED_DENSE
+from visionflow.methods import VTW, FastV, HiMAP, Method, RandomPruning
+from visionflow.runtime import Scope
+from visionflow.runtime.plan import Plan
+
+LAYERS, VOCABULARY, TOKENS = 3, 50, 7
+
+
+@torch.no_grad()
+def counted(model: nn.Module, **inputs: Any) -> int:
+    with FlopCounterMode(display=False) as counter:
+        model(**inputs)
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(("heads", "kv_heads", "head_dim"), [(4, 4, 6), (4, 2, 6), (4, 1, 10)])
+@pytest.mark.parametrize("logits_rows", [1, None])
+def test_dense(heads: int, kv_heads: int, head_dim: int, batch: int, logits_rows: int | None) -> None:
+    config = LlamaConfig(
+        vocab_size=VOCABULARY, hidden_size=24, intermediate_size=40, num_hidden_layers=LAYERS,
+        num_attention_heads=heads, num_key_value_heads=kv_heads, head_dim=head_dim,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    ids = torch.randint(3, VOCABULARY, (batch, TOKENS))
+    none = torch.zeros(LAYERS, batch, dtype=torch.long)
+    shape = DecoderShape.from_config(config)
+    cost = cost_of_run(shape, [TOKENS] * LAYERS, none, [], "flops", logits_rows=logits_rows)
+    assert cost.dense == cost.pruned == counted(model, input_ids=ids, logits_to_keep=logits_rows or 0)
+
+
+@pytest.mark.parametrize("model_type", sorted(GATED_DENSE))
+def test_every_text_model_that_is_not_refused(model_type: str) -> None:
+    settings: dict[str, Any] = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    if "_vl" in model_type:
+        settings["rope_parameters"] = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}
+    # Qwen2-VL takes the width of a head from the hidden size, the others from a field of its own.
+    hidden, head_dim = (32, None) if model_type.startswith(("qwen2_vl", "qwen2_5_vl")) else (24, 8)
+    config = AutoConfig.for_model(
+        model_type, vocab_size=VOCABULARY, hidden_size=hidden, intermediate_size=40, num_hidden_layers=LAYERS,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=head_dim, **settings,
+    )  # fmt: skip
+    shape = DecoderShape.from_config(config)
+    model, has_head = text_model(config)
+    inputs = {"input_ids": torch.randint(3, VOCABULARY, (1, TOKENS))} | ({"logits_to_keep": 1} if has_head else {})
+    cost = cost_of(Plan(), shape, "flops", image_tokens=0, text_tokens=TOKENS, logits_rows=int(has_head))
+    assert cost.dense == counted(model, **inputs)
+
+
+def text_model(config: Any) -> tuple[nn.Module, bool]:
+    """The model of a text config, and whether it has an output head."""
+    family, is_part, _ = config.model_type.partition("_text")
+    if not is_part:
+        return AutoModelForCausalLM.from_config(config, attn_implementation="eager"), True
+    module = importlib.import_module(f"transformers.models.{family}.modeling_{family}")
+    part = next(getattr(module, name) for name in dir(module) if name.endswith("VLTextModel"))
+    config._attn_implementation = "eager"
+    return part(config), False
+
+
+@pytest.mark.parametrize(
+    "method", [HiMAP(2, 0.5, 4, 0.75), FastV(2, 0.5), FastV(2, 0.0), VTW(3), RandomPruning(2, 0.5)], ids=str
+)
+def test_pruned_is_known_from_the_counts_alone(method: Method) -> None:
+    model = tiny_llava(kv_heads=2, attention="eager")
+    shape = DecoderShape.from_config(model.config)
+    before, after = 4, 6  # one more before than asked for: the beginning of the sequence
+    with Scope(model, method.plan()) as trace, FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(**prompt(before - 1, "image", after).inputs, logits_to_keep=1)
+    flops = counter.get_flop_counts()
+    expected = cost_of(
+        method, shape, "flops", image_tokens=PER_IMAGE, text_tokens=before + after, instruction_tokens=after
+    )
+    llava = type(model).__name__
+    assert expected.pruned == sum(
+        sum(flops[f"{llava}.{part}"].values()) for part in ("model.language_model", "lm_head")
+    )
+    assert expected == cost_of_run(shape, trace.rows, trace.image_tokens, trace.probes, "flops")
