@@ -151,7 +151,7 @@ def test_help_gives_the_defaults_that_are_used() -> None:
         ("--image-tokens -1", "image_tokens must be at least 0, not -1"),
         ("--text-tokens -1", "text_tokens must be at least 0, not -1"),
         ("--instruction-tokens 61", "instruction_tokens must be at least 0 and at most 60, not 61"),
-        ("--dtype-bytes 0", "dtype_bytes must be at least 1, not 0"),
+        ("--dtype-bytes 0", "--dtype-bytes must be at least 1, not 0"),
         ("--method visipruner --exit-layer 15", "--exit-layer must be at least --fire-layer + 2, not 15 after 14"),
         ("--method visipruner --kept 0", "--fire-layer must be at least 0 and --kept at least 1, not 14 and 0"),
         ("--method visipruner --exit-layer 32", "the cut before layer 32 is beyond the model's 32 decoder layers"),
@@ -191,6 +191,7 @@ def test_the_installed_command() -> None:
     good = subprocess.run([command, "flops", "--json"], capture_output=True, text=True, check=True)
     assert json.loads(good.stdout)["pruned_tflops"] == pytest.approx(0.735, abs=5e-4)
     assert good.stderr == ""
-    bad = subprocess.run([command, "flops", "--r1", "2"], capture_output=True, text=True, check=False)
+    bad = subprocess.run([command, "flops", "--method", "flashv"], capture_output=True, text=True, check=False)
     assert (bad.returncode, bad.stdout) == (2, "")
-    assert bad.stderr == "visionflow: r1 is the fraction of image tokens dropped: 0 <= r1 < 1, not 2.0\n"
+    assert bad.stderr.startswith("visionflow: unknown method 'flashv'")
+    assert bad.stderr.count("\n") == 1

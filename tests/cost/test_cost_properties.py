@@ -114,8 +114,8 @@ def test_what_is_refused() -> None:
         cost_of(Plan(), SHAPE, "paper", text_tokens=-1)
     with pytest.raises(VisionFlowError, match="instruction_tokens must be at least 0 and at most 5, not 6"):
         cost_of(Plan(), SHAPE, "paper", text_tokens=5, instruction_tokens=6)
-    with pytest.raises(VisionFlowError, match="dtype_bytes"):
-        cost_of(Plan(), SHAPE, "paper", dtype_bytes=0)
+    with pytest.raises(VisionFlowError, match="bytes_per_element"):
+        cost_of(Plan(), SHAPE, "paper", bytes_per_element=0)
     with pytest.raises(VisionFlowError, match="unknown convention 'mac': choose one of paper, gated, flops"):
         cost_of(Plan(), SHAPE, "mac")  # type: ignore[arg-type]
     with pytest.raises(VisionFlowError, match="beyond the model's 12 decoder layers"):

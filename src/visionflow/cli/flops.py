@@ -1,0 +1,191 @@
+"""`visionflow flops`: what a prompt costs dense and pruned, for any model shape, without weights."""
+
+import logging
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from visionflow.errors import VisionFlowError
+
+if TYPE_CHECKING:
+    from visionflow.runtime.plan import Plan
+
+# The options of each method with the settings of its paper, for LLaVA-1.5-7B. VisiPruner decides by what it sees: here
+# are the means of its paper (the firing layer is worked out from its cost).
+METHOD_OPTIONS: dict[str, dict[str, int | float]] = {
+    "himap": {"k1": 2, "r1": 0.5, "k2": 8, "r2": 0.75},
+    "fastv": {"k": 2, "r": 0.5},
+    "vtw": {"k": 16},
+    "random": {"k": 2, "r": 0.5},
+    "visipruner": {"fire_layer": 14, "kept": 10, "exit_layer": 24},
+    "none": {},
+}
+
+VISIPRUNER_NOTE = (
+    "only VisiPruner's drops are costed, not yet the attention it skips in the shallow layers, nor its probes"
+)
+
+
+def flops(
+    context: typer.Context,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="llava-1.5-7b, llava-1.5-13b, a config.json, a directory with one, or owner/name on the Hub."
+        ),
+    ] = "llava-1.5-7b",
+    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHOD_OPTIONS)}.")] = "himap",
+    k1: Annotated[int | None, typer.Option(help="himap: layers before the first cut. [default: 2]")] = None,
+    r1: Annotated[float | None, typer.Option(help="himap: fraction dropped at the first cut. [default: 0.5]")] = None,
+    k2: Annotated[int | None, typer.Option(help="himap: layers before the second cut. [default: 8]")] = None,
+    r2: Annotated[
+        float | None, typer.Option(help="himap: fraction of the rest dropped at the second cut. [default: 0.75]")
+    ] = None,
+    k: Annotated[
+        int | None, typer.Option(help="fastv, random, vtw: layers before the cut. [default: 2; 16 for vtw]")
+    ] = None,
+    r: Annotated[float | None, typer.Option(help="fastv, random: fraction dropped. [default: 0.5]")] = None,
+    fire_layer: Annotated[
+        int | None, typer.Option(help="visipruner: last layer with all image tokens. [default: 14]")
+    ] = None,
+    kept: Annotated[int | None, typer.Option(help="visipruner: image tokens kept after it. [default: 10]")] = None,
+    exit_layer: Annotated[
+        int | None, typer.Option(help="visipruner: first layer without image tokens. [default: 24]")
+    ] = None,
+    image_tokens: Annotated[
+        int | None, typer.Option(help="Image tokens of the prompt. [default: one picture of the model]")
+    ] = None,
+    text_tokens: Annotated[int, typer.Option(help="All other tokens of the prompt, template included.")] = 60,
+    instruction_tokens: Annotated[
+        int | None, typer.Option(help="Text tokens after the image, for himap's probe. [default: all text tokens]")
+    ] = None,
+    convention: Annotated[
+        str | None,
+        typer.Option(help="paper, gated or flops: what is counted. [default: all three; paper with --json]"),
+    ] = None,
+    logits: Annotated[
+        str, typer.Option(help="flops only: logits of the 'last' token, as in generate, or of 'all' tokens.")
+    ] = "last",
+    dtype_bytes: Annotated[int, typer.Option(help="Bytes per number in the KV cache.")] = 2,
+    table: Annotated[
+        str | None, typer.Option(help="himap: print the cost columns of that paper's Tables 1 and 2 beside ours.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+) -> None:
+    """What a prompt costs, dense and pruned: operations, image tokens per layer, KV cache. No weights are needed."""
+    given = {name for name in context.params if _is_given(context, name)}
+    if table is not None:
+        _print_paper_table(table, given - {"table", "as_json"}, as_json)
+        return
+    options = _method_options(method, {name: context.params[name] for name in given})
+    if logits not in ("last", "all"):
+        raise VisionFlowError(f"unknown --logits {logits!r}: choose last or all")
+    if dtype_bytes < 1:
+        raise VisionFlowError(f"--dtype-bytes must be at least 1, not {dtype_bytes}")
+
+    from rich.console import Console
+
+    from visionflow.cost.conventions import LAYER_COST, check_convention
+    from visionflow.cost.load import load_shape
+    from visionflow.cost.model import cost_of
+    from visionflow.cost.report import Report
+
+    if convention is not None:
+        conventions = [check_convention(convention)]
+    else:
+        conventions = ["paper"] if as_json else list(LAYER_COST)
+    # Without a network the Hub's client reports each of its retries; the last failure is ours to tell.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    with Console(stderr=True).status(f"reading the configuration of {model}"):
+        shape = load_shape(model)
+    plan = _plan_of(method, options)
+    n = image_tokens if image_tokens is not None else shape.image_tokens
+    if n is None:
+        raise VisionFlowError(f"the image tokens of {model} depend on the picture: say how many with --image-tokens")
+    costs = [
+        cost_of(
+            plan,
+            shape,
+            each,
+            image_tokens=n,
+            text_tokens=text_tokens,
+            instruction_tokens=instruction_tokens,
+            logits_rows=1 if logits == "last" else None,
+            bytes_per_element=dtype_bytes,
+        )
+        for each in conventions
+    ]
+    counts = plan.image_tokens(n, shape.num_layers)
+    note = VISIPRUNER_NOTE if method == "visipruner" else ""
+    report = Report(model, method, options, counts, text_tokens, dtype_bytes, costs, note)
+    if as_json:
+        _print_json(report.to_json())
+    else:
+        report.show(Console(markup=False, highlight=False))
+
+
+def _is_given(context: typer.Context, parameter: str) -> bool:
+    source = context.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _flag(parameter: str) -> str:
+    return "--" + parameter.replace("_", "-")
+
+
+def _method_options(method: str, given: dict[str, int | float]) -> dict[str, int | float]:
+    """The method's defaults with what was given; options of other methods are refused by name."""
+    if method not in METHOD_OPTIONS:
+        raise VisionFlowError(f"unknown method {method!r}: choose one of {', '.join(METHOD_OPTIONS)}")
+    own = METHOD_OPTIONS[method]
+    of_methods = {name for options in METHOD_OPTIONS.values() for name in options}
+    for name in sorted(of_methods & given.keys() - own.keys()):
+        takes = ", ".join(map(_flag, own)) or "none"
+        raise VisionFlowError(f"{_flag(name)} is not an option of method {method}, whose options are: {takes}")
+    return own | {name: value for name, value in given.items() if name in own}
+
+
+def _plan_of(method: str, options: dict[str, int | float]) -> "Plan":
+    from visionflow.methods import METHODS
+    from visionflow.runtime.plan import Plan
+
+    if method == "none":
+        return Plan()
+    if method == "visipruner":
+        return _visipruner_plan(**options)  # type: ignore[arg-type]
+    return METHODS[method](**options).plan()
+
+
+def _visipruner_plan(fire_layer: int, kept: int, exit_layer: int) -> "Plan":
+    """All image tokens up to `fire_layer`, `kept` from the next layer, none from `exit_layer`."""
+    from visionflow.runtime.plan import Cut, Plan
+
+    if fire_layer < 0 or kept < 1:
+        raise VisionFlowError(f"--fire-layer must be at least 0 and --kept at least 1, not {fire_layer} and {kept}")
+    if exit_layer < fire_layer + 2:
+        raise VisionFlowError(f"--exit-layer must be at least --fire-layer + 2, not {exit_layer} after {fire_layer}")
+    return Plan((Cut(fire_layer + 1, lambda n: min(n, kept)), Cut(exit_layer, lambda n: 0)))
+
+
+def _print_paper_table(table: str, others: set[str], as_json: bool) -> None:
+    from rich.console import Console
+
+    from visionflow.cost.himap_tables import rows
+    from visionflow.cost.report import show_tables, tables_to_json
+
+    if table != "himap":
+        raise VisionFlowError(f"there is no table {table!r}: choose himap")
+    if others:
+        raise VisionFlowError(
+            f"--table has the paper's own settings: leave out {', '.join(map(_flag, sorted(others)))}"
+        )
+    if as_json:
+        _print_json(tables_to_json(list(rows())))
+    else:
+        show_tables(list(rows()), Console(markup=False, highlight=False))
+
+
+def _print_json(content: dict[str, object]) -> None:
+    import json
+
+    print(json.dumps(content))

@@ -1,0 +1,79 @@
+"""Three ways to count the prefill of a decoder, each a function of one layer's tokens.
+
+Papers on token pruning print "TFLOPs" and mean different things by it; ratios under different conventions cannot be
+compared. Biases, norms, activations, softmax and rotary embeddings are counted by none of them.
+"""
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+from visionflow.cost.shape import DecoderShape
+from visionflow.errors import VisionFlowError
+
+Convention = Literal["paper", "gated", "flops"]
+
+# One line for people, beside every figure.
+COUNTS: dict[Convention, str] = {
+    "paper": "image tokens only, multiply-adds, two of the three feed-forward matrices",
+    "gated": "image tokens only, multiply-adds, all three feed-forward matrices",
+    "flops": "image and text tokens, 2 FLOPs a multiply-add, output head and probes included",
+}
+UNITS: dict[Convention, str] = {"paper": "multiply-adds", "gated": "multiply-adds", "flops": "FLOPs"}
+
+
+def paper(shape: DecoderShape, image_tokens: int) -> int:
+    """Multiply-adds of n image tokens in one layer, ``4 n d^2 + 2 n^2 d + 2 n d m`` (HiMAP eq. 10).
+
+    Text tokens, the third matrix of a gated network and grouped-query shapes are left out, as printed.
+    """
+    n, d, m = image_tokens, shape.hidden_size, shape.intermediate_size
+    return 4 * n * d**2 + 2 * n**2 * d + 2 * n * d * m
+
+
+def gated(shape: DecoderShape, image_tokens: int) -> int:
+    """Multiply-adds of n image tokens in one layer, ``4 n d^2 + 2 n^2 d + 3 n d m``: the network's gate counts too."""
+    n, d, m = image_tokens, shape.hidden_size, shape.intermediate_size
+    return 4 * n * d**2 + 2 * n**2 * d + 3 * n * d * m
+
+
+def flops(shape: DecoderShape, tokens: int) -> int:
+    """FLOPs of one layer over a sequence of n tokens, image and text, 2 per multiply-add.
+
+    With H query and G key heads of width h: ``2 n (2 d H h + 2 d G h)`` for the projections q, o and k, v,
+    ``4 H h n^2`` for the scores and the weighted values (every pair of tokens, as eager attention computes and
+    `torch.utils.flop_counter` counts them, the causal half included), ``6 n d m`` for the gated network.
+    """
+    n, d, m = tokens, shape.hidden_size, shape.intermediate_size
+    query_width, key_width = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
+    projections = 2 * n * d * (2 * query_width + 2 * key_width)
+    return projections + 4 * query_width * n**2 + 6 * n * d * m
+
+
+def head_flops(shape: DecoderShape, rows: int) -> int:
+    """FLOPs of the output head for the logits of `rows` tokens, ``2 rows d vocabulary``."""
+    return 2 * rows * shape.hidden_size * shape.vocab_size
+
+
+def probe_flops(shape: DecoderShape, rows: int, keys: int) -> int:
+    """FLOPs of the scores of `rows` query rows over `keys` keys in all heads, ``2 rows keys H h``."""
+    return 2 * rows * keys * shape.num_heads * shape.head_dim
+
+
+def kv_bytes(shape: DecoderShape, tokens: int, bytes_per_element: int) -> int:
+    """Bytes of the keys and values of `tokens` tokens in one layer's cache."""
+    return 2 * tokens * shape.num_kv_heads * shape.head_dim * bytes_per_element
+
+
+LAYER_COST: dict[Convention, Callable[[DecoderShape, int], int]] = {"paper": paper, "gated": gated, "flops": flops}
+
+
+def check_convention(name: str) -> Convention:
+    """`name` as a `Convention`.
+
+    Raises:
+        VisionFlowError: there is no such convention.
+    """
+    for convention in get_args(Convention):
+        if name == convention:
+            return convention  # type: ignore[no-any-return]
+    raise VisionFlowError(f"unknown convention {name!r}: choose one of {', '.join(get_args(Convention))}")

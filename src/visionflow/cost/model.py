@@ -1,0 +1,195 @@
+"""What a method saves: from token counts alone, before any model is loaded, or from a finished run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from visionflow.cost.conventions import (
+    LAYER_COST,
+    Convention,
+    check_convention,
+    flops,
+    head_flops,
+    kv_bytes,
+    probe_flops,
+)
+from visionflow.cost.shape import DecoderShape
+from visionflow.errors import VisionFlowError
+from visionflow.runtime.plan import Plan
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from visionflow.methods.base import Method
+
+# A short question in LLaVA-1.5's prompt: 35 tokens of system prompt, 25 of question and template.
+TEXT_TOKENS = 60
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The prefill with and without the method; sums over the batch.
+
+    Attributes:
+        convention: what `dense` and `pruned` count.
+        dense: multiply-adds or FLOPs, as the convention says, of the unpruned model.
+        pruned: the same with the method; where the convention is ``flops``, its probes included.
+        kv_bytes_dense: size of the prompt's KV cache, image and text tokens, in every convention.
+        kv_bytes_pruned: the same with the method.
+        average_image_tokens: image tokens of one sample in one layer, averaged over layers and samples.
+    """
+
+    convention: Convention
+    dense: int
+    pruned: int
+    kv_bytes_dense: int
+    kv_bytes_pruned: int
+    average_image_tokens: float
+
+    @property
+    def ratio(self) -> float:
+        """Pruned over dense; 1 where there is nothing to pay for, hence nothing to save."""
+        return self.pruned / self.dense if self.dense else 1.0
+
+
+def cost_of(
+    method: "Method | Plan",
+    shape: DecoderShape,
+    convention: Convention,
+    *,
+    image_tokens: int | None = None,
+    text_tokens: int = TEXT_TOKENS,
+    instruction_tokens: int | None = None,
+    logits_rows: int | None = 1,
+    bytes_per_element: int = 2,
+) -> Cost:
+    """The cost of one prompt from its counts alone.
+
+    Args:
+        method: a method, or a plan; ``Plan()`` is the unpruned model.
+        shape: the decoder.
+        convention: ``paper``, ``gated`` or ``flops``.
+        image_tokens: of the prompt; the shape's own by default.
+        text_tokens: all other tokens of the prompt. They count in ``flops`` and in the KV bytes.
+        instruction_tokens: text tokens after the image, whose rows HiMAP's first probe reads (``flops`` only). All
+            text tokens by default, so a probe is never counted too low.
+        logits_rows: tokens whose logits are computed (``flops`` only): 1 as in `generate`, None for the whole prompt
+            as in a plain forward pass, where the runtime puts hidden states back in their places.
+        bytes_per_element: of the KV cache; 2 for fp16 and bf16.
+
+    Raises:
+        VisionFlowError: a count is out of range, or the method names a layer that the shape does not have.
+    """
+    plan = method if isinstance(method, Plan) else method.plan()
+    plan.check_depth(shape.num_layers)
+    counts = plan.image_tokens(_prompt_image_tokens(shape, image_tokens), shape.num_layers)
+    _check_count("text_tokens", text_tokens)
+    if instruction_tokens is None:
+        instruction_tokens = text_tokens
+    _check_count("instruction_tokens", instruction_tokens, at_most=text_tokens)
+    return _cost(
+        shape,
+        [text_tokens + n for n in counts],
+        [[n] for n in counts],
+        _probes(plan, counts, text_tokens, instruction_tokens),
+        check_convention(convention),
+        logits_rows,
+        bytes_per_element,
+    )
+
+
+def cost_of_run(
+    shape: DecoderShape,
+    layer_rows: Sequence[int],
+    image_tokens: "Tensor",
+    probes: Sequence[tuple[int, int]],
+    convention: Convention,
+    *,
+    logits_rows: int | None = 1,
+    bytes_per_element: int = 2,
+) -> Cost:
+    """The cost of a batch that has been run; the first layer is taken to have seen all tokens.
+
+    ``flops`` and the KV bytes count what was executed, slots that only fill up the batch included; ``paper`` and
+    ``gated`` count each sample's own image tokens. Turns on one cache are counted as one prefill of the whole.
+
+    Args:
+        shape: the decoder.
+        layer_rows: length of the sequence in each layer.
+        image_tokens: int64 ``[num_layers, batch]``, image tokens present.
+        probes: the probed layers, each with the number of query rows that were looked at.
+        convention: ``paper``, ``gated`` or ``flops``.
+        logits_rows: tokens of each sample whose logits are computed (``flops`` only); None for the whole prompt.
+        bytes_per_element: of the KV cache.
+
+    Raises:
+        VisionFlowError: the run does not have the shape's number of layers.
+    """
+    if not len(layer_rows) == len(image_tokens) == shape.num_layers:
+        raise VisionFlowError(
+            f"a run of {len(layer_rows)} layers cannot be costed with a shape of {shape.num_layers} decoder layers"
+        )
+    convention = check_convention(convention)
+    return _cost(shape, layer_rows, image_tokens.tolist(), probes, convention, logits_rows, bytes_per_element)
+
+
+def _cost(
+    shape: DecoderShape,
+    layer_rows: Sequence[int],
+    image_tokens: Sequence[Sequence[int]],
+    probes: Sequence[tuple[int, int]],
+    convention: Convention,
+    logits_rows: int | None,
+    bytes_per_element: int,
+) -> Cost:
+    _check_count("bytes_per_element", bytes_per_element, at_least=1)
+    depth, batch = shape.num_layers, len(image_tokens[0])
+    if convention == "flops":
+        probed = sum(probe_flops(shape, rows, layer_rows[layer]) for layer, rows in probes)
+        head = head_flops(shape, layer_rows[0] if logits_rows is None else min(logits_rows, layer_rows[0]))
+        dense = batch * (depth * flops(shape, layer_rows[0]) + head)
+        pruned = batch * (sum(flops(shape, rows) for rows in layer_rows) + probed + head)
+    else:
+        layer_cost = LAYER_COST[convention]
+        dense = depth * sum(layer_cost(shape, n) for n in image_tokens[0])
+        pruned = sum(layer_cost(shape, n) for samples in image_tokens for n in samples)
+    return Cost(
+        convention,
+        dense,
+        pruned,
+        kv_bytes_dense=batch * depth * kv_bytes(shape, layer_rows[0], bytes_per_element),
+        kv_bytes_pruned=batch * sum(kv_bytes(shape, rows, bytes_per_element) for rows in layer_rows),
+        average_image_tokens=sum(map(sum, image_tokens)) / (depth * batch),
+    )
+
+
+def _probes(plan: Plan, counts: Sequence[int], text_tokens: int, instruction_tokens: int) -> list[tuple[int, int]]:
+    """Layer and query rows of each probe; a cut that drops nothing does not look."""
+    probes = []
+    for cut in plan.cuts:
+        present = counts[cut.layer - 1]
+        if cut.probe is None or cut.count(present) == present:
+            continue
+        rows = {
+            "last": 1,
+            "image": present,
+            "instruction": instruction_tokens,
+            "system": text_tokens - instruction_tokens,
+        }
+        probes.append((cut.layer - 1, rows[cut.probe.rows]))
+    return probes
+
+
+def _prompt_image_tokens(shape: DecoderShape, image_tokens: int | None) -> int:
+    if image_tokens is None:
+        image_tokens = shape.image_tokens
+    if image_tokens is None:
+        raise VisionFlowError("this model's image tokens depend on the picture: say how many with image_tokens")
+    _check_count("image_tokens", image_tokens)
+    return image_tokens
+
+
+def _check_count(name: str, value: int, at_least: int = 0, at_most: int | None = None) -> None:
+    if value < at_least or (at_most is not None and value > at_most):
+        limit = f"at least {at_least}" + (f" and at most {at_most}" if at_most is not None else "")
+        raise VisionFlowError(f"{name} must be {limit}, not {value}")

@@ -1,0 +1,173 @@
+"""The cost of one prompt, and the paper's tables, for people and for programs."""
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from visionflow.cost.conventions import COUNTS, UNITS
+from visionflow.cost.himap_tables import Row, label
+from visionflow.cost.model import Cost
+
+_PREFIXES = ((12, "T"), (9, "G"), (6, "M"))
+
+
+@dataclass(frozen=True)
+class Report:
+    """One prompt's cost.
+
+    Attributes:
+        model: as it was asked for.
+        method: its name.
+        options: its settings.
+        image_tokens: in each layer.
+        text_tokens: of the prompt.
+        bytes_per_element: of the KV cache.
+        costs: one per convention.
+        note: what the figures leave out; empty where there is nothing to say.
+    """
+
+    model: str
+    method: str
+    options: dict[str, int | float]
+    image_tokens: list[int]
+    text_tokens: int
+    bytes_per_element: int
+    costs: list[Cost]
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """One object, with the figures of the first convention."""
+        cost = self.costs[0]
+        return {
+            "model": self.model,
+            "method": self.method,
+            "options": self.options,
+            "convention": cost.convention,
+            "unit": UNITS[cost.convention],
+            "dense_tflops": cost.dense / 1e12,
+            "pruned_tflops": cost.pruned / 1e12,
+            "ratio": cost.ratio,
+            "image_tokens": self.image_tokens,
+            "average_image_tokens": cost.average_image_tokens,
+            "text_tokens": self.text_tokens,
+            "kv_bytes_dense": cost.kv_bytes_dense,
+            "kv_bytes_pruned": cost.kv_bytes_pruned,
+            "note": self.note,
+        }
+
+    def show(self, console: Console) -> None:
+        """Tokens per layer, cost under each convention, KV cache."""
+        cost = self.costs[0]
+        settings = " ".join(f"{name}={value}" for name, value in self.options.items())
+        console.print(f"{self.model}, method {self.method} {settings}".rstrip())
+        console.print(f"Prefill of {self.image_tokens[0]} image and {self.text_tokens} text tokens.\n")
+        console.print(_stages(self.image_tokens, cost.average_image_tokens))
+        console.print()
+        console.print(_costs(self.costs))
+        console.print()
+        legend: dict[str, str] = {each.convention: COUNTS[each.convention] for each in self.costs}
+        legend["KV cache"] = f"image and text tokens of the prompt, {self.bytes_per_element} bytes a number"
+        if self.note:
+            legend["note"] = self.note
+        console.print(_notes(legend))
+
+
+def tables_to_json(rows: list[Row]) -> dict[str, Any]:
+    """The paper's cost columns, ours, and whether ours follow."""
+    return {
+        "paper": "HiMAP, Tables 1 and 2",
+        "convention": "paper",
+        "unit": UNITS["paper"],
+        "rows": [
+            {
+                "table": row.table,
+                "model": row.model,
+                "method": label(row.method),
+                "printed_tflops": float(row.printed_tera),
+                "tflops": row.cost().pruned / 1e12,
+                "tflops_follows": row.tera_follows,
+                "printed_ratio": float(row.printed_percent) / 100,
+                "ratio": row.cost().ratio,
+                "ratio_follows": row.percent_follows,
+                "reason": row.note(),
+            }
+            for row in rows
+        ],
+    }
+
+
+def show_tables(rows: list[Row], console: Console) -> None:
+    """The same for people; a cell that does not follow carries the number of its reason."""
+    reasons = list(dict.fromkeys(row.note() for row in rows if row.reason))
+    for number, group in groupby(rows, key=lambda row: row.table):
+        console.print(f"HiMAP, Table {number}: TFLOPs and ratio (%), as printed and from the stated setting")
+        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+        table.add_column("model", no_wrap=True)
+        table.add_column("method", no_wrap=True)
+        for heading in ("printed", "ours", "printed", "ours"):
+            table.add_column(heading, justify="left", no_wrap=True)
+        for row in group:
+            mark = f" [{reasons.index(row.note()) + 1}]" if row.reason else ""
+            table.add_row(
+                row.model,
+                label(row.method),
+                row.printed_tera,
+                f"{row.cost().pruned / 1e12:.3f}" + ("" if row.tera_follows else mark),
+                row.printed_percent,
+                f"{100 * row.cost().ratio:.1f}" + ("" if row.percent_follows else mark),
+            )
+        console.print(table)
+        console.print()
+    console.print("[n]: the printed figure does not follow from the setting that the paper states.")
+    console.print(_notes({f"[{number}]": reason for number, reason in enumerate(reasons, start=1)}))
+
+
+def _stages(image_tokens: list[int], average: float) -> Table:
+    """Runs of layers with the same number of image tokens."""
+    full = image_tokens[0] or 1
+    table = _table("layers", "image tokens", "share")
+    first = 0
+    for count, layers in groupby(image_tokens):
+        last = first + len(list(layers)) - 1
+        table.add_row(f"{first}" if first == last else f"{first}-{last}", str(count), f"{count / full:.1%}")
+        first = last + 1
+    table.add_row("average", f"{average:.1f}", f"{average / full:.1%}")
+    return table
+
+
+def _costs(costs: list[Cost]) -> Table:
+    """Dense, pruned and ratio under each convention, then of the KV cache."""
+    table = _table("prefill", "dense", "pruned", "ratio")
+    for cost in costs:
+        dense, pruned = _with_prefix(cost.dense, cost.pruned)
+        table.add_row(cost.convention, dense, pruned, f"{cost.ratio:.1%}")
+    dense_bytes, pruned_bytes = costs[0].kv_bytes_dense, costs[0].kv_bytes_pruned
+    ratio = pruned_bytes / dense_bytes if dense_bytes else 1.0
+    table.add_row("KV cache", f"{dense_bytes / 2**20:.1f} MiB", f"{pruned_bytes / 2**20:.1f} MiB", f"{ratio:.1%}")
+    return table
+
+
+def _with_prefix(*values: int) -> list[str]:
+    """All values with the prefix that suits the first."""
+    power, prefix = next((power, prefix) for power, prefix in _PREFIXES if values[0] >= 10**power or power == 6)
+    return [f"{value / 10**power:.3f} {prefix}" for value in values]
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column(headings[0], min_width=10)
+    for heading in headings[1:]:
+        table.add_column(heading, justify="right", min_width=13)
+    return table
+
+
+def _notes(notes: dict[str, str]) -> Table:
+    """Each name beside its text, which wraps within its own column."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    for name, text in notes.items():
+        table.add_row(name, text)
+    return table

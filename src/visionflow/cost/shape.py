@@ -1,0 +1,110 @@
+"""The numbers of a decoder that its cost depends on, and where they come from."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from visionflow.errors import UnsupportedModelError, VisionFlowError
+
+# Text models with one gated feed-forward network per layer: up, gate and down, three d x m products. For each of them
+# the tests compare the cost model with what torch counts on the real module. Nothing else is costed: experts, shared
+# caches or a plain two-matrix network would give a wrong figure without a word.
+GATED_DENSE = frozenset(
+    (
+        "llama",
+        "mistral",
+        "qwen2",
+        "qwen3",
+        "qwen2_vl_text",
+        "qwen2_5_vl_text",
+        "qwen3_vl_text",
+        "gemma",
+        "gemma2",
+        "phi3",
+        "granite",
+        "olmo2",
+        "smollm3",
+    )
+)
+
+# Vision towers that put a class token before the patches, or do not.
+_CLASS_TOKENS = {"clip_vision_model": 1, "siglip_vision_model": 0}
+
+
+@dataclass(frozen=True)
+class DecoderShape:
+    """One decoder, as far as its cost goes.
+
+    Attributes:
+        num_layers: decoder layers.
+        hidden_size: d, the width of the residual stream.
+        intermediate_size: m, the width of the gated feed-forward network.
+        num_heads: query heads.
+        num_kv_heads: key and value heads; fewer than `num_heads` when they are shared (grouped-query attention).
+        head_dim: width of one head; heads x head_dim need not be d.
+        vocab_size: rows of the output head.
+        image_tokens: tokens that one picture becomes, where that is a fixed number.
+    """
+
+    num_layers: int
+    hidden_size: int
+    intermediate_size: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    vocab_size: int
+    image_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is None and field.name == "image_tokens":
+                continue
+            if not isinstance(value, int) or value < 1:
+                raise VisionFlowError(f"{field.name} of a decoder must be a whole number, at least 1, not {value!r}")
+
+    @classmethod
+    def from_config(cls, config: Any) -> "DecoderShape":
+        """The shape of the text decoder that a transformers `config` describes, alone or inside a multimodal model.
+
+        Raises:
+            UnsupportedModelError: it has no decoder layers, or their feed-forward networks are not dense and gated.
+        """
+        try:
+            text = config.get_text_config()
+        except ValueError as error:  # several text configs, as in encoder-decoder models
+            raise UnsupportedModelError(f"model type {config.model_type!r} has no single text decoder") from error
+        names = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size")
+        missing = [name for name in names if getattr(text, name, None) is None]
+        if missing:
+            raise UnsupportedModelError(
+                f"model type {config.model_type!r} does not describe decoder layers: it has no {', '.join(missing)}"
+            )
+        if text.model_type not in GATED_DENSE:
+            raise UnsupportedModelError(
+                f"the cost of text model type {text.model_type!r} is not modelled, only that of dense gated decoders: "
+                f"{', '.join(sorted(GATED_DENSE))}"
+            )
+        heads = text.num_attention_heads
+        return cls(
+            num_layers=text.num_hidden_layers,
+            hidden_size=text.hidden_size,
+            intermediate_size=text.intermediate_size,
+            num_heads=heads,
+            num_kv_heads=getattr(text, "num_key_value_heads", None) or heads,
+            head_dim=getattr(text, "head_dim", None) or text.hidden_size // heads,
+            vocab_size=text.vocab_size,
+            image_tokens=_image_tokens(config),
+        )
+
+
+def _image_tokens(config: Any) -> int | None:
+    """Tokens per picture of a LLaVA: the patches of its square input, with or without the tower's first token.
+
+    None for models whose count depends on the picture.
+    """
+    if config.model_type != "llava" or config.vision_config.model_type not in _CLASS_TOKENS:
+        return None
+    vision = config.vision_config
+    tower_tokens = (vision.image_size // vision.patch_size) ** 2 + _CLASS_TOKENS[vision.model_type]
+    # "default" leaves out the first of the tower's tokens, whatever it is; "full" takes all.
+    return int(tower_tokens - (config.vision_feature_select_strategy == "default"))
