@@ -62,19 +62,25 @@ class CacheRecord:
     held: list[Held | None]
     total: int
 
-    def check(self, cache: Any, batch: int) -> None:
-        """Refuse a cache that is not as the scope left it."""
+    def at(self, cache: Any, batch: int) -> "CacheRecord":
+        """The record for the cache as it is now: generated tokens may have been cropped off, nothing else changed.
+
+        Raises:
+            UnsupportedUsageError: the cache is not as the scope left it.
+        """
+        total = cache.get_seq_length()
         for layer, held in enumerate(self.held):
-            expected = self.total if held is None else held.length(self.total)
-            if cache.get_seq_length(layer) != expected:
+            expected = total if held is None else held.length(total)
+            if cache.get_seq_length(layer) != expected or (held is not None and total < held.covered):
                 raise UnsupportedUsageError(
-                    f"the KV cache holds {cache.get_seq_length(layer)} keys in layer {layer} where {expected} were "
-                    "left: it was cropped or extended outside the pruning scope; start the prompt again"
+                    f"the KV cache holds {cache.get_seq_length(layer)} keys in layer {layer}, not as the scope left it: "
+                    "it was cropped or extended outside; start the prompt again"
                 )
             if held is not None and held.index.shape[0] != batch:
                 raise UnsupportedUsageError(
                     f"the KV cache was made for a batch of {held.index.shape[0]}, not {batch}: start the prompt again"
                 )
+        return CacheRecord(self.held, total)
 
 
 def check_cache(cache: Any) -> None:

@@ -151,8 +151,7 @@ class Scope:
         if record is None:
             check_unpruned(cache, len(self.layers))
             return fresh
-        record.check(cache, batch)
-        return record
+        return record.at(cache, batch)
 
     def _before_layer(self, layer: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         forward = self._active()
