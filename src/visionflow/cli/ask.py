@@ -1,0 +1,137 @@
+"""`visionflow ask`: a question about a picture, answered dense and pruned, side by side."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from visionflow.cli.methods import METHOD_OPTIONS, chosen_method, own_options
+from visionflow.errors import VisionFlowError
+
+HIMAP_DEFAULT = "[default: {}; earlier in models of 8 layers or fewer]"
+
+
+def ask(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="A picture: a path, a URL, or - for standard input.")],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question, in quotes.")],
+    more_images: Annotated[
+        list[str] | None, typer.Option("--image", help="A further picture, for models that take several. Repeatable.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="A directory with a saved model, or owner/name on the Hub. [default: the embedded model]"),
+    ] = None,
+    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHOD_OPTIONS)}.")] = "himap",
+    k1: Annotated[
+        int | None, typer.Option(help=f"himap: layers before the first cut. {HIMAP_DEFAULT.format(2)}")
+    ] = None,
+    r1: Annotated[float | None, typer.Option(help="himap: fraction dropped at the first cut. [default: 0.5]")] = None,
+    k2: Annotated[
+        int | None, typer.Option(help=f"himap: layers before the second cut. {HIMAP_DEFAULT.format(8)}")
+    ] = None,
+    r2: Annotated[
+        float | None, typer.Option(help="himap: fraction of the rest dropped at the second cut. [default: 0.75]")
+    ] = None,
+    deep_criterion: Annotated[
+        str | None,
+        typer.Option(help="himap: second cut by what a token has 'paid' or 'received'. [default: paid]"),
+    ] = None,
+    k: Annotated[
+        int | None,
+        typer.Option(help="fastv, random, vtw: layers before the cut. [default: 2; half of the layers for vtw]"),
+    ] = None,
+    r: Annotated[float | None, typer.Option(help="fastv, random: fraction dropped. [default: 0.5]")] = None,
+    seed: Annotated[int | None, typer.Option(help="random: another seed, another draw. [default: 0]")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Length of the answers, at most.")] = 64,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float32, bfloat16 or float16. [default: the checkpoint's; float32 for the embedded model]"),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1, ... [default: the GPU where there is one]")
+    ] = None,
+    attention: Annotated[str, typer.Option(help="sdpa or eager.")] = "sdpa",
+    out: Annotated[
+        Path | None, typer.Option(help="Where the overlay goes. [default: NAME.kept.png in the current folder]")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+) -> None:
+    """Answer a question about a picture, dense and pruned side by side, and draw what was kept."""
+    options = {"k1": k1, "r1": r1, "k2": k2, "r2": r2, "deep_criterion": deep_criterion, "k": k, "r": r, "seed": seed}
+    given = {name: value for name, value in options.items() if value is not None}
+    own_options(method, given, METHOD_OPTIONS)
+
+    from rich.console import Console
+
+    from visionflow.cli.quiet import quiet_libraries, working
+    from visionflow.loading.pictures import read_picture, stem_of
+
+    sources = [image, *(more_images or [])]
+    overlay = out or Path(f"{stem_of(image)}.kept.png")
+    _check_out(overlay, sources)
+    pictures = [read_picture(source) for source in sources]
+
+    with working(f"loading the {model or 'embedded'} model"):
+        quiet_libraries(model)
+        from visionflow.cli.ask_report import AskReport
+        from visionflow.comparison import compare
+        from visionflow.loading.models import load_model
+        from visionflow.loading.prompts import check_question, make_prompt
+        from visionflow.runtime.families import family_of
+        from visionflow.viz import Scene
+
+        check_question(question)
+        loaded = load_model(model, dtype, device, attention)
+    family = family_of(loaded.model)
+    depth = len(family.layers_of(loaded.model))
+    chosen = chosen_method(method, given, depth)
+    inputs = make_prompt(loaded.model, loaded.processor, pictures, question, max_new_tokens)
+    scene = Scene.of_prompt(pictures, inputs, loaded.processor, family.image_token_id(loaded.model))
+    with working("answering, dense and pruned"):
+        comparison = compare(loaded.model, loaded.processor, inputs, chosen, max_new_tokens)
+
+    try:
+        scene.overlay(comparison.trace, str(chosen)).save(overlay)
+    except OSError as error:
+        raise VisionFlowError(f"cannot write {overlay}: {error.strerror or error}; choose another --out") from error
+    report = AskReport(
+        images=sources,
+        question=question,
+        model=loaded.name,
+        dtype=str(loaded.model.dtype).removeprefix("torch."),
+        device=str(loaded.model.device),
+        method=str(chosen),
+        note="" if given else f", the default for {depth} layers",
+        comparison=comparison,
+        patches=scene.kept(comparison.trace),
+        overlay=overlay,
+    )
+    if as_json:
+        _print_json(report.to_json())
+    else:
+        report.show(Console(markup=False, highlight=False))
+
+
+def _check_out(out: Path, sources: list[str]) -> None:
+    """Refuse, before any work, a place where the overlay cannot go or where a picture would be lost."""
+    import os
+
+    from PIL import Image
+
+    known = Image.registered_extensions()
+    if known.get(out.suffix.lower()) not in ("PNG", "JPEG", "WEBP", "BMP", "TIFF"):
+        raise VisionFlowError(f"--out {out} must end in .png, .jpg, .webp, .bmp or .tif")
+    if out.is_dir():
+        raise VisionFlowError(f"--out {out} is a directory: add a file name")
+    if not out.parent.is_dir():
+        raise VisionFlowError(f"there is no directory {out.parent} for the overlay: make it, or choose another --out")
+    if not os.access(out if out.exists() else out.parent, os.W_OK):
+        raise VisionFlowError(f"cannot write {out}: no permission; choose another --out")
+    if any(source != "-" and Path(source).exists() and out.exists() and out.samefile(source) for source in sources):
+        raise VisionFlowError(f"--out {out} is the picture itself: choose another name")
+
+
+def _print_json(content: dict[str, object]) -> None:
+    import json
+
+    print(json.dumps(content, indent=2))

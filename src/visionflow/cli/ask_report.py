@@ -1,0 +1,139 @@
+"""What `visionflow ask` found out, for people and for programs."""
+
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from visionflow.comparison import Comparison
+
+# A difference smaller than this is what the clock of a busy machine gives anyway.
+NOTICEABLE = 0.05
+
+
+@dataclass(frozen=True)
+class AskReport:
+    """One question, answered twice.
+
+    Attributes:
+        images: sources of the pictures, as they were given.
+        question: as it was given.
+        model: its name, number type and device.
+        dtype: its number type.
+        device: where it ran.
+        method: with its settings.
+        note: how the method was chosen; empty where its settings were given.
+        comparison: answers, caches, times and the trace.
+        patches: per stage and picture, the numbers of the kept patches.
+        overlay: where the overlay is.
+    """
+
+    images: list[str]
+    question: str
+    model: str
+    dtype: str
+    device: str
+    method: str
+    note: str
+    comparison: Comparison
+    patches: list[list[list[int]]]
+    overlay: Path
+
+    @property
+    def image_tokens(self) -> list[int]:
+        """Image tokens in each layer of the pruned run."""
+        tokens: list[int] = self.comparison.trace.image_tokens[:, 0].tolist()
+        return tokens
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as one object; positions are columns of the prompt, patches are counted row by row from 0."""
+        dense, pruned, trace = self.comparison.dense, self.comparison.pruned, self.comparison.trace
+        costs = [trace.cost(convention) for convention in ("flops", "paper", "gated")]
+        return {
+            "image": self.images[0],
+            "images": self.images,
+            "question": self.question,
+            "model": self.model,
+            "dtype": self.dtype,
+            "device": self.device,
+            "method": self.method,
+            "dense_answer": dense.answer,
+            "pruned_answer": pruned.answer,
+            "image_tokens": self.image_tokens,
+            "text_tokens": int(trace.text_tokens[0]),
+            "cost": {
+                cost.convention: {"dense": cost.dense, "pruned": cost.pruned, "ratio": cost.ratio} for cost in costs
+            },
+            "kv_bytes_dense": dense.kv_bytes,
+            "kv_bytes_pruned": pruned.kv_bytes,
+            "ttft_dense_s": dense.first_token_s,
+            "ttft_pruned_s": pruned.first_token_s,
+            "overlay": str(self.overlay),
+            "stages": [
+                {"layer": stage.layer, "kept": stage.kept[0].tolist(), "patches": patches}
+                for stage, patches in zip(trace.stages, self.patches, strict=True)
+            ],
+        }
+
+    def show(self, console: Console) -> None:
+        """Answers first, then what they cost."""
+        dense, pruned, trace = self.comparison.dense, self.comparison.pruned, self.comparison.trace
+        console.print(f"{self.model} model, {self.dtype} on {self.device}")
+        console.print(f"{self.method}{self.note}\n")
+        console.print(
+            _pairs({"question": self.question, "dense": _shown(dense.answer), "pruned": _shown(pruned.answer)})
+        )
+        console.print()
+        table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False)
+        table.add_column("")
+        for heading in ("dense", "pruned", "ratio"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        flops, paper = trace.cost("flops"), trace.cost("paper")
+        table.add_row("prefill, FLOPs of all tokens", *_scaled(flops.dense, flops.pruned, _SI))
+        table.add_row("prefill, multiply-adds of image tokens (paper)", *_scaled(paper.dense, paper.pruned, _SI))
+        table.add_row("KV cache of the prompt, measured", *_scaled(dense.kv_bytes, pruned.kv_bytes, _BYTES))
+        table.add_row("time to first token, measured", *_scaled(dense.first_token_s, pruned.first_token_s, _SECONDS))
+        console.print(table)
+        console.print()
+        console.print(_pairs({"image tokens": f"{layer_ranges(self.image_tokens)}", "kept patches": str(self.overlay)}))
+        if not dense.first_token_s - pruned.first_token_s > NOTICEABLE * dense.first_token_s:
+            console.print(
+                f"\nPruning is not faster here: in a prompt of {self.image_tokens[0]} image and {trace.text_tokens[0]} "
+                "text tokens on this model, choosing what to drop takes as long as it saves, or longer. "
+                "Longer prompts and larger models gain."
+            )
+
+
+def layer_ranges(counts: list[int]) -> str:
+    """Runs of layers with the same count: ``layers 0-1: 144, 2-7: 72, 8-11: 18``."""
+    ranges = []
+    first = 0
+    for count, layers in groupby(counts):
+        last = first + len(list(layers)) - 1
+        ranges.append(f"{first}: {count}" if first == last else f"{first}-{last}: {count}")
+        first = last + 1
+    return "layers " + ", ".join(ranges)
+
+
+_SI = [(1e12, "T"), (1e9, "G"), (1e6, "M")]
+_BYTES = [(2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB")]
+_SECONDS = [(1.0, "s"), (1e-3, "ms")]
+
+
+def _scaled(dense: float, pruned: float, units: list[tuple[float, str]]) -> tuple[str, str, str]:
+    """Both in the unit that suits the first, and their ratio."""
+    size, unit = next((each for each in units if dense >= each[0]), units[-1])
+    ratio = f"{pruned / dense:.1%}" if dense else "-"
+    return f"{dense / size:.2f} {unit}", f"{pruned / size:.2f} {unit}", ratio
+
+
+def _pairs(entries: dict[str, str]) -> Table:
+    """Names beside their texts, which wrap within their own column."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    for name, text in entries.items():
+        table.add_row(name, text)
+    return table

@@ -1,0 +1,66 @@
+"""Methods on the command line: which options belong to which, and what they are where they are not given."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+from visionflow.errors import VisionFlowError
+
+if TYPE_CHECKING:
+    from visionflow.methods import Method
+
+Value = TypeVar("Value")
+
+METHOD_OPTIONS: dict[str, tuple[str, ...]] = {
+    "himap": ("k1", "r1", "k2", "r2", "deep_criterion"),
+    "fastv": ("k", "r"),
+    "vtw": ("k",),
+    "random": ("k", "r", "seed"),
+}
+
+
+def flag(option: str) -> str:
+    """The option as it is typed."""
+    return "--" + option.replace("_", "-")
+
+
+def own_options(method: str, given: Mapping[str, Value], options_of: Mapping[str, Iterable[str]]) -> dict[str, Value]:
+    """The given options that are options of `method`; others in `given` may belong to no method at all.
+
+    Raises:
+        VisionFlowError: there is no such method, or an option of another method was given.
+    """
+    if method not in options_of:
+        raise VisionFlowError(f"unknown method {method!r}: choose one of {', '.join(options_of)}")
+    own = list(options_of[method])
+    of_others = {name for options in options_of.values() for name in options} - set(own)
+    for name in sorted(of_others & given.keys()):
+        takes = ", ".join(map(flag, own)) or "none"
+        raise VisionFlowError(f"{flag(name)} is not an option of method {method}, whose options are: {takes}")
+    return {name: value for name, value in given.items() if name in own}
+
+
+def chosen_method(method: str, given: Mapping[str, object], num_layers: int) -> "Method":
+    """The method with the options given, and with defaults that suit a model of `num_layers`.
+
+    Raises:
+        VisionFlowError: no such method, an option of another one, a value out of range, or a layer beyond the depth.
+    """
+    from visionflow.methods import METHODS
+
+    options = default_options(method, num_layers) | own_options(method, given, METHOD_OPTIONS)
+    chosen = METHODS[method](**options)
+    chosen.plan().check_depth(num_layers)
+    return chosen
+
+
+def default_options(method: str, num_layers: int) -> dict[str, object]:
+    """The settings of the papers; in a model of 8 layers or fewer, where those have no place, at a like depth."""
+    shallow = num_layers <= 8
+    early, middle = max(1, num_layers // 4), num_layers // 2
+    defaults: dict[str, dict[str, object]] = {
+        "himap": {"k1": early if shallow else 2, "r1": 0.5, "k2": max(early + 1, middle) if shallow else 8, "r2": 0.75},
+        "fastv": {"k": early if shallow else 2, "r": 0.5},
+        "vtw": {"k": max(1, middle)},
+        "random": {"k": early if shallow else 2, "r": 0.5},
+    }
+    return defaults.get(method, {})

@@ -1,0 +1,26 @@
+"""What a command says while it works: one line on standard error, and nothing from the libraries under it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """A spinner on standard error where that is a terminal."""
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield
+
+
+def quiet_libraries(model: str | None) -> None:
+    """Silence remarks and loading bars of transformers; the bars of a download from the Hub stay."""
+    import logging
+
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    if model is None or Path(model).is_dir():
+        transformers_logging.disable_progress_bar()

@@ -1,0 +1,152 @@
+"""A model and its processor: the embedded one, a directory, or one on the Hub; refused rather than guessed at."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
+
+from visionflow.errors import UnsupportedModelError, VisionFlowError
+from visionflow.runtime.families import FAMILIES
+
+DTYPES = {
+    "float32": torch.float32, "fp32": torch.float32,
+    "float16": torch.float16, "fp16": torch.float16,
+    "bfloat16": torch.bfloat16, "bf16": torch.bfloat16,
+}  # fmt: skip
+ATTENTIONS = ("sdpa", "eager")
+
+
+class Loaded(NamedTuple):
+    """A model in eval mode with its processor, and what to call it."""
+
+    model: PreTrainedModel
+    processor: Any
+    name: str
+
+
+def load_model(
+    name: str | None = None, dtype: str | None = None, device: str | None = None, attention: str = "sdpa"
+) -> Loaded:
+    """The model called `name`; a local directory is loaded without any network.
+
+    Args:
+        name: a directory or ``owner/name`` on the Hub; None for the embedded model.
+        dtype: float32, bfloat16 or float16; by default the checkpoint's own, and float32 for the embedded model.
+        device: as torch names it; by default the GPU where there is one.
+        attention: sdpa or eager.
+
+    Raises:
+        VisionFlowError: a value is unknown, or the checkpoint is not there, not whole, or not supported.
+    """
+    chosen_dtype, chosen_device = check_dtype(dtype), check_device(device)
+    if attention not in ATTENTIONS:
+        raise VisionFlowError(f"unknown attention {attention!r}: choose one of {', '.join(ATTENTIONS)}")
+    if name is None:
+        from visionflow.checkpoint import load_embedded
+
+        model, processor = load_embedded(
+            dtype=chosen_dtype or torch.float32, device=str(chosen_device), attn_implementation=attention
+        )
+        return Loaded(model, processor, "embedded")
+    config = _supported_config(name)
+    model = _model(name, config, chosen_dtype or "auto", attention)
+    return Loaded(model.to(chosen_device).eval(), _processor(name), name)
+
+
+def check_dtype(dtype: str | None) -> torch.dtype | None:
+    """The torch dtype called `dtype`."""
+    if dtype is None:
+        return None
+    if dtype not in DTYPES:
+        raise VisionFlowError(f"unknown dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
+    return DTYPES[dtype]
+
+
+def check_device(device: str | None) -> torch.device:
+    """The torch device called `device`, if this machine has it."""
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except Exception as error:  # an unknown name, a missing driver, a torch without CUDA: each its own exception
+        raise VisionFlowError(
+            f"device {device!r} is not available here ({_line(error)}): leave --device out"
+        ) from error
+    if chosen.type == "meta":
+        raise VisionFlowError("device 'meta' holds no numbers, so it cannot answer: choose cpu or cuda")
+    return chosen
+
+
+def _supported_config(name: str) -> Any:
+    """The configuration, checked before gigabytes of weights are read or fetched."""
+    _check_place(name)
+    try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except Exception as error:  # no network, no such repository, not JSON, an invalid value, ...
+        where = "its config.json is not valid" if Path(name).is_dir() else "it did not come from the Hub"
+        raise VisionFlowError(f"cannot load the model {name}: {where}: {_line(error)}") from error
+    if config.model_type not in FAMILIES:
+        raise UnsupportedModelError(
+            f"model type {config.model_type!r} of {name} is not supported; supported: {', '.join(FAMILIES)}"
+        )
+    return config
+
+
+def _check_place(name: str) -> None:
+    path = Path(name).expanduser()
+    if path.is_file():
+        raise VisionFlowError(f"{name} is a file: give the directory it is in")
+    if not path.is_dir():
+        if name.count("/") != 1 or name.startswith((".", "/", "~")) or name.endswith("/"):
+            raise VisionFlowError(f"no such model: {name!r} is neither a directory nor an owner/name on the Hub")
+        return
+    config = path / "config.json"
+    if not config.is_file():
+        raise VisionFlowError(f"there is no config.json in the directory {name}: it is not a saved model")
+    try:
+        model_type = json.loads(config.read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError, AttributeError) as error:
+        raise VisionFlowError(f"{config} cannot be read as a JSON object: save the model again") from error
+    if model_type not in CONFIG_MAPPING:
+        raise UnsupportedModelError(f"{config} names model type {model_type!r}, which this transformers does not know")
+
+
+def _model(name: str, config: Any, dtype: torch.dtype | str, attention: str) -> PreTrainedModel:
+    try:
+        model, report = AutoModelForImageTextToText.from_pretrained(
+            name,
+            config=config,
+            dtype=dtype,
+            attn_implementation=attention,
+            output_loading_info=True,
+            trust_remote_code=False,
+        )
+    except Exception as error:  # no weights, cut-off weights, weights of other shapes, an interrupted download, ...
+        raise VisionFlowError(f"cannot load the weights of {name}: {_line(error)}") from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        # transformers would go on with random numbers in their place.
+        raise VisionFlowError(
+            f"the checkpoint {name} is not whole: {len(missing)} weights are missing, for example {missing[0]}"
+        )
+    return model
+
+
+def _processor(name: str) -> Any:
+    try:
+        # The PIL back end is the one that is always there, and the one whose geometry the overlay follows.
+        processor = AutoProcessor.from_pretrained(name, backend="pil", trust_remote_code=False)
+    except Exception as error:  # no processor files, no tokenizer, a broken template, ...
+        raise VisionFlowError(f"cannot load the processor of {name}: {_line(error)}") from error
+    if not hasattr(processor, "image_processor"):
+        raise VisionFlowError(f"{name} has a tokenizer but no image processor: save its processor there too")
+    return processor
+
+
+def _line(error: Exception) -> str:
+    """The first sentence of a library's error, on one line."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].strip().rstrip(":.")

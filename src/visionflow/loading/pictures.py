@@ -1,0 +1,128 @@
+"""A picture from a path, a URL or standard input, whole and in RGB, or a sentence that says why not."""
+
+import sys
+import urllib.error
+import urllib.request
+import warnings
+from http.client import HTTPException
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from visionflow.errors import VisionFlowError
+
+MAX_BYTES = 64 * 2**20
+MAX_ASPECT = 200  # processors fit the shorter edge: a longer picture would become gigabytes
+TIMEOUT_S = 20.0
+
+
+def read_picture(source: str) -> Image.Image:
+    """The picture at `source`: a path, an http(s) URL, or ``-`` for standard input.
+
+    It is turned as its EXIF orientation says, put on white where it is transparent, and scaled to 8 bits from 16. Of an
+    animation it is the first frame.
+
+    Raises:
+        VisionFlowError: it cannot be read, is not a picture, is cut off, or is too large.
+    """
+    content, name = _content(source), _name(source)
+    if not content:
+        raise VisionFlowError(f"{name} is empty: give a picture (PNG, JPEG, WebP, ...)")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.filterwarnings("ignore", category=UserWarning)  # remarks on odd metadata
+            picture = Image.open(BytesIO(content))
+            picture.load()
+    except UnidentifiedImageError as error:
+        raise VisionFlowError(f"{name} is not a picture that can be read: give a PNG, JPEG, WebP, ...") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise VisionFlowError(
+            f"{name} has more than {(Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels: make it smaller"
+        ) from error
+    except Exception as error:  # each format's decoder fails in its own way: OSError, SyntaxError, ValueError, ...
+        raise VisionFlowError(f"{name} is truncated or damaged ({error}): get it again") from error
+    _check_size(picture, name)
+    return _rgb(ImageOps.exif_transpose(picture), name)
+
+
+def stem_of(source: str) -> str:
+    """A name for files made from the picture at `source`."""
+    if source == "-":
+        return "stdin"
+    if _is_url(source):
+        return PurePosixPath(unquote(urlsplit(source).path)).stem or "picture"
+    return Path(source).stem
+
+
+def _content(source: str) -> bytes:
+    if source == "-":
+        if sys.stdin.isatty():
+            raise VisionFlowError("- means standard input, and nothing is piped into it: give a path, or use < picture")
+        content = sys.stdin.buffer.read(MAX_BYTES + 1)
+    elif _is_url(source):
+        content = _download(source)
+    else:
+        content = _read_file(source)
+    if len(content) > MAX_BYTES:
+        raise VisionFlowError(f"{_name(source)} is larger than {MAX_BYTES // 2**20} MiB: make it smaller")
+    return content
+
+
+def _download(url: str) -> bytes:
+    try:
+        request = urllib.request.Request(url, headers={"User-Agent": "visionflow"})
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+            content: bytes = answer.read(MAX_BYTES + 1)
+    except urllib.error.HTTPError as error:
+        raise VisionFlowError(f"{url} answered {error.code} {error.reason}: check the address") from error
+    except (OSError, HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise VisionFlowError(f"{url} could not be fetched ({reason}): check the address and the network") from error
+    return content
+
+
+def _read_file(source: str) -> bytes:
+    path = Path(source).expanduser()
+    if path.is_dir():
+        raise VisionFlowError(f"{source} is a directory: give a picture file")
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise VisionFlowError(f"no such file: {source}") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        reason = getattr(error, "strerror", None) or error
+        raise VisionFlowError(f"cannot read {source}: {reason}") from error
+
+
+def _check_size(picture: Image.Image, name: str) -> None:
+    short, long = sorted(picture.size)
+    if short == 0:
+        raise VisionFlowError(f"{name} has no pixels: it is {picture.width} x {picture.height}")
+    if long > MAX_ASPECT * short:
+        raise VisionFlowError(
+            f"{name} is {picture.width} x {picture.height}, over {MAX_ASPECT} times as long as it is wide: crop it"
+        )
+
+
+def _rgb(picture: Image.Image, name: str) -> Image.Image:
+    if picture.mode == "F":
+        raise VisionFlowError(f"{name} has floating-point pixels, whose range is unknown: convert it to 8 bits")
+    if picture.mode.startswith("I"):  # 16 bits, which Pillow would clip at 255
+        picture = Image.fromarray((np.asarray(picture).clip(0, 65535) // 257).astype(np.uint8))
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture.convert("RGB")
+
+
+def _is_url(source: str) -> bool:
+    return source.lower().startswith(("http://", "https://"))
+
+
+def _name(source: str) -> str:
+    return "standard input" if source == "-" else source

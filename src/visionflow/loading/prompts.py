@@ -1,0 +1,70 @@
+"""A question about pictures, as the model's own chat template and processor put it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from PIL import Image
+from transformers import PreTrainedModel
+
+from visionflow.cost.shape import DecoderShape
+from visionflow.errors import VisionFlowError
+from visionflow.runtime.families import family_of
+
+
+def make_prompt(
+    model: PreTrainedModel, processor: Any, pictures: Sequence[Image.Image], question: str, new_tokens: int = 0
+) -> Any:
+    """The inputs of `model` (batch of one, on its device) for one question about `pictures`.
+
+    Raises:
+        VisionFlowError: the question is empty or holds the image placeholder, the template cannot show pictures, the
+            image tokens do not fit the model, or the prompt and `new_tokens` are longer than the model can place.
+    """
+    check_question(question)
+    placeholder = getattr(processor, "image_token", None)
+    if placeholder and placeholder in question:
+        raise VisionFlowError(f"the question holds {placeholder}, which stands for a picture: leave it out")
+    if not getattr(processor, "chat_template", None):
+        raise VisionFlowError("the model's processor has no chat template, so its prompt is unknown: add one to it")
+    content = [{"type": "image", "image": picture} for picture in pictures] + [{"type": "text", "text": question}]
+    try:
+        inputs = processor.apply_chat_template(
+            [{"role": "user", "content": content}],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        )
+    except Exception as error:  # templates raise their own errors; the processor, when pictures and marks differ
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise VisionFlowError(f"the model's processor cannot make this prompt: {reason}") from error
+    _check_image_tokens(model, inputs, len(pictures))
+    _check_length(model, inputs["input_ids"].shape[1], new_tokens)
+    return inputs.to(model.device, dtype=model.dtype)
+
+
+def check_question(question: str) -> None:
+    """Refuse a question of white space."""
+    if not question.strip():
+        raise VisionFlowError("the question is empty: ask something about the picture")
+
+
+def _check_image_tokens(model: PreTrainedModel, inputs: Any, pictures: int) -> None:
+    found = int((inputs["input_ids"] == family_of(model).image_token_id(model)).sum())
+    if not found:
+        raise VisionFlowError("the prompt has no image token: the model's chat template leaves the picture out")
+    per_picture = DecoderShape.from_config(model.config).image_tokens
+    if per_picture is not None and found != pictures * per_picture:
+        raise VisionFlowError(
+            f"the processor made {found} image tokens where the model makes {per_picture} of each of {pictures} "
+            "picture(s): processor and model do not belong together"
+        )
+
+
+def _check_length(model: PreTrainedModel, prompt: int, new_tokens: int) -> None:
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if longest is not None and prompt + new_tokens > longest:
+        raise VisionFlowError(
+            f"the prompt of {prompt} tokens and an answer of {new_tokens} are more than the model's {longest} "
+            "positions: ask a shorter question, or lower --max-new-tokens"
+        )
