@@ -74,21 +74,24 @@ def text_model(config: Any) -> tuple[nn.Module, bool]:
     return part(config), False
 
 
+@pytest.mark.parametrize("logits_rows", [1, None])
 @pytest.mark.parametrize(
     "method", [HiMAP(2, 0.5, 4, 0.75), FastV(2, 0.5), FastV(2, 0.0), VTW(3), RandomPruning(2, 0.5)], ids=str
 )
-def test_pruned_is_known_from_the_counts_alone(method: Method) -> None:
+def test_pruned_is_known_from_the_counts_alone(method: Method, logits_rows: int | None) -> None:
     model = tiny_llava(kv_heads=2, attention="eager")
     shape = DecoderShape.from_config(model.config)
     before, after = 4, 6  # one more before than asked for: the beginning of the sequence
+    inputs = prompt(before - 1, "image", after).inputs
     with Scope(model, method.plan()) as trace, FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(**prompt(before - 1, "image", after).inputs, logits_to_keep=1)
-    flops = counter.get_flop_counts()
+        model(**inputs, logits_to_keep=logits_rows or 0)
     expected = cost_of(
-        method, shape, "flops", image_tokens=PER_IMAGE, text_tokens=before + after, instruction_tokens=after
-    )
-    llava = type(model).__name__
+        method, shape, "flops", image_tokens=PER_IMAGE, text_tokens=before + after, instruction_tokens=after,
+        logits_rows=logits_rows,
+    )  # fmt: skip
     assert expected.pruned == sum(
-        sum(flops[f"{llava}.{part}"].values()) for part in ("model.language_model", "lm_head")
+        sum(counter.get_flop_counts()[f"{type(model).__name__}.{part}"].values())
+        for part in ("model.language_model", "lm_head")
     )
-    assert expected == cost_of_run(shape, trace.rows, trace.image_tokens, trace.probes, "flops")
+    run = (trace.rows, trace.image_tokens, trace.probes)
+    assert expected == cost_of_run(shape, *run, "flops", logits_rows=logits_rows)
