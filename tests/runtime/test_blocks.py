@@ -1,0 +1,115 @@
+"""The third verb: flows that are blocked, in exactly the named layers."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from tests.matrix import models, prompts
+from tests.reference import HIDDEN, image_columns, instruction_columns
+from tests.tiny import IMAGE_TOKEN, Prompt, batch_of, positions, prompt
+from visionflow import UnsupportedUsageError
+from visionflow.runtime import Block, Plan, Scope
+
+TO_TEXT = {"source": "image", "target": "instruction"}
+
+
+def states_of(model: PreTrainedModel, inputs: dict[str, Any], *blocks: Block) -> tuple[Tensor, ...]:
+    """Hidden states before each layer and after the last."""
+    with Scope(model, Plan(blocks=blocks)), torch.no_grad():
+        states: tuple[Tensor, ...] = model(
+            **inputs, position_ids=positions(inputs), output_hidden_states=True
+        ).hidden_states
+    return states
+
+
+@models
+def test_blocking_nothing_is_the_identity(model: PreTrainedModel) -> None:
+    inputs = batch_of(prompts())
+    with torch.no_grad():
+        expected = model(**inputs).logits
+        for blocks in [(), (Block([], "image", "instruction"),)]:
+            with Scope(model, Plan(blocks=blocks)):
+                assert torch.equal(model(**inputs).logits, expected)
+
+
+@models
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_one_blocked_layer_changes_only_its_own_flow(model: PreTrainedModel, side: str) -> None:
+    inputs = batch_of(prompts(), side)
+    free = states_of(model, inputs)
+    blocked = states_of(model, inputs, Block([3], **TO_TEXT))
+    for layer in range(4):  # before layer 3 nothing has happened
+        assert torch.equal(free[layer], blocked[layer])
+    for sample in range(4):
+        text = instruction_columns(inputs, sample)
+        others = sorted(set(range(free[0].shape[1])) - set(text))
+        torch.testing.assert_close(blocked[4][sample, others], free[4][sample, others], rtol=1e-5, atol=1e-5)
+        if text:
+            changed = (blocked[4][sample, text] - free[4][sample, text]).abs().amax(1)
+            assert (changed > 1e-3).all()
+
+
+@pytest.mark.parametrize("model", [("llava-grouped", "eager")], indirect=True)
+@pytest.mark.parametrize(("source", "target"), [("image", "instruction"), ("image", "image"), ("system", "image")])
+def test_blocked_attention_is_zero_and_the_rest_is_renormalised(
+    model: PreTrainedModel, source: str, target: str
+) -> None:
+    inputs = prompt(3, "image", 6).inputs
+    groups = {"system": [0, 1, 2, 3], "image": image_columns(inputs, 0), "instruction": instruction_columns(inputs, 0)}
+    with torch.no_grad():
+        free = model(**inputs, output_attentions=True).attentions[2][0]
+        with Scope(model, Plan(blocks=(Block([2], source, target),))):  # type: ignore[arg-type]
+            blocked = model(**inputs, output_attentions=True).attentions[2][0]
+    expected = free.clone()
+    expected[:, torch.tensor(groups[target])[:, None], torch.tensor(groups[source])] = 0
+    expected = expected / expected.sum(-1, keepdim=True)
+    torch.testing.assert_close(blocked, expected, rtol=1e-4, atol=1e-6)
+    assert (free[:, groups[target]][..., groups[source]].sum() > 0.1).all()
+
+
+@models
+def test_blocks_hold_for_the_prompt_and_its_answer_goes_on(model: PreTrainedModel) -> None:
+    """Generated tokens belong to no group: with the cache of the blocked prompt they read everything."""
+    inputs = batch_of([prompt(3, "image", 6), prompt(20, "image", 12, seed=5)])
+    block = Block(range(6), **TO_TEXT)
+    with Scope(model, Plan(blocks=(block,))):
+        blocked = model.generate(**inputs, max_new_tokens=5, do_sample=False)
+    free = model.generate(**inputs, max_new_tokens=5, do_sample=False)
+    assert not torch.equal(blocked, free)
+
+
+@pytest.mark.parametrize("model", [("llava", "sdpa"), ("llava", "eager")], indirect=True)
+def test_a_token_left_with_nothing_to_read_is_refused(model: PreTrainedModel) -> None:
+    no_system = Prompt([IMAGE_TOKEN] * 25 + [5, 6], prompt("image").pictures)
+    with (
+        Scope(model, Plan(blocks=(Block([1], "image", "image"),))),
+        pytest.raises(UnsupportedUsageError, match="nothing to read"),
+    ):
+        model(**no_system.inputs)
+
+
+def test_layers_the_model_does_not_have_are_refused(model: PreTrainedModel) -> None:
+    with pytest.raises(UnsupportedUsageError, match="0 to 5"):
+        Scope(model, Plan(blocks=(Block([6], "image", "image"),)))
+
+
+def test_blocks_need_the_prompt_in_one_piece(model: PreTrainedModel) -> None:
+    with Scope(model, Plan(blocks=(Block([1], "image", "instruction"),))), torch.no_grad():
+        cache = model(**prompt(3, "image", 6).inputs).past_key_values
+        more = {k: v for k, v in prompt(2, "image", 6).inputs.items() if k != "attention_mask"}
+        with pytest.raises(UnsupportedUsageError, match="one piece"):
+            model(**more, past_key_values=cache)
+
+
+def test_additive_and_bool_masks_agree(model: PreTrainedModel) -> None:
+    """HIDDEN is what transformers' eager masks hold where nothing may be read."""
+    from visionflow.runtime import masks
+
+    allowed = torch.rand(1, 1, 4, 6) > 0.4
+    additive = torch.zeros(allowed.shape).masked_fill(~allowed, HIDDEN)
+    pairs = torch.rand(1, 1, 4, 6) > 0.7
+    assert torch.equal(masks.readable(masks.forbid(additive, pairs)), masks.forbid(allowed, pairs))
+    assert torch.equal(masks.readable(masks.allow(additive, pairs)), masks.allow(allowed, pairs))

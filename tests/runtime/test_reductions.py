@@ -1,0 +1,55 @@
+"""The reductions are plain functions of tensors; chunks, fillers and masks of either kind change nothing."""
+
+import pytest
+import torch
+
+from visionflow.runtime import attention
+from visionflow.runtime.attention import AttentionRows, paid, received
+from visionflow.runtime.tokens import find_tokens
+
+IMAGE = 9
+
+
+def rows_of(group: str, mask_kind: str, kv_heads: int = 2) -> tuple[AttentionRows, torch.Tensor]:
+    """Rows of a random padded batch, and the whole head-mean attention ``[batch, tokens, tokens]`` in fp64."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.tensor([[0, 0, 5, 9, 9, 9, 5, 5], [5, 9, 9, 5, 9, 9, 9, 5]])
+    tokens = find_tokens(ids, (ids != 0).long(), IMAGE)
+    query = torch.randn(2, 4, 8, 3, generator=generator)
+    key = torch.randn(2, kv_heads, 8, 3, generator=generator)
+    allowed = torch.ones(8, 8, dtype=torch.bool).tril() & tokens.valid[:, None, None, :]
+    allowed = allowed | torch.eye(8, dtype=torch.bool)
+    scores = query.double() @ key.double().repeat_interleave(4 // kv_heads, 1).transpose(2, 3) * 0.7
+    whole = scores.masked_fill(~allowed, -torch.inf).softmax(-1).mean(1)
+    mask = allowed if mask_kind == "bool" else torch.zeros(allowed.shape).masked_fill(~allowed, torch.finfo().min)
+    index, real = tokens.group(group).index()  # type: ignore[arg-type]
+    return AttentionRows(query, key, 0.7, mask, index, real, tokens), whole
+
+
+@pytest.mark.parametrize("mask_kind", ["bool", "additive"])
+@pytest.mark.parametrize("group", ["instruction", "image", "last"])
+@pytest.mark.parametrize("exclude_self", [False, True])
+@pytest.mark.parametrize("chunk", [1, 1 << 24])
+def test_reductions_equal_the_whole_matrix(
+    group: str, mask_kind: str, exclude_self: bool, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "CHUNK_ELEMENTS", chunk)
+    rows, whole = rows_of(group, mask_kind)
+    if exclude_self:
+        whole = whole * (1 - torch.eye(8))
+    of_rows = whole * rows.tokens.group(group).mask[:, :, None]  # type: ignore[arg-type]
+    torch.testing.assert_close(received(rows, exclude_self).double(), of_rows.sum(1), rtol=1e-5, atol=1e-6)
+    to_image = (of_rows * rows.tokens.image.mask[:, None, :]).sum(2)
+    torch.testing.assert_close(paid(rows, "image", exclude_self).double(), to_image, rtol=1e-5, atol=1e-6)
+
+
+def test_bias_of_the_two_deep_criteria_under_uniform_attention() -> None:
+    """Received favours early tokens and paid late ones, with nothing else to tell them apart."""
+    ids = torch.tensor([[5] + [IMAGE] * 20 + [5]])
+    tokens = find_tokens(ids, None, IMAGE)
+    flat = torch.zeros(1, 1, 22, 4)
+    rows = AttentionRows(flat, flat, 1.0, None, *tokens.image.index(), tokens)
+    early_first = received(rows)[0, 1:21]
+    late_first = paid(rows, "image")[0, 1:21]
+    assert (early_first.diff() < 0).all()
+    assert (late_first.diff() > 0).all()
