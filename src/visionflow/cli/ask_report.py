@@ -83,9 +83,8 @@ class AskReport:
         dense, pruned, trace = self.comparison.dense, self.comparison.pruned, self.comparison.trace
         console.print(f"{self.model} model, {self.dtype} on {self.device}")
         console.print(f"{self.method}{self.note}\n")
-        console.print(
-            _pairs({"question": self.question, "dense": _shown(dense.answer), "pruned": _shown(pruned.answer)})
-        )
+        answers = {"dense": dense.answer or "(no text)", "pruned": pruned.answer or "(no text)"}
+        console.print(_pairs({"question": self.question} | answers))
         console.print()
         table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False)
         table.add_column("")
@@ -98,7 +97,7 @@ class AskReport:
         table.add_row("time to first token, measured", *_scaled(dense.first_token_s, pruned.first_token_s, _SECONDS))
         console.print(table)
         console.print()
-        console.print(_pairs({"image tokens": f"{layer_ranges(self.image_tokens)}", "kept patches": str(self.overlay)}))
+        console.print(_pairs({"image tokens": layer_ranges(self.image_tokens), "kept patches": str(self.overlay)}))
         if not dense.first_token_s - pruned.first_token_s > NOTICEABLE * dense.first_token_s:
             console.print(
                 f"\nPruning is not faster here: in a prompt of {self.image_tokens[0]} image and {trace.text_tokens[0]} "
