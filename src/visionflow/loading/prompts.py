@@ -27,14 +27,16 @@ def make_prompt(
     if not getattr(processor, "chat_template", None):
         raise VisionFlowError("the model's processor has no chat template, so its prompt is unknown: add one to it")
     content = [{"type": "image", "image": picture} for picture in pictures] + [{"type": "text", "text": question}]
+    messages = [{"role": "user", "content": content}]
     try:
+        text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        if placeholder and placeholder not in text:
+            raise VisionFlowError("the prompt has no image token: the model's chat template leaves the picture out")
         inputs = processor.apply_chat_template(
-            [{"role": "user", "content": content}],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
+            messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
         )
+    except VisionFlowError:
+        raise
     except Exception as error:  # templates raise their own errors; the processor, when pictures and marks differ
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise VisionFlowError(f"the model's processor cannot make this prompt: {reason}") from error
@@ -51,8 +53,6 @@ def check_question(question: str) -> None:
 
 def _check_image_tokens(model: PreTrainedModel, inputs: Any, pictures: int) -> None:
     found = int((inputs["input_ids"] == family_of(model).image_token_id(model)).sum())
-    if not found:
-        raise VisionFlowError("the prompt has no image token: the model's chat template leaves the picture out")
     per_picture = DecoderShape.from_config(model.config).image_tokens
     if per_picture is not None and found != pictures * per_picture:
         raise VisionFlowError(

@@ -2,11 +2,14 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, floor
 
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
 from visionflow.viz.framing import Box, Framing
+
+Place = tuple[int, int, int, int]  # left, top, right, bottom, in pixels of a panel
 
 SIDE = 420  # longer side of a panel's picture: small ones are enlarged until single patches can be told apart
 MARGIN, TITLE, SMALL = 20, 17, 13
@@ -56,7 +59,9 @@ def _is_padded(picture: Image.Image, framing: Framing) -> bool:
 
 
 def _strip(picture: Image.Image, framing: Framing, patch: int, panels: Sequence[Panel]) -> Image.Image:
-    drawn = [_panel(picture, framing, patch, panel.kept) for panel in panels]
+    canvas = _Canvas(picture, framing)
+    boxes = [canvas.place(box) for box in framing.patch_boxes(patch)]
+    drawn = [_panel(canvas, boxes, panel.kept) for panel in panels]
     head = TITLE + SMALL + 14
     width, height = drawn[0].size
     widths = [max(width, _text_width(panel)) for panel in panels]
@@ -71,13 +76,11 @@ def _strip(picture: Image.Image, framing: Framing, patch: int, panels: Sequence[
     return strip
 
 
-def _panel(picture: Image.Image, framing: Framing, patch: int, kept: Collection[int] | None) -> Image.Image:
-    canvas = _Canvas(picture, framing)
-    boxes = [canvas.place(box) for box in framing.patch_boxes(patch)]
+def _panel(canvas: "_Canvas", boxes: Sequence[Place], kept: Collection[int] | None) -> Image.Image:
     chosen = boxes if kept is None else [boxes[number] for number in sorted(kept)]
-    clear, image = canvas.draw(), canvas.unseen()
-    image.paste(_dimmed(clear), mask=canvas.mask(boxes))
-    image.paste(clear, mask=canvas.mask(chosen))
+    image = canvas.unseen()
+    image.paste(_dimmed(canvas.clear), mask=canvas.mask(boxes))
+    image.paste(canvas.clear, mask=canvas.mask(chosen))
     lines = ImageDraw.Draw(image, "RGBA")
     for left, top, right, bottom in chosen:
         colour = (*GRID, 90) if kept is None else (*OUTLINE, 255)
@@ -96,7 +99,7 @@ class _Canvas:
         self.scale = SIDE / max(width, height)
         self.size = ceil(width * self.scale), ceil(height * self.scale)
 
-    def place(self, box: Box) -> tuple[int, int, int, int]:
+    def place(self, box: Box) -> Place:
         """A box of the original picture on the canvas; neighbours share an edge, so no pixel is lost between them."""
         left, top, right, bottom = box
         return (
@@ -106,7 +109,8 @@ class _Canvas:
             floor((bottom - self.top) * self.scale + 0.5),
         )
 
-    def draw(self) -> Image.Image:
+    @cached_property
+    def clear(self) -> Image.Image:
         """The picture in the clear; padding is plain."""
         image = Image.new("RGB", self.size, PADDING)
         left, top, right, bottom = self.place((0, 0, self.picture.width, self.picture.height))
@@ -116,13 +120,13 @@ class _Canvas:
 
     def unseen(self) -> Image.Image:
         """The picture as a faint trace under hatching: what the processor cut away."""
-        image = Image.blend(self.draw().convert("L").convert("RGB"), Image.new("RGB", self.size, UNSEEN), 0.8)
+        image = Image.blend(self.clear.convert("L").convert("RGB"), Image.new("RGB", self.size, UNSEEN), 0.8)
         lines = ImageDraw.Draw(image)
         for x in range(-self.size[1], self.size[0], 9):
             lines.line((x, self.size[1], x + self.size[1], 0), HATCH)
         return image
 
-    def mask(self, boxes: Sequence[tuple[int, int, int, int]]) -> Image.Image:
+    def mask(self, boxes: Sequence[Place]) -> Image.Image:
         """255 inside the boxes."""
         mask = Image.new("L", self.size)
         for box in boxes:
