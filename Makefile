@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test lint types check clean
+.PHONY: demo test lint types check breaks clean
 
 demo: $(READY)
 	$(BIN)/visionflow ask examples/scene.png "How many objects are there?"
@@ -20,6 +20,10 @@ types: $(READY)
 	$(BIN)/mypy
 
 check: lint types test
+
+# Break the code on purpose and see each oracle fail.
+breaks: $(READY)
+	$(BIN)/python tests/breaks.py
 
 # torch is installed first and by its exact pin, so that a CPU build found locally is taken.
 $(READY): pyproject.toml constraints.txt

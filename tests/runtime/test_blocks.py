@@ -11,7 +11,8 @@ from tests.matrix import models, prompts
 from tests.reference import HIDDEN, image_columns, instruction_columns
 from tests.tiny import IMAGE_TOKEN, Prompt, batch_of, positions, prompt
 from visionflow import UnsupportedUsageError
-from visionflow.runtime import Block, Plan, Scope
+from visionflow.runtime import Block, Plan
+from visionflow.runtime.scope import Scope
 
 TO_TEXT = {"source": "image", "target": "instruction"}
 
@@ -113,3 +114,14 @@ def test_additive_and_bool_masks_agree(model: PreTrainedModel) -> None:
     pairs = torch.rand(1, 1, 4, 6) > 0.7
     assert torch.equal(masks.readable(masks.forbid(additive, pairs)), masks.forbid(allowed, pairs))
     assert torch.equal(masks.readable(masks.allow(additive, pairs)), masks.allow(allowed, pairs))
+
+
+def test_layers_after_a_blocked_one_run_free(model: PreTrainedModel) -> None:
+    """Fed the blocked layer's output, the layer after it computes what it always does."""
+    inputs = prompt(3, "image", 6).inputs
+    states = states_of(model, inputs, Block([2], "image", "instruction"))
+    layer = model.model.language_model.layers[3]
+    rotary = model.model.language_model.rotary_emb(states[3], positions(inputs))
+    with torch.no_grad():
+        free = layer(states[3], position_embeddings=rotary)
+    torch.testing.assert_close(states[4], free, rtol=1e-5, atol=1e-6)

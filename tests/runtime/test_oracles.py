@@ -13,7 +13,8 @@ from tests.matrix import idle_methods, methods, models, prompts
 from tests.reference import Keep, image_columns, instruction_columns, masked_from
 from tests.tiny import batch_of, positions, prompt
 from visionflow import FastV, HiMAP, Method, prune
-from visionflow.runtime import Plan, Scope
+from visionflow.runtime import Plan
+from visionflow.runtime.scope import Scope
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from visionflow.errors import VisionFlowError
 from visionflow.methods.base import Method, check_layer
-from visionflow.runtime.families import family_of
 from visionflow.runtime.plan import Cut
-from visionflow.runtime.scope import Scope
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class VTW(Method):
 
     @classmethod
     def search(
-        cls, model: PreTrainedModel, batches: Iterable[Mapping[str, Any]], threshold: float = 3e-3, first: int = 5
+        cls, model: "PreTrainedModel", batches: Iterable[Mapping[str, Any]], threshold: float = 3e-3, first: int = 5
     ) -> "VTW":
         """The earliest withdrawal that leaves the next token nearly as it was (the paper's section 3.3).
 
@@ -60,6 +60,9 @@ class VTW(Method):
         Raises:
             VisionFlowError: no prompts, or no k is good enough.
         """
+        from visionflow.runtime.families import family_of
+        from visionflow.runtime.scope import Scope
+
         check_layer("first", first)
         batches = list(batches)
         if not batches:
@@ -82,7 +85,7 @@ class VTW(Method):
 
 
 @torch.inference_mode()
-def _next_token(model: PreTrainedModel, batch: Mapping[str, Any]) -> Tensor:
+def _next_token(model: "PreTrainedModel", batch: Mapping[str, Any]) -> Tensor:
     """Log-probabilities of the token after the prompt, fp32 ``[batch, vocabulary]``."""
     logits: Tensor = model(**batch, use_cache=False, logits_to_keep=1).logits
     return logits[:, -1].float().log_softmax(-1)

@@ -73,7 +73,7 @@ class CacheRecord:
             expected = total if held is None else held.length(total)
             if cache.get_seq_length(layer) != expected or (held is not None and total < held.covered):
                 raise UnsupportedUsageError(
-                    f"the KV cache holds {cache.get_seq_length(layer)} keys in layer {layer}, not as the scope left it: "
+                    f"layer {layer} of the KV cache is not as the scope left it ({cache.get_seq_length(layer)} keys): "
                     "it was cropped or extended outside; start the prompt again"
                 )
             if held is not None and held.index.shape[0] != batch:
