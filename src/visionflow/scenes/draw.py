@@ -61,4 +61,5 @@ def _ground(background: Background, width: int, height: int, rng: np.random.Gene
     else:
         relief = np.zeros((height, width))
     tinted = np.array(background.rgb) + background.strength * relief[:, :, None]
-    return np.clip(tinted, 0, 255).astype(np.uint8)
+    ground: NDArray[np.uint8] = np.clip(tinted, 0, 255).astype(np.uint8)
+    return ground

@@ -16,7 +16,8 @@ def object_patches(scene: Scene, index: int, grid: int) -> NDArray[np.bool_]:
     start = np.arange(grid)
     columns = (start < right) & (start + 1 > left)
     rows = (start < bottom) & (start + 1 > top)
-    return rows[:, None] & columns[None, :]
+    touched: NDArray[np.bool_] = rows[:, None] & columns[None, :]
+    return touched
 
 
 def relevant_patches(scene: Scene, question: Question, grid: int) -> NDArray[np.bool_]:

@@ -1,0 +1,153 @@
+"""Training batches, drawn as they are needed: the position in the data is a range of scene numbers and nothing else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import LlavaProcessor
+
+from visionflow.scenes import COLOURS, SHAPES, Question, Scene, Split, draw, patch_owner, questions, sample_scene
+from visionflow.scenes import scene_rng as rng_of
+from visionflow.scenes.questions import listing
+from visionflow.scenes.world import SIZES
+
+IGNORED = -100
+"""The label of a position that no loss looks at."""
+
+_LISTING_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class _Movable:
+    """A bundle of tensors that moves to a device as one."""
+
+    def to(self, device: torch.device) -> Self:
+        return type(self)(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+
+@dataclass(frozen=True)
+class Conversations(_Movable):
+    """Pictures with several questions each: pixels [b, 3, side, side], ids and labels [b, n] padded on the right.
+
+    The padding needs no mask: under a causal mask nothing looks to its right, and its labels are ignored.
+    """
+
+    pixel_values: torch.Tensor
+    input_ids: torch.Tensor
+    labels: torch.Tensor
+
+
+@dataclass(frozen=True)
+class LabelledPatches(_Movable):
+    """Pictures with what each patch shows, for the tower alone: pixels [b, 3, side, side], the rest [b, patches].
+
+    Shape, colour and size have one more class than the world, the last, for the ground. `row` and `column` give the
+    patch of the owner's centre, so that all patches of one object agree; on the ground they are ignored.
+    """
+
+    pixel_values: torch.Tensor
+    shape: torch.Tensor
+    colour: torch.Tensor
+    size: torch.Tensor
+    row: torch.Tensor
+    column: torch.Tensor
+
+
+def conversations(
+    processor: LlavaProcessor, split: Split, indices: Sequence[int], turns: int, longest: int
+) -> Conversations:
+    """A conversation of `turns` questions about each of the scenes, cut after `longest` tokens.
+
+    Half of them end in a listing. It comes last, so that no other answer can be read off it instead of the picture.
+    """
+    pictures, chats = [], []
+    for index in indices:
+        rng = rng_of(split, index)
+        scene = sample_scene(rng)
+        pictures.append(draw(scene))
+        asked = questions(scene, rng, turns)
+        if rng.random() < _LISTING_SHARE:
+            asked[-2:] = [listing(scene, rng)]
+        chats.append(as_chat(asked))
+    encoded = processor.tokenizer.apply_chat_template(
+        chats,
+        chat_template=processor.chat_template,
+        tokenize=True,
+        return_dict=True,
+        return_assistant_tokens_mask=True,
+    )
+    pixels = pixel_values(processor, pictures)
+    places = int(pixels.shape[-1] // processor.patch_size) ** 2
+    rows = [
+        _expand(processor, ids, answered, places)
+        for ids, answered in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True)
+    ]
+    length = min(longest, max(len(ids) for ids, _ in rows))
+    input_ids = torch.full((len(rows), length), processor.tokenizer.pad_token_id)
+    labels = torch.full((len(rows), length), IGNORED)
+    for row, (ids, targets) in enumerate(rows):
+        input_ids[row, : len(ids)] = torch.tensor(ids[:length])
+        labels[row, : len(ids)] = torch.tensor(targets[:length])
+    return Conversations(pixels, input_ids, labels)
+
+
+def labelled_patches(processor: LlavaProcessor, split: Split, indices: Sequence[int]) -> LabelledPatches:
+    """What every patch of each of the scenes shows."""
+    scenes = [sample_scene(rng_of(split, index)) for index in indices]
+    pixels = pixel_values(processor, [draw(scene) for scene in scenes])
+    grid = int(pixels.shape[-1] // processor.patch_size)
+    labels = [_patch_labels(scene, grid) for scene in scenes]
+    columns = {name: torch.from_numpy(np.stack([row[name].ravel() for row in labels])) for name in labels[0]}
+    return LabelledPatches(pixels, **columns)
+
+
+def as_chat(asked: Sequence[Question]) -> list[dict[str, Any]]:
+    """Questions and answers as chat messages, the picture in the first of them."""
+    messages: list[dict[str, Any]] = []
+    for turn, question in enumerate(asked):
+        picture = [{"type": "image"}] if turn == 0 else []
+        messages.append({"role": "user", "content": [*picture, {"type": "text", "text": question.text}]})
+        messages.append({"role": "assistant", "content": [{"type": "text", "text": question.answer}]})
+    return messages
+
+
+def pixel_values(processor: LlavaProcessor, pictures: Sequence[Image.Image]) -> torch.Tensor:
+    """Pictures as the tower takes them, float [b, 3, side, side]."""
+    pixels: torch.Tensor = processor.image_processor(list(pictures), return_tensors="pt").pixel_values
+    return pixels
+
+
+def _expand(
+    processor: LlavaProcessor, ids: Sequence[int], answered: Sequence[int], places: int
+) -> tuple[list[int], list[int]]:
+    """Ids with the start token and one placeholder per patch, and their labels: the answers with their end tokens."""
+    at = ids.index(processor.image_token_id)
+    wide = [processor.tokenizer.bos_token_id, *ids[:at], *[processor.image_token_id] * places, *ids[at + 1 :]]
+    targets = [token if inside else IGNORED for token, inside in zip(ids, answered, strict=True)]
+    return wide, [IGNORED, *targets[:at], *[IGNORED] * places, *targets[at + 1 :]]
+
+
+def _patch_labels(scene: Scene, grid: int) -> dict[str, np.ndarray[Any, np.dtype[np.int64]]]:
+    owner = patch_owner(scene, grid)
+    side = min(scene.width, scene.height)
+    colours = tuple(COLOURS)
+    # One row per object and a last one for the ground, which owner -1 selects.
+    table = np.array(
+        [
+            (
+                SHAPES.index(item.shape),
+                colours.index(item.colour),
+                SIZES.index(item.size),
+                int((item.y - (scene.height - side) / 2) * grid / side),
+                int((item.x - (scene.width - side) / 2) * grid / side),
+            )
+            for item in scene.objects
+        ]
+        + [(len(SHAPES), len(COLOURS), len(SIZES), IGNORED, IGNORED)],
+        dtype=np.int64,
+    )
+    names = ("shape", "colour", "size", "row", "column")
+    return {name: table[owner, column] for column, name in enumerate(names)}

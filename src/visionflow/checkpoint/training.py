@@ -1,0 +1,135 @@
+"""The training run: a budget, a log, checkpoints to resume from, and an export at the end."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from visionflow.checkpoint.learner import Learner, Recipe
+from visionflow.errors import VisionFlowError
+
+_STATE = "state.pt"
+_CURVE = "curve.jsonl"
+_MODEL = "model"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to train: a number of steps, or minutes of training time; exactly one of the two is set."""
+
+    steps: int | None = None
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.minutes is None):
+            raise VisionFlowError("Give the training either a number of steps or a number of minutes, and not both.")
+        if (self.steps is not None and self.steps < 1) or (self.minutes is not None and self.minutes <= 0):
+            raise VisionFlowError("The training needs at least one step, or more than zero minutes.")
+
+    def spent(self, step: int, seconds: float) -> float:
+        """The share of the budget that is gone, 1 or more at the end."""
+        if self.steps is not None:
+            return step / self.steps
+        assert self.minutes is not None
+        return seconds / (60 * self.minutes)
+
+
+@dataclass(frozen=True)
+class Report:
+    """One line of the curve: seconds of training so far, share of the budget gone, and accuracy where measured."""
+
+    step: int
+    phase: str
+    loss: float
+    accuracy: float | None
+    seconds: float
+    spent: float
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """Every how many steps the accuracy is measured and a checkpoint is written."""
+
+    validate: int = 40
+    save: int = 100
+
+
+def train(
+    out: Path,
+    recipe: Recipe,
+    budget: Budget,
+    *,
+    device: str = "cpu",
+    resume: bool = False,
+    rhythm: Rhythm | None = None,
+    on_step: Callable[[Report], None] = lambda report: None,
+) -> Path:
+    """Train into the folder `out` and return the folder of the exported model.
+
+    Interrupted (also by Ctrl-C) it leaves `state.pt`, from which `resume=True` goes on; with a budget of steps the
+    result is then the same as without the interruption.
+    """
+    rhythm = rhythm or Rhythm()
+    state_file = out / _STATE
+    if state_file.exists() and not resume:
+        raise VisionFlowError(f"{out} already holds a training run: resume it, or name another folder.")
+    if resume and not state_file.exists():
+        raise VisionFlowError(f"There is nothing to resume in {out}: it has no {_STATE}.")
+    out.mkdir(parents=True, exist_ok=True)
+    learner = Learner(recipe, torch.device(device))
+    step, seconds = 0, 0.0
+    if resume:
+        step, seconds = _load(state_file, learner)
+
+    began = time.monotonic() - seconds
+    with (out / _CURVE).open("a", encoding="utf-8") as curve:
+        try:
+            while (spent := budget.spent(step, seconds)) < 1:
+                if learner.phase == "tower" and spent >= recipe.tower_share:
+                    learner.enter("whole")
+                loss = learner.step(step, _within(spent, learner, recipe))
+                step += 1
+                accuracy = learner.validate() if step % rhythm.validate == 0 else None
+                seconds = time.monotonic() - began
+                report = Report(step, learner.phase, loss, accuracy, seconds, budget.spent(step, seconds))
+                print(json.dumps(asdict(report)), file=curve, flush=True)
+                on_step(report)
+                if step % rhythm.save == 0:
+                    _save(state_file, learner, step, seconds)
+        finally:
+            _save(state_file, learner, step, seconds)
+    return export(learner, out / _MODEL)
+
+
+def export(learner: Learner, folder: Path) -> Path:
+    """Write the model (bf16) and its processor as any Hugging Face checkpoint; returns the folder."""
+    half = learner.model.to(torch.bfloat16)
+    half.save_pretrained(folder)
+    learner.processor.save_pretrained(folder)
+    return folder
+
+
+def _within(spent: float, learner: Learner, recipe: Recipe) -> float:
+    """How far through the present phase the run is, 0 to 1."""
+    if learner.phase == "tower":
+        return spent / recipe.tower_share
+    return (spent - recipe.tower_share) / (1 - recipe.tower_share)
+
+
+def _save(file: Path, learner: Learner, step: int, seconds: float) -> None:
+    """Write the state beside its final place and move it there in one go, so that a half-written one never counts."""
+    partial = file.with_suffix(".partial")
+    torch.save({"step": step, "seconds": seconds, "recipe": asdict(learner.recipe), **learner.state()}, partial)
+    partial.replace(file)
+
+
+def _load(file: Path, learner: Learner) -> tuple[int, float]:
+    state: dict[str, Any] = torch.load(file, map_location=learner.device, weights_only=True)
+    if state["recipe"] != asdict(learner.recipe):
+        raise VisionFlowError(f"{file} comes from a run with another recipe or seed: resume it with the same options.")
+    learner.load(state)
+    return int(state["step"]), float(state["seconds"])

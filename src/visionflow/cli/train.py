@@ -1,0 +1,71 @@
+"""`visionflow train`: the embedded model again, from nothing."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from visionflow.errors import VisionFlowError
+
+
+def train(
+    out: Annotated[Path, typer.Option(help="Folder for the checkpoint, the curve and, at the end, the model.")],
+    minutes: Annotated[float | None, typer.Option(help="Train for so many minutes (60 if no --steps).")] = None,
+    steps: Annotated[int | None, typer.Option(help="Train for so many steps instead: repeatable to the bit.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the first weights.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, mps.")] = "cpu",
+    threads: Annotated[int | None, typer.Option(help="CPU threads; torch decides if not given.")] = None,
+) -> None:
+    """Retrain the embedded model from nothing on scenes drawn on the fly.
+
+    Ctrl-C leaves a checkpoint; the same command with --resume goes on from it.
+    """
+    import torch
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from visionflow.checkpoint.learner import Recipe
+    from visionflow.checkpoint.training import Budget, Report
+    from visionflow.checkpoint.training import train as run_training
+
+    if threads is not None and threads < 1:
+        raise VisionFlowError(f"--threads must be at least 1, not {threads}.")
+    _check_device(device)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    budget = Budget(steps, 60.0 if steps is None and minutes is None else minutes)
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("step {task.fields[step]}  loss {task.fields[loss]}  right {task.fields[right]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("tower", total=1.0, step=0, loss="-", right="-")
+
+        def show(report: Report) -> None:
+            progress.update(
+                bar, completed=report.spent, description=report.phase, step=report.step, loss=f"{report.loss:.3f}"
+            )
+            if report.accuracy is not None:
+                progress.update(bar, right=f"{report.accuracy:.1%}")
+
+        try:
+            model = run_training(out, Recipe(seed=seed), budget, device=device, resume=resume, on_step=show)
+        except KeyboardInterrupt:
+            progress.stop()
+            print(f"visionflow: stopped; the same command with --resume goes on from {out}.", file=sys.stderr)
+            raise typer.Exit(130) from None
+    print(model)
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise VisionFlowError(f"--device {device} is not a device that this torch can use: try cpu.") from error
