@@ -15,7 +15,8 @@ def ask(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="A picture: a path, a URL, or - for standard input.")],
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question, in quotes.")],
     more_images: Annotated[
-        list[str] | None, typer.Option("--image", help="A further picture, for models that take several. Repeatable.")
+        list[str] | None,
+        typer.Option("--image", metavar="<str>", help="A further picture, for models that take several. Repeatable."),
     ] = None,
     model: Annotated[
         str | None,
@@ -63,7 +64,7 @@ def ask(
 
     from rich.console import Console
 
-    from visionflow.cli.quiet import quiet_libraries, working
+    from visionflow.cli.output import print_json, quiet_libraries, working
     from visionflow.loading.pictures import read_picture, stem_of
 
     sources = [image, *(more_images or [])]
@@ -107,7 +108,7 @@ def ask(
         overlay=overlay,
     )
     if as_json:
-        _print_json(report.to_json())
+        print_json(report.to_json())
     else:
         report.show(Console(markup=False, highlight=False))
 
@@ -129,9 +130,3 @@ def _check_out(out: Path, sources: list[str]) -> None:
         raise VisionFlowError(f"cannot write {out}: no permission; choose another --out")
     if any(source != "-" and Path(source).exists() and out.exists() and out.samefile(source) for source in sources):
         raise VisionFlowError(f"--out {out} is the picture itself: choose another name")
-
-
-def _print_json(content: dict[str, object]) -> None:
-    import json
-
-    print(json.dumps(content, indent=2))

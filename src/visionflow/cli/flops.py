@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from visionflow.cli.methods import flag, own_options
+from visionflow.cli.output import print_json
 from visionflow.errors import VisionFlowError
 
 if TYPE_CHECKING:
@@ -77,7 +79,8 @@ def flops(
     if table is not None:
         _print_paper_table(table, given - {"table", "as_json"}, as_json)
         return
-    options = _method_options(method, {name: context.params[name] for name in given})
+    typed = own_options(method, {name: context.params[name] for name in given}, METHOD_OPTIONS)
+    options = METHOD_OPTIONS[method] | typed
     if logits not in ("last", "all"):
         raise VisionFlowError(f"unknown --logits {logits!r}: choose last or all")
     if dtype_bytes < 1:
@@ -119,7 +122,7 @@ def flops(
     note = VISIPRUNER_NOTE if method == "visipruner" else ""
     report = Report(model, method, options, counts, text_tokens, dtype_bytes, costs, note)
     if as_json:
-        _print_json(report.to_json())
+        print_json(report.to_json())
     else:
         report.show(Console(markup=False, highlight=False))
 
@@ -127,22 +130,6 @@ def flops(
 def _is_given(context: typer.Context, parameter: str) -> bool:
     source = context.get_parameter_source(parameter)
     return source is not None and source.name == "COMMANDLINE"
-
-
-def _flag(parameter: str) -> str:
-    return "--" + parameter.replace("_", "-")
-
-
-def _method_options(method: str, given: dict[str, int | float]) -> dict[str, int | float]:
-    """The method's defaults with what was given; options of other methods are refused by name."""
-    if method not in METHOD_OPTIONS:
-        raise VisionFlowError(f"unknown method {method!r}: choose one of {', '.join(METHOD_OPTIONS)}")
-    own = METHOD_OPTIONS[method]
-    of_methods = {name for options in METHOD_OPTIONS.values() for name in options}
-    for name in sorted(of_methods & given.keys() - own.keys()):
-        takes = ", ".join(map(_flag, own)) or "none"
-        raise VisionFlowError(f"{_flag(name)} is not an option of method {method}, whose options are: {takes}")
-    return own | {name: value for name, value in given.items() if name in own}
 
 
 def _plan_of(method: str, options: dict[str, int | float]) -> "Plan":
@@ -176,16 +163,8 @@ def _print_paper_table(table: str, others: set[str], as_json: bool) -> None:
     if table != "himap":
         raise VisionFlowError(f"there is no table {table!r}: choose himap")
     if others:
-        raise VisionFlowError(
-            f"--table has the paper's own settings: leave out {', '.join(map(_flag, sorted(others)))}"
-        )
+        raise VisionFlowError(f"--table has the paper's own settings: leave out {', '.join(map(flag, sorted(others)))}")
     if as_json:
-        _print_json(tables_to_json(list(rows())))
+        print_json(tables_to_json(list(rows())))
     else:
         show_tables(list(rows()), Console(markup=False, highlight=False))
-
-
-def _print_json(content: dict[str, object]) -> None:
-    import json
-
-    print(json.dumps(content))

@@ -10,11 +10,8 @@ from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForImageTextToText
 from visionflow.errors import UnsupportedModelError, VisionFlowError
 from visionflow.runtime.families import FAMILIES
 
-DTYPES = {
-    "float32": torch.float32, "fp32": torch.float32,
-    "float16": torch.float16, "fp16": torch.float16,
-    "bfloat16": torch.bfloat16, "bf16": torch.bfloat16,
-}  # fmt: skip
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 ATTENTIONS = ("sdpa", "eager")
 
 
@@ -44,12 +41,9 @@ def load_model(
     if attention not in ATTENTIONS:
         raise VisionFlowError(f"unknown attention {attention!r}: choose one of {', '.join(ATTENTIONS)}")
     if name is None:
-        from visionflow.checkpoint import load_embedded
+        from visionflow.checkpoint import EMBEDDED
 
-        model, processor = load_embedded(
-            dtype=chosen_dtype or torch.float32, device=str(chosen_device), attn_implementation=attention
-        )
-        return Loaded(model, processor, "embedded")
+        return load_model(str(EMBEDDED), dtype or "float32", device, attention)._replace(name="embedded")
     config = _supported_config(name)
     model = _model(name, config, chosen_dtype or "auto", attention)
     return Loaded(model.to(chosen_device).eval(), _processor(name), name)
@@ -59,9 +53,10 @@ def check_dtype(dtype: str | None) -> torch.dtype | None:
     """The torch dtype called `dtype`."""
     if dtype is None:
         return None
-    if dtype not in DTYPES:
+    name = SHORT_DTYPES.get(dtype, dtype)
+    if name not in DTYPES:
         raise VisionFlowError(f"unknown dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
-    return DTYPES[dtype]
+    return DTYPES[name]
 
 
 def check_device(device: str | None) -> torch.device:
@@ -70,8 +65,11 @@ def check_device(device: str | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
+    except RuntimeError as error:
+        raise VisionFlowError(f"unknown device {device!r}: choose cpu, cuda, cuda:1, mps, ...") from error
+    try:
         torch.empty(0, device=chosen)
-    except Exception as error:  # an unknown name, a missing driver, a torch without CUDA: each its own exception
+    except Exception as error:  # a missing driver, a torch without CUDA, a back end that is not built in, ...
         raise VisionFlowError(
             f"device {device!r} is not available here ({_line(error)}): leave --device out"
         ) from error
@@ -86,7 +84,11 @@ def _supported_config(name: str) -> Any:
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     except Exception as error:  # no network, no such repository, not JSON, an invalid value, ...
-        where = "its config.json is not valid" if Path(name).is_dir() else "it did not come from the Hub"
+        where = (
+            "its config.json is not valid"
+            if Path(name).is_dir()
+            else "there is no such directory, and nothing came from the Hub"
+        )
         raise VisionFlowError(f"cannot load the model {name}: {where}: {_line(error)}") from error
     if config.model_type not in FAMILIES:
         raise UnsupportedModelError(
@@ -122,15 +124,22 @@ def _model(name: str, config: Any, dtype: torch.dtype | str, attention: str) -> 
             dtype=dtype,
             attn_implementation=attention,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
             trust_remote_code=False,
         )
     except Exception as error:  # no weights, cut-off weights, weights of other shapes, an interrupted download, ...
-        raise VisionFlowError(f"cannot load the weights of {name}: {_line(error)}") from error
+        raise VisionFlowError(f"cannot load the weights of {name} ({_line(error)}): get them again") from error
+    # transformers would go on with random numbers in their place.
     missing = sorted(report["missing_keys"])
     if missing:
-        # transformers would go on with random numbers in their place.
         raise VisionFlowError(
-            f"the checkpoint {name} is not whole: {len(missing)} weights are missing, for example {missing[0]}"
+            f"the checkpoint {name} is not whole: weights missing: {len(missing)}, for example {missing[0]}"
+        )
+    misfits = sorted(key for key, *_ in report["mismatched_keys"])
+    if misfits:
+        raise VisionFlowError(
+            f"the weights of {name} do not fit its config.json: {len(misfits)} of another shape, "
+            f"for example {misfits[0]}"
         )
     return model
 
@@ -140,13 +149,15 @@ def _processor(name: str) -> Any:
         # The PIL back end is the one that is always there, and the one whose geometry the overlay follows.
         processor = AutoProcessor.from_pretrained(name, backend="pil", trust_remote_code=False)
     except Exception as error:  # no processor files, no tokenizer, a broken template, ...
-        raise VisionFlowError(f"cannot load the processor of {name}: {_line(error)}") from error
+        raise VisionFlowError(
+            f"cannot load the processor of {name} ({_line(error)}): save it there too, with its tokenizer"
+        ) from error
     if not hasattr(processor, "image_processor"):
         raise VisionFlowError(f"{name} has a tokenizer but no image processor: save its processor there too")
     return processor
 
 
 def _line(error: Exception) -> str:
-    """The first sentence of a library's error, on one line."""
+    """The first sentence of a library's error."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].strip().rstrip(":.")
+    return lines[0].partition(". ")[0].strip().rstrip(":.").removeprefix("Error ")

@@ -1,6 +1,7 @@
-"""What a command says while it works: one line on standard error, and nothing from the libraries under it."""
+"""What a command says: progress on standard error, nothing from the libraries under it, one JSON object if asked."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,3 +25,8 @@ def quiet_libraries(model: str | None) -> None:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     if model is None or Path(model).is_dir():
         transformers_logging.disable_progress_bar()
+
+
+def print_json(content: Mapping[str, object]) -> None:
+    """One object, and nothing else, on standard output."""
+    print(json.dumps(content, indent=2))
