@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from visionflow.cli import ask, flops
+from visionflow.cli import ask, flops, train
 from visionflow.errors import VisionFlowError
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 app.command("ask")(ask.ask)
 app.command("flops")(flops.flops)
+app.command("train")(train.train)
 
 
 def main() -> None:
