@@ -20,6 +20,7 @@ from visionflow.runtime.forward import Forward
 from visionflow.runtime.guards import check_call, guard_generation
 from visionflow.runtime.held import CacheRecord, check_cache, check_unpruned
 from visionflow.runtime.plan import Plan
+from visionflow.runtime.prompt import PromptForward
 from visionflow.runtime.tokens import find_tokens
 from visionflow.runtime.trace import Trace
 
@@ -124,24 +125,22 @@ class Scope:
         call = self._signature.bind_partial(*args, **kwargs).arguments
         call |= call.pop("kwargs", {})
         check_call(self.model, call)
-        cache = call.get("past_key_values")
-        check_cache(cache)
-        past = cache.get_seq_length() if cache is not None else 0
-        pictures = any(call.get(name) for name in self.family.image_inputs if not isinstance(call.get(name), Tensor))
-        pictures = pictures or any(isinstance(call.get(name), Tensor) for name in self.family.image_inputs)
+        check_cache(cache := call.get("past_key_values"))
         ids = call.get("input_ids")
+        batch, length = (ids if ids is not None else call["inputs_embeds"]).shape[:2]
+        past = cache.get_seq_length() if cache is not None else 0
+        record = self._record_of(cache, past, batch)
+        pictures = any(_given(call.get(name)) for name in self.family.image_inputs)
+        if past and not pictures:
+            self._local.forward = Forward(record, length)
+            return
         if ids is None:
-            if past == 0 or pictures:
-                raise UnsupportedUsageError("inputs_embeds do not tell which tokens are image tokens: pass input_ids")
-            ids = call["inputs_embeds"].new_zeros(call["inputs_embeds"].shape[:2]).long()
-        tokens = find_tokens(
-            ids, call.get("attention_mask"), self.family.image_token_id(self.model) if pictures else None, past
-        )
-        record = self._record_of(cache, past, ids.shape[0])
+            raise UnsupportedUsageError("inputs_embeds do not tell which tokens are image tokens: pass input_ids")
+        image_token_id = self.family.image_token_id(self.model) if pictures else None
+        tokens = find_tokens(ids, call.get("attention_mask"), image_token_id, past)
         if past == 0:
-            self.trace.start(ids.shape[0])
-        tracing = past == 0 or any(tokens.image.counts)
-        self._local.forward = Forward(self.plan, tokens, record, self.trace if tracing else None)
+            self.trace.start(batch)
+        self._local.forward = PromptForward(self.plan, tokens, record, self.trace)
 
     def _record_of(self, cache: Any, past: int, batch: int) -> CacheRecord:
         fresh = CacheRecord([None] * len(self.layers), past)
@@ -184,6 +183,11 @@ class _LayerHook:
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return self.scope._before_layer(self.layer, args, kwargs)
+
+
+def _given(pictures: Any) -> bool:
+    """Whether an argument carries pictures: pixels, or a non-empty mapping of encoder outputs."""
+    return pictures is not None and (isinstance(pictures, Tensor) or bool(pictures))
 
 
 def _check_attention(model: PreTrainedModel) -> None:

@@ -1,5 +1,6 @@
 """What a pruning scope did to the latest prompt."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -34,35 +35,52 @@ class Trace:
     Turns that continue on the same cache add their stages and image tokens.
 
     Attributes:
+        num_layers: decoder layers.
         stages: one entry per cut.
-        image_tokens: int64 ``[num_layers, batch]``, image tokens present in each layer.
-        text_tokens: int64 ``[batch]``, the other tokens of the prompt, padding not counted.
-        instruction_tokens: int64 ``[batch]``, those of them that come after a picture.
         rows: per layer, the sequence length that was run, fillers and padding included.
         probes: per cut that was decided by attention: the probed layer and the number of query rows looked at.
     """
 
     num_layers: int
     stages: list[Stage] = field(default_factory=list)
-    image_tokens: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.long))
-    text_tokens: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
-    instruction_tokens: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     rows: list[int] = field(default_factory=list)
     probes: list[tuple[int, int]] = field(default_factory=list)
+    _image: list[list[int]] = field(default_factory=list, repr=False)
+    _text: list[int] = field(default_factory=list, repr=False)
+    _instruction: list[int] = field(default_factory=list, repr=False)
+
+    @property
+    def image_tokens(self) -> Tensor:
+        """Image tokens present in each layer, int64 ``[num_layers, batch]``."""
+        return torch.tensor(self._image, dtype=torch.long)
+
+    @property
+    def text_tokens(self) -> Tensor:
+        """The other tokens of the prompt, padding not counted, int64 ``[batch]``."""
+        return torch.tensor(self._text, dtype=torch.long)
+
+    @property
+    def instruction_tokens(self) -> Tensor:
+        """The text tokens that come after a picture, int64 ``[batch]``."""
+        return torch.tensor(self._instruction, dtype=torch.long)
 
     def start(self, batch: int) -> None:
         """Forget the prompt before."""
         self.stages = []
         self.probes = []
         self.rows = [0] * self.num_layers
-        self.image_tokens = torch.zeros(self.num_layers, batch, dtype=torch.long)
-        self.text_tokens = torch.zeros(batch, dtype=torch.long)
-        self.instruction_tokens = torch.zeros(batch, dtype=torch.long)
+        self._image = [[0] * batch for _ in range(self.num_layers)]
+        self._text = [0] * batch
+        self._instruction = [0] * batch
 
     def count(self, layer: int, tokens: Tokens) -> None:
-        """Note the tokens that layer `layer` is about to see."""
-        self.image_tokens[layer] += torch.tensor(tokens.image.counts)
+        """Note the tokens that layer `layer` is about to see; host integers only."""
         self.rows[layer] += tokens.columns.shape[1]
+        self._image[layer] = _sum(self._image[layer], tokens.image.counts)
         if layer == 0:
-            self.text_tokens += torch.tensor(tokens.lengths()) - torch.tensor(tokens.image.counts)
-            self.instruction_tokens += torch.tensor(tokens.instruction.counts)
+            self._text = _sum(self._text, tokens.system.counts, tokens.instruction.counts)
+            self._instruction = _sum(self._instruction, tokens.instruction.counts)
+
+
+def _sum(*counts: Sequence[int]) -> list[int]:
+    return [sum(sample) for sample in zip(*counts, strict=True)]
