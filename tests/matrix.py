@@ -20,7 +20,10 @@ METHODS: list[Method] = [
 NOTHING_DROPPED: list[Method] = [HiMAP(2, 0.0, 4, 0.0), FastV(2, 0.0), RandomPruning(2, 0.0)]
 FAMILIES = {"llava": 4, "llava-grouped": 2}
 
+PROBING = [method for method in METHODS if any(cut.probe for cut in method.cuts())]
+
 methods = pytest.mark.parametrize("method", METHODS, ids=str)
+probing_methods = pytest.mark.parametrize("method", PROBING, ids=str)
 idle_methods = pytest.mark.parametrize("method", NOTHING_DROPPED, ids=str)
 CELLS = [(family, attention) for family in FAMILIES for attention in ("sdpa", "eager")]
 models = pytest.mark.parametrize("model", CELLS, ids="-".join, indirect=True)

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from tests.matrix import idle_methods, methods, models, prompts
+from tests.matrix import idle_methods, methods, models, probing_methods, prompts
 from tests.reference import Keep, image_columns, instruction_columns, masked_from
 from tests.tiny import batch_of, positions, prompt
 from visionflow import FastV, HiMAP, Method, prune
@@ -171,10 +171,8 @@ def defined_scores(method: Method, stage: int, attention: Tensor, image: list[in
 
 
 @pytest.mark.parametrize("model", [("llava", "eager"), ("llava-grouped", "eager")], indirect=True)
-@methods
+@probing_methods
 def test_scores_equal_the_definition_on_eager_attention(model: PreTrainedModel, method: Method) -> None:
-    if not any(cut.probe for cut in method.cuts()):
-        pytest.skip("decided without attention")
     inputs = prompt(5, "image", 3, "image", 8, seed=7).inputs
     seen: list[Tensor] = []
     cuts = []
