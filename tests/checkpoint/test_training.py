@@ -1,4 +1,4 @@
-"""The recipe in miniature: batches are right, a run repeats itself, and an interrupted one ends where a whole one does."""
+"""The recipe in miniature: batches are right, a run repeats itself, and an interrupted one ends like a whole one."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 from transformers import LlavaProcessor
 
 from visionflow.checkpoint.build import Geometry, build_processor
-from visionflow.checkpoint.data import IGNORED, as_chat, conversations, labelled_patches
+from visionflow.checkpoint.data import IGNORED, as_chat, conversations, draw_scenes, patches
 from visionflow.checkpoint.learner import Recipe
 from visionflow.checkpoint.load import load_folder
 from visionflow.checkpoint.training import Budget, Report, Rhythm, train
@@ -28,7 +28,7 @@ TINY = Geometry(
     text_head_width=8,
     text_mlp=16,
 )
-RECIPE = Recipe(geometry=TINY, pictures=2, turns=2, tower_share=0.5, validation_pictures=2)
+RECIPE = Recipe(geometry=TINY, tower_pictures=2, pictures=2, turns=2, tower_share=0.5, validation_pictures=2)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,8 @@ def test_any_text_survives_the_tokenizer(processor: LlavaProcessor, text: str) -
 
 def test_training_rows_are_what_the_processor_makes_of_the_prompt(processor: LlavaProcessor) -> None:
     """What is learnt from is, token for token, what generation will see; labels are answers and their end tokens."""
-    batch = conversations(processor, "train", [0, 1, 2], turns=3, longest=1000)
+    batch = conversations(processor, draw_scenes("train", range(3)), turns=3, longest=1000)
+    pixels = patches(processor, draw_scenes("train", range(3))).pixel_values
     for row, index in enumerate(range(3)):
         rng = scene_rng("train", index)
         scene = sample_scene(rng)
@@ -66,7 +67,7 @@ def test_training_rows_are_what_the_processor_makes_of_the_prompt(processor: Lla
         inputs = processor(images=picture, text=prompt, return_tensors="pt")
         length = inputs.input_ids.shape[1]
         assert torch.equal(batch.input_ids[row, :length], inputs.input_ids[0])
-        assert torch.equal(batch.pixel_values[row], inputs.pixel_values[0])
+        assert torch.equal(pixels[row], inputs.pixel_values[0])
         assert (batch.labels[row, :length] == IGNORED).all()
         answered = batch.labels[row, length:]
         said = processor.tokenizer.decode(answered[answered != IGNORED])
@@ -75,15 +76,15 @@ def test_training_rows_are_what_the_processor_makes_of_the_prompt(processor: Lla
 
 
 def test_patch_labels_name_the_object_on_the_patch(processor: LlavaProcessor) -> None:
-    patches = labelled_patches(processor, "train", [5])
+    labels = patches(processor, draw_scenes("train", [5]))
     scene = sample_scene(scene_rng("train", 5))
     for item in scene.objects:
         at = int(item.y // 8) * 12 + int(item.x // 8)
-        assert int(patches.row[0, at]) == int(item.y // 8)
-        assert int(patches.column[0, at]) == int(item.x // 8)
-        assert int(patches.colour[0, at]) == list(COLOURS).index(item.colour)
-    ground = patches.row[0] == IGNORED
-    assert (patches.colour[0][ground] == len(COLOURS)).all()
+        assert int(labels.row[0, at]) == int(item.y // 8)
+        assert int(labels.column[0, at]) == int(item.x // 8)
+        assert int(labels.colour[0, at]) == list(COLOURS).index(item.colour)
+    ground = labels.row[0] == IGNORED
+    assert (labels.colour[0][ground] == len(COLOURS)).all()
     assert ground.float().mean() > 0.5
 
 

@@ -1,16 +1,26 @@
 """Training batches, drawn as they are needed: the position in the data is a range of scene numbers and nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
 import torch
-from PIL import Image
+from numpy.random import Generator
 from transformers import LlavaProcessor
 
-from visionflow.scenes import COLOURS, SHAPES, Question, Scene, Split, draw, patch_owner, questions, sample_scene
-from visionflow.scenes import scene_rng as rng_of
+from visionflow.scenes import (
+    COLOURS,
+    SHAPES,
+    Question,
+    Scene,
+    Split,
+    draw,
+    patch_owner,
+    questions,
+    sample_scene,
+    scene_rng,
+)
 from visionflow.scenes.questions import listing
 from visionflow.scenes.world import SIZES
 
@@ -29,20 +39,8 @@ class _Movable:
 
 
 @dataclass(frozen=True)
-class Conversations(_Movable):
-    """Pictures with several questions each: pixels [b, 3, side, side], ids and labels [b, n] padded on the right.
-
-    The padding needs no mask: under a causal mask nothing looks to its right, and its labels are ignored.
-    """
-
-    pixel_values: torch.Tensor
-    input_ids: torch.Tensor
-    labels: torch.Tensor
-
-
-@dataclass(frozen=True)
-class LabelledPatches(_Movable):
-    """Pictures with what each patch shows, for the tower alone: pixels [b, 3, side, side], the rest [b, patches].
+class Patches(_Movable):
+    """Pictures with what each patch shows: pixels [b, 3, side, side], the rest [b, patches].
 
     Shape, colour and size have one more class than the world, the last, for the ground. `row` and `column` give the
     patch of the owner's centre, so that all patches of one object agree; on the ground they are ignored.
@@ -56,18 +54,43 @@ class LabelledPatches(_Movable):
     column: torch.Tensor
 
 
-def conversations(
-    processor: LlavaProcessor, split: Split, indices: Sequence[int], turns: int, longest: int
-) -> Conversations:
+@dataclass(frozen=True)
+class Conversations(_Movable):
+    """Several questions and answers about each picture: ids and labels [b, n], padded on the right.
+
+    The padding needs no mask: under a causal mask nothing looks to its right, and its labels are ignored.
+    """
+
+    input_ids: torch.Tensor
+    labels: torch.Tensor
+
+
+Drawn = tuple[Scene, Generator]
+"""A scene and its random stream, at the point where the questions about it are to be drawn."""
+
+
+def draw_scenes(split: Split, indices: Iterable[int]) -> list[Drawn]:
+    """The scenes with these numbers."""
+    streams = [scene_rng(split, index) for index in indices]
+    return [(sample_scene(rng), rng) for rng in streams]
+
+
+def patches(processor: LlavaProcessor, drawn: Sequence[Drawn]) -> Patches:
+    """The pictures of the scenes and what every patch of them shows."""
+    images = [draw(scene) for scene, _ in drawn]
+    pixels: torch.Tensor = processor.image_processor(images, return_tensors="pt").pixel_values
+    labels = [_patch_labels(scene, pixels.shape[-1] // processor.patch_size) for scene, _ in drawn]
+    columns = {name: torch.from_numpy(np.stack([row[name].ravel() for row in labels])) for name in labels[0]}
+    return Patches(pixels, **columns)
+
+
+def conversations(processor: LlavaProcessor, drawn: Sequence[Drawn], turns: int, longest: int) -> Conversations:
     """A conversation of `turns` questions about each of the scenes, cut after `longest` tokens.
 
     Half of them end in a listing. It comes last, so that no other answer can be read off it instead of the picture.
     """
-    pictures, chats = [], []
-    for index in indices:
-        rng = rng_of(split, index)
-        scene = sample_scene(rng)
-        pictures.append(draw(scene))
+    chats = []
+    for scene, rng in drawn:
         asked = questions(scene, rng, turns)
         if rng.random() < _LISTING_SHARE:
             asked[-2:] = [listing(scene, rng)]
@@ -79,10 +102,8 @@ def conversations(
         return_dict=True,
         return_assistant_tokens_mask=True,
     )
-    pixels = pixel_values(processor, pictures)
-    places = int(pixels.shape[-1] // processor.patch_size) ** 2
     rows = [
-        _expand(processor, ids, answered, places)
+        _expand(processor, ids, answered)
         for ids, answered in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True)
     ]
     length = min(longest, max(len(ids) for ids, _ in rows))
@@ -91,17 +112,7 @@ def conversations(
     for row, (ids, targets) in enumerate(rows):
         input_ids[row, : len(ids)] = torch.tensor(ids[:length])
         labels[row, : len(ids)] = torch.tensor(targets[:length])
-    return Conversations(pixels, input_ids, labels)
-
-
-def labelled_patches(processor: LlavaProcessor, split: Split, indices: Sequence[int]) -> LabelledPatches:
-    """What every patch of each of the scenes shows."""
-    scenes = [sample_scene(rng_of(split, index)) for index in indices]
-    pixels = pixel_values(processor, [draw(scene) for scene in scenes])
-    grid = int(pixels.shape[-1] // processor.patch_size)
-    labels = [_patch_labels(scene, grid) for scene in scenes]
-    columns = {name: torch.from_numpy(np.stack([row[name].ravel() for row in labels])) for name in labels[0]}
-    return LabelledPatches(pixels, **columns)
+    return Conversations(input_ids, labels)
 
 
 def as_chat(asked: Sequence[Question]) -> list[dict[str, Any]]:
@@ -114,16 +125,10 @@ def as_chat(asked: Sequence[Question]) -> list[dict[str, Any]]:
     return messages
 
 
-def pixel_values(processor: LlavaProcessor, pictures: Sequence[Image.Image]) -> torch.Tensor:
-    """Pictures as the tower takes them, float [b, 3, side, side]."""
-    pixels: torch.Tensor = processor.image_processor(list(pictures), return_tensors="pt").pixel_values
-    return pixels
-
-
-def _expand(
-    processor: LlavaProcessor, ids: Sequence[int], answered: Sequence[int], places: int
-) -> tuple[list[int], list[int]]:
+def _expand(processor: LlavaProcessor, ids: Sequence[int], answered: Sequence[int]) -> tuple[list[int], list[int]]:
     """Ids with the start token and one placeholder per patch, and their labels: the answers with their end tokens."""
+    crop = processor.image_processor.crop_size
+    places = (crop["height"] // processor.patch_size) * (crop["width"] // processor.patch_size)
     at = ids.index(processor.image_token_id)
     wide = [processor.tokenizer.bos_token_id, *ids[:at], *[processor.image_token_id] * places, *ids[at + 1 :]]
     targets = [token if inside else IGNORED for token, inside in zip(ids, answered, strict=True)]

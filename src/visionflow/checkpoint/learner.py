@@ -2,11 +2,13 @@
 
 `tower`: the vision tower and the projector learn what each patch shows, in the words of the language model: a patch of
 a red circle is to be near the embeddings of "red" and "circle", so that the second phase finds its answers half said.
-`whole`: the whole model learns to answer, several questions per picture in one sequence, loss on the answers only.
+`whole`: the whole model learns to answer, several questions per picture in one sequence, loss on the answers only,
+while the tower's own lesson goes on beside it.
 Both go through the stock forward of the model.
 """
 
 import math
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,8 +19,8 @@ from torch.nn import functional as F
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from visionflow.checkpoint.build import Geometry, build_model, build_processor
-from visionflow.checkpoint.data import IGNORED, Conversations, LabelledPatches, conversations, labelled_patches
-from visionflow.scenes import COLOURS, SHAPES
+from visionflow.checkpoint.data import IGNORED, Conversations, Patches, conversations, draw_scenes, patches
+from visionflow.scenes import COLOURS, SHAPES, Split
 from visionflow.scenes.world import SIZES
 
 Phase = Literal["tower", "whole"]
@@ -29,13 +31,16 @@ class Recipe:
     """What training is, apart from how long it takes; rates are for AdamW, shares are of the whole budget."""
 
     geometry: Geometry = field(default_factory=Geometry)
-    pictures: int = 32
+    tower_pictures: int = 32
+    pictures: int = 16
     turns: int = 8
     longest: int = 304
-    tower_share: float = 0.18
+    tower_share: float = 0.26
+    ground_weight: float = 0.15
     first_rate: float = 1.5e-3
     learning_rate: float = 8e-4
-    tower_slowdown: float = 3.0
+    tower_slowdown: float = 1.5
+    patch_weight: float = 0.5
     warm_up_share: float = 0.03
     final_rate: float = 0.02
     weight_decay: float = 0.02
@@ -66,31 +71,31 @@ class Learner:
     def enter(self, phase: Phase) -> None:
         """Begin a phase with a fresh optimiser over what that phase trains."""
         self.phase: Phase = phase
-        vision = [*self.model.model.vision_tower.parameters(), *self.model.model.multi_modal_projector.parameters()]
-        text = [*self.model.model.language_model.parameters()]
-        words = self.model.get_input_embeddings().weight
-        rate, decay = self.recipe.learning_rate, self.recipe.weight_decay
+        recipe = self.recipe
+        tower = [*self.model.model.vision_tower.parameters(), *self.model.model.multi_modal_projector.parameters()]
+        tower += self.places.parameters()
         if phase == "tower":
-            groups = [{"params": [*vision, words, *self.places.parameters()], "peak": self.recipe.first_rate}]
+            groups = [{"params": [*tower, self.model.get_input_embeddings().weight], "peak": recipe.first_rate}]
         else:
-            groups = [{"params": vision, "peak": rate / self.recipe.tower_slowdown}, {"params": text, "peak": rate}]
-        self.optimiser = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), weight_decay=decay)
+            text = [*self.model.model.language_model.parameters()]
+            slow = recipe.learning_rate / recipe.tower_slowdown
+            groups = [{"params": tower, "peak": slow}, {"params": text, "peak": recipe.learning_rate}]
+        self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=recipe.weight_decay)
 
     def step(self, number: int, within: float) -> float:
         """Step `number` of the run, `within` (0 to 1) of the way through the phase; returns the loss."""
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * self._schedule(within)
-        first = number * self.recipe.pictures
-        indices = range(first, first + self.recipe.pictures)
+        many = self.recipe.tower_pictures if self.phase == "tower" else self.recipe.pictures
+        seen, said = self._batch("train", range(number * many, (number + 1) * many))
         self.model.train()
         with self._autocast():
-            if self.phase == "tower":
-                loss = self._tower_loss(labelled_patches(self.processor, "train", indices).to(self.device))
+            if said is None:
+                loss = self._patch_loss(self._features(seen), seen)
             else:
-                batch = conversations(self.processor, "train", indices, self.recipe.turns, self.recipe.longest)
-                batch = batch.to(self.device)
-                logits, targets = self._answers(batch)
+                logits, targets, features = self._answers(seen, said)
                 loss = F.cross_entropy(logits.float(), targets)
+                loss = loss + self.recipe.patch_weight * self._patch_loss(features, seen)
         self.optimiser.zero_grad()
         torch.autograd.backward(loss)
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
@@ -102,18 +107,14 @@ class Learner:
     def validate(self) -> float:
         """The share that is right on validation scenes: of object patches (shape and colour), or of answer tokens."""
         self.model.eval()
-        indices = range(self.recipe.validation_pictures)
+        seen, said = self._batch("validation", range(self.recipe.validation_pictures))
         with self._autocast():
-            if self.phase == "tower":
-                patches = labelled_patches(self.processor, "validation", indices).to(self.device)
-                scores = self._patch_scores(patches.pixel_values)
-                there = patches.row != IGNORED
-                right = (scores["shape"].argmax(-1) == patches.shape) & (scores["colour"].argmax(-1) == patches.colour)
+            if said is None:
+                scores = self._patch_scores(self._features(seen))
+                there = seen.row != IGNORED
+                right = (scores["shape"].argmax(-1) == seen.shape) & (scores["colour"].argmax(-1) == seen.colour)
                 return float(right[there].float().mean())
-            batch = conversations(self.processor, "validation", indices, self.recipe.turns, self.recipe.longest).to(
-                self.device
-            )
-            logits, targets = self._answers(batch)
+            logits, targets, _ = self._answers(seen, said)
         # End tokens are nearly always right and would only flatter the figure.
         spoken = targets != self.processor.tokenizer.eos_token_id
         return float((logits.argmax(-1) == targets)[spoken].float().mean())
@@ -134,32 +135,50 @@ class Learner:
         self.places.load_state_dict(state["places"])
         self.optimiser.load_state_dict(state["optimiser"])
 
-    def _answers(self, batch: Conversations) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits [answer tokens, vocabulary] and targets [answer tokens]; all other positions need no logits."""
-        hidden = self.model.model(input_ids=batch.input_ids, pixel_values=batch.pixel_values, use_cache=False)
-        asked = batch.labels[:, 1:] != IGNORED
-        return self.model.lm_head(hidden.last_hidden_state[:, :-1][asked]), batch.labels[:, 1:][asked]
+    def _batch(self, split: Split, indices: Iterable[int]) -> tuple[Patches, Conversations | None]:
+        """Pictures and, where the phase is about more than pictures, conversations about them."""
+        drawn = draw_scenes(split, indices)
+        seen = patches(self.processor, drawn).to(self.device)
+        if self.phase == "tower":
+            return seen, None
+        return seen, conversations(self.processor, drawn, self.recipe.turns, self.recipe.longest).to(self.device)
 
-    def _patch_scores(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Logits [b, patches, classes] of what the language model would see: against words, and as places."""
-        features = torch.stack(list(self.model.get_image_features(pixels).pooler_output))
+    def _features(self, seen: Patches) -> torch.Tensor:
+        """What the language model would see of the pictures, [b, patches, width]."""
+        return torch.stack(list(self.model.get_image_features(seen.pixel_values).pooler_output))
+
+    def _answers(self, seen: Patches, said: Conversations) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Logits [answer tokens, vocabulary], targets [answer tokens], and the pictures' features [b, patches, width].
+
+        Only positions before an answer token get logits; no other is of use.
+        """
+        out = self.model.model(input_ids=said.input_ids, pixel_values=seen.pixel_values, use_cache=False)
+        asked = said.labels[:, 1:] != IGNORED
+        features = out.image_hidden_states.view(len(seen.pixel_values), -1, out.image_hidden_states.shape[-1])
+        return self.model.lm_head(out.last_hidden_state[:, :-1][asked]), said.labels[:, 1:][asked], features
+
+    def _patch_scores(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Logits [b, patches, classes] of what each patch shows: against words, and as places."""
         embedding = self.model.get_input_embeddings().weight
         scores = {name: features @ embedding[ids].T for name, ids in self.words.items()}
         return scores | {axis: head(features) for axis, head in self.places.items()}
+
+    def _patch_loss(self, features: torch.Tensor, seen: Patches) -> torch.Tensor:
+        losses = []
+        for name, logits in self._patch_scores(features).items():
+            weight = torch.ones(logits.shape[-1], device=self.device)
+            if name in self.words:
+                # Four patches in five are ground: at full weight they would drown what the objects have to teach.
+                weight[-1] = self.recipe.ground_weight
+            targets = getattr(seen, name).flatten()
+            losses.append(F.cross_entropy(logits.float().flatten(0, 1), targets, weight, ignore_index=IGNORED))
+        return torch.stack(losses).mean()
 
     def _word_ids(self, words: tuple[str, ...]) -> torch.Tensor:
         """The tokens of the words, and last the image token's, which stands for the bare ground."""
         tokenizer = self.processor.tokenizer
         ids = [tokenizer.encode(f" {word}", add_special_tokens=False)[0] for word in words]
         return torch.tensor([*ids, self.processor.image_token_id], device=self.device)
-
-    def _tower_loss(self, patches: LabelledPatches) -> torch.Tensor:
-        scores = self._patch_scores(patches.pixel_values)
-        losses = [
-            F.cross_entropy(logits.float().flatten(0, 1), getattr(patches, name).flatten(), ignore_index=IGNORED)
-            for name, logits in scores.items()
-        ]
-        return torch.stack(losses).mean()
 
     def _schedule(self, within: float) -> float:
         """A short linear rise, then half a cosine down to `final_rate` of the peak."""

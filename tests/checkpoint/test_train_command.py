@@ -1,0 +1,43 @@
+"""`visionflow train`: one step from nothing to a model folder, and one clear sentence for what cannot be done."""
+
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from visionflow.cli.train import train
+from visionflow.errors import VisionFlowError
+
+app = typer.Typer()
+app.command()(train)
+
+
+def run(*arguments: str) -> str:
+    """Standard output of the command, or its `VisionFlowError`."""
+    result = CliRunner().invoke(app, list(arguments))
+    if result.exception is not None:
+        raise result.exception
+    return result.stdout
+
+
+def test_one_step_leaves_a_model_and_a_curve(tmp_path: Path) -> None:
+    folder = Path(run("--out", str(tmp_path), "--steps", "1").strip())
+    assert (folder / "model.safetensors").stat().st_size < 15e6
+    assert {file.name for file in folder.iterdir()} >= {"config.json", "tokenizer.json", "processor_config.json"}
+    assert len((tmp_path / "curve.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--device", "nonsense"], "not a device"),
+        (["--threads", "0"], "at least 1"),
+        (["--steps", "1", "--minutes", "1"], "not both"),
+        (["--minutes", "-3"], "more than zero"),
+        (["--resume"], "nothing to resume"),
+    ],
+)
+def test_wrong_options_are_named(tmp_path: Path, options: list[str], sentence: str) -> None:
+    with pytest.raises(VisionFlowError, match=sentence):
+        run("--out", str(tmp_path), *options)
