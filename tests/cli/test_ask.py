@@ -151,9 +151,11 @@ def test_further_pictures_and_another_place(ask: Callable[..., Any], checkpoint:
         (["wide.png", "q", "--out", "none/over.png"], "there is no directory none"),
         (["wide.png", "q", "--out", "folder.png"], "is a directory"),
         (["wide.png", "q", "--out", "wide.png"], "is the picture itself"),
+        (["wide.png", "q", "--out", "x" * 300 + ".png"], "is no valid path"),
+        (["http://127.0.0.1:1/" + "x" * 300 + ".png", "q"], "could not be fetched"),
         (["wide.png", "q", "--max-new-tokens", "5000"], "more than the model's 512 positions"),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
 )
 def test_bad_input_is_one_line(
     args: list[str], message: str, ask: Callable[..., Any], checkpoint: Path, folder: Path

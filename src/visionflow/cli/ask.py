@@ -42,7 +42,9 @@ def ask(
         typer.Option(help="fastv, random, vtw: layers before the cut. [default: 2; half of the layers for vtw]"),
     ] = None,
     r: Annotated[float | None, typer.Option(help="fastv, random: fraction dropped. [default: 0.5]")] = None,
-    seed: Annotated[int | None, typer.Option(help="random: another seed, another draw. [default: 0]")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**32 - 1, help="random: another seed, another draw. [default: 0]")
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length of the answers, at most.")] = 64,
     dtype: Annotated[
         str | None,
@@ -122,11 +124,23 @@ def _check_out(out: Path, sources: list[str]) -> None:
     known = Image.registered_extensions()
     if known.get(out.suffix.lower()) not in ("PNG", "JPEG", "WEBP", "BMP", "TIFF"):
         raise VisionFlowError(f"--out {out} must end in .png, .jpg, .webp, .bmp or .tif")
-    if out.is_dir():
+    try:
+        is_directory, has_parent = out.is_dir(), out.parent.is_dir()
+        place = out if out.exists() else out.parent
+    except (OSError, ValueError) as error:  # a name that is too long, a null character
+        raise VisionFlowError(f"--out {out} is no valid path: choose another name") from error
+    if is_directory:
         raise VisionFlowError(f"--out {out} is a directory: add a file name")
-    if not out.parent.is_dir():
+    if not has_parent:
         raise VisionFlowError(f"there is no directory {out.parent} for the overlay: make it, or choose another --out")
-    if not os.access(out if out.exists() else out.parent, os.W_OK):
+    if not os.access(place, os.W_OK):
         raise VisionFlowError(f"cannot write {out}: no permission; choose another --out")
-    if any(source != "-" and Path(source).exists() and out.exists() and out.samefile(source) for source in sources):
+    if any(_is_same_file(out, source) for source in sources):
         raise VisionFlowError(f"--out {out} is the picture itself: choose another name")
+
+
+def _is_same_file(out: Path, source: str) -> bool:
+    try:
+        return out.samefile(source)
+    except (OSError, ValueError):  # one of them is not a file that is there
+        return False

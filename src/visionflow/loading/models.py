@@ -43,6 +43,8 @@ def load_model(
     if name is None:
         from visionflow.checkpoint import EMBEDDED
 
+        if not EMBEDDED.is_dir():
+            raise VisionFlowError("this installation is without the embedded model: install it again, or give --model")
         return load_model(str(EMBEDDED), dtype or "float32", device, attention)._replace(name="embedded")
     config = _supported_config(name)
     model = _model(name, config, chosen_dtype or "auto", attention)
@@ -98,7 +100,7 @@ def _supported_config(name: str) -> Any:
 
 
 def _check_place(name: str) -> None:
-    path = Path(name).expanduser()
+    path = Path(name)
     if path.is_file():
         raise VisionFlowError(f"{name} is a file: give the directory it is in")
     if not path.is_dir():

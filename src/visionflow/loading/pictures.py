@@ -54,7 +54,7 @@ def stem_of(source: str) -> str:
     if source == "-":
         return "stdin"
     if _is_url(source):
-        return PurePosixPath(unquote(urlsplit(source).path)).stem or "picture"
+        return PurePosixPath(unquote(urlsplit(source).path)).stem[:100] or "picture"
     return Path(source).stem
 
 
