@@ -45,7 +45,7 @@ class Scope:
         self.plan = plan
         self.layers = self.family.layers_of(model)
         plan.check_depth(len(self.layers))
-        _check_attention(model)
+        _check_state(model, self.layers)
         self.trace = make_trace(len(self.layers))
         self._records: WeakKeyDictionary[Any, CacheRecord] = WeakKeyDictionary()
         self._local = threading.local()
@@ -190,7 +190,9 @@ def _given(pictures: Any) -> bool:
     return pictures is not None and (isinstance(pictures, Tensor) or bool(pictures))
 
 
-def _check_attention(model: PreTrainedModel) -> None:
+def _check_state(model: PreTrainedModel, layers: list[nn.Module]) -> None:
+    if any(getattr(layer, "_compiled_call_impl", None) is not None for layer in layers):
+        raise UnsupportedModelError("the decoder layers are compiled with torch.compile: prune a model that is not")
     implementation = model.config.get_text_config()._attn_implementation
     if implementation not in ("sdpa", "eager"):
         raise UnsupportedModelError(
