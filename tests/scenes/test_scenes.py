@@ -187,5 +187,5 @@ def _named(text: str) -> tuple[str | None, str | None]:
     """The colour and the shape that a question names."""
     words = re.findall(r"[a-z]+", text.split("\n")[0].lower())
     colour = next((name for name in COLOURS if name in words), None)
-    shape = next((name for name in SHAPES if {name, f"{name}s", f"{name}es"} & set(words)), None)
+    shape = next((name for name in SHAPES if {name, f"{name}s"} & set(words)), None)
     return colour, shape

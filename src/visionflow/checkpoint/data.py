@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.random import Generator
+from numpy.typing import NDArray
 from transformers import LlavaProcessor
 
 from visionflow.scenes import (
@@ -20,6 +21,7 @@ from visionflow.scenes import (
     questions,
     sample_scene,
     scene_rng,
+    silhouette,
 )
 from visionflow.scenes.questions import listing
 from visionflow.scenes.world import SIZES
@@ -43,7 +45,8 @@ class Patches(_Movable):
     """Pictures with what each patch shows: pixels [b, 3, side, side], the rest [b, patches].
 
     Shape, colour and size have one more class than the world, the last, for the ground. `row` and `column` give the
-    patch of the owner's centre, so that all patches of one object agree; on the ground they are ignored.
+    patch of the owner's centre, so that all patches of one object agree; on the ground they are ignored. `filled` is
+    float [b, patches, pixels of a patch]: 1 where a pixel belongs to an object.
     """
 
     pixel_values: torch.Tensor
@@ -52,6 +55,7 @@ class Patches(_Movable):
     size: torch.Tensor
     row: torch.Tensor
     column: torch.Tensor
+    filled: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,8 @@ def patches(processor: LlavaProcessor, drawn: Sequence[Drawn]) -> Patches:
     pixels: torch.Tensor = processor.image_processor(images, return_tensors="pt").pixel_values
     labels = [_patch_labels(scene, pixels.shape[-1] // processor.patch_size) for scene, _ in drawn]
     columns = {name: torch.from_numpy(np.stack([row[name].ravel() for row in labels])) for name in labels[0]}
-    return Patches(pixels, **columns)
+    filled = np.stack([_cut(silhouette(scene), processor.patch_size) for scene, _ in drawn])
+    return Patches(pixels, **columns, filled=torch.from_numpy(filled))
 
 
 def conversations(processor: LlavaProcessor, drawn: Sequence[Drawn], turns: int, longest: int) -> Conversations:
@@ -133,6 +138,13 @@ def _expand(processor: LlavaProcessor, ids: Sequence[int], answered: Sequence[in
     wide = [processor.tokenizer.bos_token_id, *ids[:at], *[processor.image_token_id] * places, *ids[at + 1 :]]
     targets = [token if inside else IGNORED for token, inside in zip(ids, answered, strict=True)]
     return wide, [IGNORED, *targets[:at], *[IGNORED] * places, *targets[at + 1 :]]
+
+
+def _cut(pixels: NDArray[np.bool_], patch: int) -> NDArray[np.float32]:
+    """A square picture [side, side] cut into its patches, [patches, patch * patch], row by row."""
+    grid = len(pixels) // patch
+    cut = pixels.reshape(grid, patch, grid, patch).swapaxes(1, 2)
+    return cut.reshape(grid * grid, patch * patch).astype(np.float32)
 
 
 def _patch_labels(scene: Scene, grid: int) -> dict[str, np.ndarray[Any, np.dtype[np.int64]]]:

@@ -37,7 +37,7 @@ class Item:
     question: Question
 
 
-def test_items(limit: int) -> list[Item]:
+def unseen_items(limit: int) -> list[Item]:
     """`limit` questions about as many different test scenes, as many of each kind as can be."""
     kinds = list(KINDS)
     share = {kind: limit // len(kinds) + (i < limit % len(kinds)) for i, kind in enumerate(kinds)}
@@ -97,7 +97,7 @@ def main(
     """Print the share of right answers on test scenes, by kind of question and by what the model got to see."""
     torch.set_num_threads(threads)
     llava, processor = load_folder(model)
-    items = test_items(limit)
+    items = unseen_items(limit)
     asked = Counter(item.question.kind for item in items)
     columns: dict[str, Counter[str]] = {s: right_by_kind(llava, processor, items, s) for s in SIGHTS}
     columns["best guess"] = best_guess_by_kind(items)

@@ -31,12 +31,13 @@ class Recipe:
     """What training is, apart from how long it takes; rates are for AdamW, shares are of the whole budget."""
 
     geometry: Geometry = field(default_factory=Geometry)
-    tower_pictures: int = 32
+    tower_pictures: int = 16
     pictures: int = 16
     turns: int = 8
     longest: int = 304
-    tower_share: float = 0.26
+    tower_share: float = 0.3
     ground_weight: float = 0.15
+    shape_weight: float = 6.0
     first_rate: float = 1.5e-3
     learning_rate: float = 8e-4
     tower_slowdown: float = 1.5
@@ -61,6 +62,7 @@ class Learner:
         self.places = nn.ModuleDict(
             {axis: nn.Linear(recipe.geometry.text_width, recipe.geometry.grid) for axis in ("row", "column")}
         ).to(device)
+        self.outline = nn.Linear(recipe.geometry.text_width, recipe.geometry.patch**2).to(device)
         self.words = {
             "shape": self._word_ids(SHAPES),
             "colour": self._word_ids(tuple(COLOURS)),
@@ -73,7 +75,7 @@ class Learner:
         self.phase: Phase = phase
         recipe = self.recipe
         tower = [*self.model.model.vision_tower.parameters(), *self.model.model.multi_modal_projector.parameters()]
-        tower += self.places.parameters()
+        tower += [*self.places.parameters(), *self.outline.parameters()]
         if phase == "tower":
             groups = [{"params": [*tower, self.model.get_input_embeddings().weight], "peak": recipe.first_rate}]
         else:
@@ -125,6 +127,7 @@ class Learner:
             "phase": self.phase,
             "model": self.model.state_dict(),
             "places": self.places.state_dict(),
+            "outline": self.outline.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
 
@@ -133,6 +136,7 @@ class Learner:
         self.enter(state["phase"])
         self.model.load_state_dict(state["model"])
         self.places.load_state_dict(state["places"])
+        self.outline.load_state_dict(state["outline"])
         self.optimiser.load_state_dict(state["optimiser"])
 
     def _batch(self, split: Split, indices: Iterable[int]) -> tuple[Patches, Conversations | None]:
@@ -171,8 +175,11 @@ class Learner:
                 # Four patches in five are ground: at full weight they would drown what the objects have to teach.
                 weight[-1] = self.recipe.ground_weight
             targets = getattr(seen, name).flatten()
-            losses.append(F.cross_entropy(logits.float().flatten(0, 1), targets, weight, ignore_index=IGNORED))
-        return torch.stack(losses).mean()
+            loss = F.cross_entropy(logits.float().flatten(0, 1), targets, weight, ignore_index=IGNORED)
+            losses.append(self.recipe.shape_weight * loss if name == "shape" else loss)
+        partly = (seen.filled.amax(-1) > 0) & (seen.filled.amin(-1) < 1)
+        filled = self.outline(features)[partly].float()
+        return torch.stack(losses).mean() + F.binary_cross_entropy_with_logits(filled, seen.filled[partly])
 
     def _word_ids(self, words: tuple[str, ...]) -> torch.Tensor:
         """The tokens of the words, and last the image token's, which stands for the bare ground."""

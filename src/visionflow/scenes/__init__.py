@@ -1,6 +1,6 @@
 """A small world in which everything is known: pictures, their scene graphs, questions and the patches that matter."""
 
-from visionflow.scenes.draw import draw
+from visionflow.scenes.draw import draw, silhouette
 from visionflow.scenes.patches import object_patches, patch_owner, relevant_patches
 from visionflow.scenes.questions import KINDS, Question, ask, questions
 from visionflow.scenes.world import COLOURS, SHAPES, SIDE, SPLITS, Scene, SceneObject, Split, sample_scene, scene_rng
@@ -23,4 +23,5 @@ __all__ = [
     "relevant_patches",
     "sample_scene",
     "scene_rng",
+    "silhouette",
 ]

@@ -40,8 +40,8 @@ class Description:
 
     @property
     def plural(self) -> str:
-        """As several things: `red circles`, `large objects`, `crosses`."""
-        return self.singular + ("es" if self.singular.endswith("s") else "s")
+        """As several things: `red circles`, `large objects`."""
+        return f"{self.singular}s"
 
 
 def naming(scene: Scene, target: int, rng: Generator, hidden: Literal["colour", "shape"] | None) -> str | None:

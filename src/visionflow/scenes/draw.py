@@ -10,15 +10,11 @@ _SUPERSAMPLE = 3
 
 # Corners on the unit circle's scale, before turning; the circle is drawn as an ellipse.
 _SQUARE = np.array([(-0.8, -0.8), (0.8, -0.8), (0.8, 0.8), (-0.8, 0.8)])
-_DIAMOND = np.array([(0.0, -1.0), (0.68, 0.0), (0.0, 1.0), (-0.68, 0.0)])
 _TRIANGLE = np.array([(0.0, -1.0), (0.92, 0.75), (-0.92, 0.75)])
-_ARM = 0.3
-_QUARTER = np.array([(_ARM, -1), (_ARM, -_ARM), (1, -_ARM)])
-_CROSS = np.concatenate([_QUARTER, _QUARTER[::-1] * (1, -1), _QUARTER * (-1, -1), _QUARTER[::-1] * (-1, 1)])
 _STAR_ANGLES = np.arange(10) * np.pi / 5
 _STAR_RADII = np.where(np.arange(10) % 2 == 0, 1.0, 0.42)
 _STAR = np.stack([_STAR_RADII * np.sin(_STAR_ANGLES), -_STAR_RADII * np.cos(_STAR_ANGLES)], axis=1)
-_CORNERS = {"square": _SQUARE, "diamond": _DIAMOND, "triangle": _TRIANGLE, "cross": _CROSS, "star": _STAR}
+_CORNERS = {"square": _SQUARE, "triangle": _TRIANGLE, "star": _STAR}
 
 
 def draw(scene: Scene, scale: int = 1) -> Image.Image:
@@ -29,20 +25,29 @@ def draw(scene: Scene, scale: int = 1) -> Image.Image:
     canvas = ground.resize((width * _SUPERSAMPLE, height * _SUPERSAMPLE), Image.Resampling.NEAREST)
     brush = ImageDraw.Draw(canvas)
     for item in scene.objects:
-        _draw_object(brush, item, scale * _SUPERSAMPLE)
+        _draw_object(brush, item, scale * _SUPERSAMPLE, item.rgb)
     pixels = np.asarray(canvas.reduce(_SUPERSAMPLE), dtype=np.float32)
     noise = rng.normal(0, scene.background.noise, size=pixels.shape)
     return Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8))
 
 
-def _draw_object(brush: ImageDraw.ImageDraw, item: SceneObject, scale: int) -> None:
+def silhouette(scene: Scene) -> NDArray[np.bool_]:
+    """Which pixels belong to an object, bool [height, width]."""
+    canvas = Image.new("1", (scene.width, scene.height))
+    brush = ImageDraw.Draw(canvas)
+    for item in scene.objects:
+        _draw_object(brush, item, 1, fill=1)
+    return np.asarray(canvas)
+
+
+def _draw_object(brush: ImageDraw.ImageDraw, item: SceneObject, scale: int, fill: int | tuple[int, int, int]) -> None:
     if item.shape == "circle":
-        brush.ellipse([edge * scale for edge in item.box], fill=item.rgb)
+        brush.ellipse([edge * scale for edge in item.box], fill=fill)
         return
     cos, sin = np.cos(item.angle), np.sin(item.angle)
     turned = _CORNERS[item.shape] @ np.array([[cos, sin], [-sin, cos]])
     corners = (turned * item.radius + (item.x, item.y)) * scale
-    brush.polygon([(float(x), float(y)) for x, y in corners], fill=item.rgb)
+    brush.polygon([(float(x), float(y)) for x, y in corners], fill=fill)
 
 
 def _ground(background: Background, width: int, height: int, rng: np.random.Generator) -> NDArray[np.uint8]:

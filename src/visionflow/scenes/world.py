@@ -13,7 +13,7 @@ from numpy.random import Generator
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
-SHAPES = ("circle", "square", "triangle", "star", "cross", "diamond")
+SHAPES = ("circle", "square", "triangle", "star")
 SIZES = ("small", "large")
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (214, 36, 38),
@@ -30,7 +30,7 @@ TEXTURES = ("plain", "gradient", "stripes", "blotches")
 SIDE = 96
 """Width and height of a default scene, in pixels: what the embedded model sees."""
 
-_RADII = {"small": (8.0, 10.5), "large": (13.5, 17.0)}
+_RADII = {"small": (10.0, 12.0), "large": (15.0, 18.0)}
 _GAP = 3.0
 _PLACING_ATTEMPTS = 60
 _REPEAT_ATTRIBUTE = 0.35
@@ -108,7 +108,7 @@ def _place(rng: Generator, others: list[SceneObject], width: int, height: int) -
     for _ in range(_PLACING_ATTEMPTS):
         x, y = corner + rng.uniform(radius + 1, side - radius - 1, size=2)
         if all(np.hypot(x - o.x, y - o.y) > radius + o.radius + _GAP for o in others):
-            angle = float(rng.uniform(-0.2, 0.2))
+            angle = float(rng.uniform(-0.12, 0.12))
             return SceneObject(
                 shape, colour, size, float(x), float(y), radius, angle, _jitter(rng, COLOURS[colour], 13)
             )
