@@ -2,18 +2,25 @@
 
 from visionflow.evaluation.answers import YesNoConvention, matches, normalised, yes_no
 from visionflow.evaluation.captions import cider
+from visionflow.evaluation.intervals import Interval, McNemar, bootstrap_difference, bootstrap_mean, mcnemar, wilson
 from visionflow.evaluation.letters import option_letter
 from visionflow.evaluation.scores import Confusion, accuracy
 from visionflow.evaluation.words import words
 
 __all__ = [
     "Confusion",
+    "Interval",
+    "McNemar",
     "YesNoConvention",
     "accuracy",
+    "bootstrap_difference",
+    "bootstrap_mean",
     "cider",
     "matches",
+    "mcnemar",
     "normalised",
     "option_letter",
+    "wilson",
     "words",
     "yes_no",
 ]

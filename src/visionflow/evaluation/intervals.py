@@ -1,0 +1,134 @@
+"""How sure a figure is: 95 % intervals of one method, and paired comparisons of two on the same questions."""
+
+from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from visionflow.errors import VisionFlowError
+
+CONFIDENCE = 0.95
+_DRAWS = 10_000
+_NUMBERS_AT_ONCE = 2**22  # 32 MiB of int64, however many the questions
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The bounds of an interval, in the unit of what was estimated."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """A paired comparison of right and wrong answers.
+
+    Attributes:
+        lost: questions that the reference answers rightly and the method wrongly.
+        gained: the reverse.
+        p_value: how likely a split at least as uneven is, were each of these questions as likely to go either way.
+    """
+
+    lost: int
+    gained: int
+    p_value: float
+
+
+def wilson(right: int, total: int) -> Interval | None:
+    """Wilson's score interval of a proportion; None of nothing.
+
+    With p = right / total, n = total and z the 97.5 % point of the normal distribution (about 1.96):
+    ``(p + z^2 / 2n +- z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)``
+    (E. B. Wilson, Journal of the American Statistical Association 22, 1927). Unlike p +- z sqrt(p (1 - p) / n) it
+    stays within 0 and 1 and has a width when all answers are right.
+
+    Raises:
+        VisionFlowError: more are right than there are, or fewer than none.
+    """
+    if not 0 <= right <= total:
+        raise VisionFlowError(f"{right} of {total} is not a proportion: right must lie between 0 and total")
+    if total == 0:
+        return None
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    p, n = right / total, total
+    centre = p + z**2 / (2 * n)
+    reach = z * sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    scale = 1 + z**2 / n
+    # At 0 and at 1 a bound equals p: rounding must not carry it past.
+    return Interval(min(p, max(0.0, (centre - reach) / scale)), max(p, min(1.0, (centre + reach) / scale)))
+
+
+def bootstrap_mean(values: ArrayLike, seed: int = 0) -> Interval | None:
+    """Percentile bootstrap interval of the mean of `values` [n]; None of nothing.
+
+    The 2.5 % and 97.5 % points of the means of 10 000 samples of n, drawn with replacement (B. Efron and
+    R. J. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). The same seed gives the same interval.
+
+    Raises:
+        VisionFlowError: a value is not a finite number.
+    """
+    numbers = _numbers(values)
+    n = len(numbers)
+    if n == 0:
+        return None
+    rng = np.random.default_rng(seed)
+    rows = max(1, _NUMBERS_AT_ONCE // n)
+    means = [
+        numbers[rng.integers(n, size=(min(rows, _DRAWS - start), n))].mean(axis=1) for start in range(0, _DRAWS, rows)
+    ]
+    low, high = np.quantile(np.concatenate(means), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Interval(float(low), float(high))
+
+
+def bootstrap_difference(method: ArrayLike, reference: ArrayLike, seed: int = 0) -> Interval | None:
+    """Percentile bootstrap interval of mean(method) - mean(reference) over the same questions; None of nothing.
+
+    Both are [n], question by question. Pairs are drawn, which is to draw the differences: `bootstrap_mean` of
+    ``method - reference``. Questions are hard or easy for both, so it is far narrower than two intervals apart.
+
+    Raises:
+        VisionFlowError: a value is not a finite number, or the two differ in length.
+    """
+    return bootstrap_mean(np.subtract(*_paired(method, reference)), seed)
+
+
+def mcnemar(method: ArrayLike, reference: ArrayLike) -> McNemar:
+    """McNemar's exact two-sided test of right (1) and wrong (0) answers, both [n], to the same questions.
+
+    Only the b questions lost and c gained tell the two apart; if neither is better, each is a fair coin's throw:
+    ``p = min(1, 2 P(X <= min(b, c)))`` with X binomial of b + c throws (Q. McNemar, Psychometrika 12, 1947, with the
+    binomial distribution in place of its chi-square approximation). Without any such question p is 1.
+
+    Raises:
+        VisionFlowError: scipy is missing, an answer is neither 0 nor 1, or the two differ in length.
+    """
+    try:
+        from scipy.stats import binomtest
+    except ImportError as error:
+        raise VisionFlowError("McNemar's test needs the package scipy: pip install visionflow[eval]") from error
+    ours, theirs = _paired(method, reference)
+    if not np.isin(np.concatenate((ours, theirs)), (0, 1)).all():
+        raise VisionFlowError("McNemar's test compares right and wrong answers: give 1 and 0, or bootstrap_difference")
+    lost, gained = int((theirs > ours).sum()), int((ours > theirs).sum())
+    if lost == gained:
+        return McNemar(lost, gained, 1.0)
+    return McNemar(lost, gained, float(binomtest(lost, lost + gained).pvalue))
+
+
+def _paired(method: ArrayLike, reference: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    ours, theirs = _numbers(method), _numbers(reference)
+    if len(ours) != len(theirs):
+        raise VisionFlowError(
+            f"{len(ours)} and {len(theirs)} answers cannot be paired: compare answers to the same questions"
+        )
+    return ours, theirs
+
+
+def _numbers(values: ArrayLike) -> NDArray[np.float64]:
+    numbers = np.asarray(values, dtype=np.float64)
+    if numbers.ndim != 1 or not np.isfinite(numbers).all():
+        raise VisionFlowError("scores must be one finite number per question")
+    return numbers
