@@ -1,13 +1,35 @@
 """The matrix that every oracle runs over: methods x families x attention implementations."""
 
+from dataclasses import dataclass
 from functools import cache
+from typing import ClassVar
 
 import pytest
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from tests.tiny import Prompt, prompt, tiny_llava
 from visionflow import VTW, FastV, HiMAP, Method, RandomPruning
+from visionflow.runtime import AttentionRows, Cut, Probe, received
+
+
+@dataclass(frozen=True)
+class AboveAverage(Method):
+    """Keeps the image tokens that the text reads more than on average: how many depends on activations."""
+
+    name: ClassVar[str] = "above-average"
+
+    k: int
+
+    def cuts(self) -> tuple[Cut, ...]:
+        """One cut without a count."""
+        return (Cut(self.k, None, Probe("instruction", self._excess)),)
+
+    def _excess(self, rows: AttentionRows) -> Tensor:
+        read, image = received(rows), rows.tokens.image.mask
+        return read - (read * image).sum(1, keepdim=True) / image.sum(1, keepdim=True).clamp(min=1)
+
 
 METHODS: list[Method] = [
     HiMAP(2, 0.5, 4, 0.75),
@@ -16,6 +38,7 @@ METHODS: list[Method] = [
     FastV(2, 0.5),
     VTW(3),
     RandomPruning(2, 0.5, seed=3),
+    AboveAverage(2),
 ]
 NOTHING_DROPPED: list[Method] = [HiMAP(2, 0.0, 4, 0.0), FastV(2, 0.0), RandomPruning(2, 0.0)]
 FAMILIES = {"llava": 4, "llava-grouped": 2}

@@ -69,30 +69,20 @@ class Keep(Method):
         self.kept = kept
 
     def cuts(self) -> tuple[Cut, ...]:
-        """One cut per layer; every sample has to keep the same share, so counts follow from the number of tokens."""
-        return tuple(Cut(layer, self._count(layer), score=self._score(layer)) for layer in sorted(self.kept))
-
-    def _count(self, layer: int) -> Any:
-        before = [at for at in sorted(self.kept) if at < layer]
-        sizes: dict[int, int] = {}
-        for sample, columns in enumerate(self.kept[layer]):
-            present = len(self.kept[before[-1]][sample]) if before else self.sizes[sample]
-            sizes[present] = len(columns)
-        return lambda n: sizes.get(n, n)
+        """One cut per layer, of as many tokens as are given."""
+        return tuple(Cut(layer, None, score=self._score(layer)) for layer in sorted(self.kept))
 
     def _score(self, layer: int) -> Any:
         def score(tokens: Any) -> Tensor:
-            batch = tokens.columns.shape[0]
-            samples = self.kept[layer]
+            batch, samples = tokens.columns.shape[0], self.kept[layer]
             repeat = batch // len(samples)  # beams and returned sequences repeat each sample
-            rows = [samples[row // repeat] for row in range(batch)]
-            return torch.stack([torch.isin(tokens.columns[row], rows[row]) for row in range(batch)]).float()
+            return torch.stack(
+                [torch.isin(tokens.columns[row], samples[row // repeat]) for row in range(batch)]
+            ).float()
 
         return score
 
     @classmethod
     def of(cls, trace: Any) -> "Keep":
         """The kept set of a finished run."""
-        keep = cls({stage.layer: stage.kept for stage in trace.stages})
-        keep.sizes = trace.image_tokens[0].tolist()
-        return keep
+        return cls({stage.layer: stage.kept for stage in trace.stages})

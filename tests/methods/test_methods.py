@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
+from tests.matrix import AboveAverage
 from tests.tiny import batch_of, prompt
 from visionflow import VTW, FastV, HiMAP, Method, RandomPruning, VisionFlowError, prune
 from visionflow.methods import METHODS
@@ -49,6 +50,11 @@ def test_image_tokens_of_the_paper() -> None:
     assert HiMAP(2, 0.5, 8, 0.75).plan().image_tokens(576, 10) == [576] * 2 + [288] * 6 + [72] * 2
     assert FastV(2, 0.5).plan().image_tokens(576, 4) == [576, 576, 288, 288]
     assert VTW(2).plan().image_tokens(576, 4) == [576, 576, 0, 0]
+
+
+def test_a_count_that_depends_on_the_prompt_is_not_guessed() -> None:
+    with pytest.raises(VisionFlowError, match="depends on the prompt"):
+        AboveAverage(2).plan().image_tokens(576, 4)
 
 
 def test_presets_are_table_3() -> None:

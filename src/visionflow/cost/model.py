@@ -168,7 +168,7 @@ def _probes(plan: Plan, counts: Sequence[int], text_tokens: int, instruction_tok
     probes = []
     for cut in plan.cuts:
         present = counts[cut.layer - 1]
-        if cut.probe is None or cut.count(present) == present:
+        if cut.probe is None or counts[cut.layer] == present:
             continue
         rows = {
             "last": 1,

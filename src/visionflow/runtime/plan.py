@@ -32,18 +32,19 @@ class Probe:
 class Cut:
     """Before decoder layer `layer` (0-based), keep the `count(n)` best of each sample's n image tokens.
 
-    The count is a function of n alone, so that every length is known on the host before the forward pass; only
-    *which* tokens stay depends on activations. Ties go to the token that comes first in the prompt.
+    The count is, where it can be, a function of n alone, so that every length is known on the host before the forward
+    pass and only *which* tokens stay depends on activations. Ties go to the token that comes first in the prompt.
 
     Attributes:
         layer: the first layer that sees the shorter sequence; at least 1.
-        count: image tokens kept of n; equal to n where nothing is dropped.
+        count: image tokens kept of n, equal to n where nothing is dropped; None to keep the tokens whose score is
+            positive, however many, at the price of one read from the device.
         probe: scores from the attention of layer `layer - 1`, or None.
         score: scores from the tokens alone, ``[batch, tokens]``, where there is no probe; None where order is idle.
     """
 
     layer: int
-    count: Callable[[int], int]
+    count: Callable[[int], int] | None
     probe: Probe | None = None
     score: Callable[["Tokens"], Tensor] | None = None
 
@@ -94,11 +95,20 @@ class Plan:
                 )
 
     def image_tokens(self, image_tokens: int, num_layers: int) -> list[int]:
-        """Image tokens in each layer for a prompt of `image_tokens`, a pure function of the counts."""
+        """Image tokens in each layer for a prompt of `image_tokens`, a pure function of the counts.
+
+        Raises:
+            UnsupportedUsageError: a cut's count depends on activations.
+        """
         counts = []
         cut_at = {cut.layer: cut for cut in self.cuts}
         for layer in range(num_layers):
             if layer in cut_at:
-                image_tokens = cut_at[layer].count(image_tokens)
+                count = cut_at[layer].count
+                if count is None:
+                    raise UnsupportedUsageError(
+                        f"how many tokens stay at layer {layer} depends on the prompt: run it, and read the trace"
+                    )
+                image_tokens = count(image_tokens)
             counts.append(image_tokens)
         return counts

@@ -65,9 +65,9 @@ class PromptForward(Forward):
     # -- drop ---------------------------------------------------------------------------------------------------------
 
     def _drop(self, cut: Cut, hidden: Tensor) -> Tensor:
-        tokens, counts = self.tokens.to(hidden.device), self._kept(cut)
-        if counts != tokens.image.counts:
-            keep = best(self._score(cut, tokens), tokens.image, counts)
+        tokens = self.tokens.to(hidden.device)
+        if not self._idle(cut):
+            keep, counts = self._choose(cut, tokens)
             gone = (n - kept for n, kept in zip(tokens.image.counts, counts, strict=True))
             width = max(length - fewer for length, fewer in zip(tokens.lengths(), gone, strict=True))
             index, real = pack(tokens.valid & (keep | ~tokens.image.mask), width)
@@ -77,9 +77,18 @@ class PromptForward(Forward):
         self._trace.stages.append(Stage(cut.layer, self.tokens))
         return hidden
 
-    def _kept(self, cut: Cut) -> tuple[int, ...]:
-        """Image tokens of each sample that stay at `cut`."""
-        return tuple(cut.count(n) for n in self.tokens.image.counts)
+    def _idle(self, cut: Cut) -> bool:
+        """Whether `cut` is known to drop nothing of this prompt."""
+        return all(n == 0 or (cut.count is not None and cut.count(n) == n) for n in self.tokens.image.counts)
+
+    def _choose(self, cut: Cut, tokens: Tokens) -> tuple[Tensor, tuple[int, ...]]:
+        """Which image tokens stay at `cut`, bool ``[batch, present]``, and how many of each sample."""
+        scores = self._score(cut, tokens)
+        if cut.count is None:
+            keep = (scores > 0) & tokens.image.mask
+            return keep, tuple(keep.sum(1).tolist())
+        counts = tuple(cut.count(n) for n in tokens.image.counts)
+        return best(scores, tokens.image, counts), counts
 
     def _score(self, cut: Cut, tokens: Tokens) -> Tensor:
         if cut.probe is not None:
@@ -102,7 +111,7 @@ class PromptForward(Forward):
     def probe(self, layer: int, query: Tensor, key: Tensor, scaling: float, mask: Tensor | None) -> None:
         """Look at the attention of `layer` if the cut after it asks for that."""
         cut = self._cuts.get(layer + 1)
-        if cut is None or cut.probe is None or self._kept(cut) == self.tokens.image.counts:
+        if cut is None or cut.probe is None or self._idle(cut):
             return
         tokens = self.tokens.to(query.device)
         index, real = tokens.group(cut.probe.rows).index()
