@@ -91,8 +91,8 @@ class AskReport:
         for heading in ("dense", "pruned", "ratio"):
             table.add_column(heading, justify="right", no_wrap=True)
         flops, paper = trace.cost("flops"), trace.cost("paper")
-        table.add_row("prefill, FLOPs of all tokens", *_scaled(flops.dense, flops.pruned, _SI))
-        table.add_row("prefill, multiply-adds of image tokens (paper)", *_scaled(paper.dense, paper.pruned, _SI))
+        table.add_row("prefill, all tokens (FLOPs)", *_scaled(flops.dense, flops.pruned, _SI))
+        table.add_row("prefill, image tokens (multiply-adds, paper)", *_scaled(paper.dense, paper.pruned, _SI))
         table.add_row("KV cache of the prompt, measured", *_scaled(dense.kv_bytes, pruned.kv_bytes, _BYTES))
         table.add_row("time to first token, measured", *_scaled(dense.first_token_s, pruned.first_token_s, _SECONDS))
         console.print(table)
@@ -100,8 +100,8 @@ class AskReport:
         console.print(_pairs({"image tokens": layer_ranges(self.image_tokens), "kept patches": str(self.overlay)}))
         if not dense.first_token_s - pruned.first_token_s > NOTICEABLE * dense.first_token_s:
             console.print(
-                f"\nPruning is not faster here: in a prompt of {self.image_tokens[0]} image and {trace.text_tokens[0]} "
-                "text tokens on this model, choosing what to drop takes as long as it saves, or longer. "
+                f"\nPruning is not clearly faster here: with {self.image_tokens[0]} image and {trace.text_tokens[0]} "
+                "text tokens on this model, choosing what to drop takes about as much time as it saves, or more. "
                 "Longer prompts and larger models gain."
             )
 
@@ -133,6 +133,7 @@ def _pairs(entries: dict[str, str]) -> Table:
     """Names beside their texts, which wrap within their own column."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")  # an answer is shown whole, also one long word
     for name, text in entries.items():
         table.add_row(name, text)
     return table
