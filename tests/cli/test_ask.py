@@ -254,8 +254,8 @@ def _change(file: str, key: str, value: object) -> Callable[[Path], None]:
         (_cut_weights, "cannot load the weights"),
         (_lose_one_weight, "weights missing: 1, for example lm_head.weight"),
         (_shrink_one_weight, "1 of another shape, for example lm_head.weight"),
-        (_become_a_llama, "model type 'llama' of"),
-        (_become_another_vlm, "model type 'qwen2_vl' of"),
+        (_become_a_llama, "model type 'llama' is not supported; supported: llava"),
+        (_become_another_vlm, "model type 'qwen2_vl' is not supported; supported: llava"),
     ],
 )
 def test_a_bad_model_is_one_line(

@@ -179,10 +179,10 @@ def test_a_config_without_image_tokens(
 
 
 @pytest.mark.parametrize("line", ["--k1 two", "--no-such-option", "surplus"])
-def test_what_typer_refuses_is_exit_code_2(
+def test_what_typer_refuses_is_one_line_and_exit_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str
 ) -> None:
-    assert "Error: " in refused(monkeypatch, capsys, *line.split())
+    assert "see " in refused(monkeypatch, capsys, *line.split())
 
 
 def test_the_installed_command() -> None:

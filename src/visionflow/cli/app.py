@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Any, NoReturn
 
 import typer
 
@@ -10,7 +11,6 @@ from visionflow.errors import VisionFlowError
 
 app = typer.Typer(
     help="See how a multimodal LLM uses its image tokens, and stop paying for the ones it does not use.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -20,19 +20,37 @@ app.command("flops")(flops.flops)
 app.command("train")(train.train)
 
 
+# typer brings its own copy of click along; the parent of this error is what every misuse of an option is.
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+
 def main() -> None:
-    """Run the command line; a `VisionFlowError` is printed as one line and ends the process with code 2."""
+    """Run the command line; wrong input is told in one line and ends the process with code 2."""
     try:
         try:
-            app()
+            code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
         finally:
             sys.stdout.flush()
+        sys.exit(code if isinstance(code, int) else 0)
     except VisionFlowError as error:
-        print(f"visionflow: {error}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(str(error))
+    except UsageError as error:
+        _refuse(_told(error))
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         # Whoever read our output has left. Python flushes once more at exit: give that somewhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _refuse(message: str) -> NoReturn:
+    print(f"visionflow: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _told(error: Any) -> str:
+    """One line of a usage error: what is wrong, and where help is."""
+    message = " ".join(error.format_message().split()).rstrip(".")
+    command = error.ctx.command_path if error.ctx else "visionflow"
+    return f"{message}; see {command} --help"

@@ -8,7 +8,7 @@ import torch
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
 from visionflow.errors import UnsupportedModelError, VisionFlowError
-from visionflow.runtime.families import FAMILIES
+from visionflow.runtime.families import family_of_config
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -92,10 +92,10 @@ def _supported_config(name: str) -> Any:
             else "there is no such directory, and nothing came from the Hub"
         )
         raise VisionFlowError(f"cannot load the model {name}: {where}: {_line(error)}") from error
-    if config.model_type not in FAMILIES:
-        raise UnsupportedModelError(
-            f"model type {config.model_type!r} of {name} is not supported; supported: {', '.join(FAMILIES)}"
-        )
+    try:
+        family_of_config(config)
+    except UnsupportedModelError as error:
+        raise UnsupportedModelError(f"cannot use {name}: {error}") from None
     return config
 
 

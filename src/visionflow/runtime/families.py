@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from visionflow.errors import UnsupportedModelError
 
@@ -54,6 +54,26 @@ class Family:
 FAMILIES: dict[str, Family] = {family.model_type: family for family in (Family("llava", text_types=("llama",)),)}
 
 
+def family_of_config(config: PreTrainedConfig) -> Family:
+    """The entry for the models that `config` describes, before any weights are read.
+
+    Raises:
+        UnsupportedModelError: there is none, or not for its text model.
+    """
+    family = FAMILIES.get(config.model_type)
+    if family is None:
+        raise UnsupportedModelError(
+            f"model type {config.model_type!r} is not supported; supported: {', '.join(FAMILIES)}"
+        )
+    text_type = config.get_text_config().model_type
+    if text_type not in family.text_types:
+        raise UnsupportedModelError(
+            f"model type {config.model_type!r} with a {text_type!r} text model is not supported; "
+            f"supported text models: {', '.join(family.text_types)}"
+        )
+    return family
+
+
 def family_of(model: object) -> Family:
     """The entry for `model`.
 
@@ -64,21 +84,13 @@ def family_of(model: object) -> Family:
         raise UnsupportedModelError("the model is compiled with torch.compile: prune the model it was made from")
     if not isinstance(model, PreTrainedModel):
         raise UnsupportedModelError(f"prune needs a transformers model, not {type(model).__name__}")
-    known = ", ".join(FAMILIES)
-    family = FAMILIES.get(model.config.model_type)
-    if family is None:
-        raise UnsupportedModelError(
-            f"{type(model).__name__} (model type {model.config.model_type!r}) is not supported; supported: {known}"
-        )
+    try:
+        family = family_of_config(model.config)
+    except UnsupportedModelError as error:
+        raise UnsupportedModelError(f"{type(model).__name__}: {error}") from None
     if not model.can_generate():
         raise UnsupportedModelError(
             f"{type(model).__name__} is a part of a model: give the whole one, for example from "
             "AutoModelForImageTextToText.from_pretrained"
-        )
-    text_type = model.config.get_text_config().model_type
-    if text_type not in family.text_types:
-        raise UnsupportedModelError(
-            f"{type(model).__name__} with a {text_type!r} text model is not supported; "
-            f"supported text models: {', '.join(family.text_types)}"
         )
     return family
