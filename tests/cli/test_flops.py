@@ -182,7 +182,10 @@ def test_a_config_without_image_tokens(
 def test_what_typer_refuses_is_one_line_and_exit_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str
 ) -> None:
-    assert "see " in refused(monkeypatch, capsys, *line.split())
+    error = refused(monkeypatch, capsys, *line.split())
+    assert error.startswith("visionflow: ")
+    assert error.endswith("see visionflow flops --help\n")
+    assert error.count("\n") == 1
 
 
 def test_the_installed_command() -> None:
