@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from visionflow.runtime.plan import GroupName
-from visionflow.runtime.tokens import Tokens
+from visionflow.runtime.tokens import GroupName, Tokens
 
 CHUNK_ELEMENTS = 1 << 24  # fp32 attention weights held at a time: 64 MiB
 

@@ -2,17 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
 from visionflow.errors import UnsupportedUsageError
-
-if TYPE_CHECKING:
-    from visionflow.runtime.attention import AttentionRows
-    from visionflow.runtime.tokens import Tokens
-
-GroupName = Literal["system", "image", "instruction", "last"]
+from visionflow.runtime.attention import AttentionRows
+from visionflow.runtime.tokens import GroupName, Tokens
 
 
 @dataclass(frozen=True)
@@ -25,7 +20,7 @@ class Probe:
     """
 
     rows: GroupName
-    reduce: Callable[["AttentionRows"], Tensor]
+    reduce: Callable[[AttentionRows], Tensor]
 
 
 @dataclass(frozen=True)
@@ -46,7 +41,7 @@ class Cut:
     layer: int
     count: Callable[[int], int] | None
     probe: Probe | None = None
-    score: Callable[["Tokens"], Tensor] | None = None
+    score: Callable[[Tokens], Tensor] | None = None
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,11 @@ class Scope:
                 raise UnsupportedUsageError(
                     "this model is in a pruning scope already: leave that one first (scopes do not nest)"
                 )
-            self._install()
+            try:
+                self._install()
+            except BaseException:
+                self.remove()
+                raise
 
     def __enter__(self) -> Trace:
         return self.trace

@@ -4,12 +4,14 @@ Any number of pictures, anywhere in the prompt, a different number in each sampl
 """
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from visionflow.errors import UnsupportedUsageError
-from visionflow.runtime.plan import GroupName
+
+GroupName = Literal["system", "image", "instruction", "last"]
 
 
 @dataclass(frozen=True)
