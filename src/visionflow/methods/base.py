@@ -32,8 +32,11 @@ class Method(ABC):
         return Plan(self.cuts(), self.blocks())
 
     def __str__(self) -> str:
-        values = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self))  # type: ignore[arg-type]
-        return f"{type(self).__name__}({values})"
+        """The call that makes this method, without fields that have their default."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        defaults = {field.name: field.default for field in fields(self)}  # type: ignore[arg-type]
+        said = ", ".join(f"{name}={value!r}" for name, value in values.items() if value != defaults[name])
+        return f"{type(self).__name__}({said})"
 
 
 def keep_ratio(r: float) -> Callable[[int], int]:
