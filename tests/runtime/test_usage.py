@@ -14,6 +14,8 @@ from tests.matrix import methods, model_of, models, prompts
 from tests.reference import Keep, masked_from
 from tests.tiny import PER_IMAGE, Prompt, batch_of, positions, prompt, tiny_llava
 from visionflow import FastV, HiMAP, Method, UnsupportedModelError, UnsupportedUsageError, VisionFlowError, prune
+from visionflow.runtime import Cut, Plan
+from visionflow.runtime.scope import Scope
 
 HIMAP = HiMAP(2, 0.5, 4, 0.75)
 
@@ -324,6 +326,14 @@ def test_unsupported_models_are_refused_by_name(model: PreTrainedModel) -> None:
     compiled.model.language_model.layers[2].compile()
     with pytest.raises(UnsupportedModelError, match="layers are compiled"):
         prune(compiled, HIMAP)
+
+
+def test_a_count_beyond_what_is_there_is_refused(model: PreTrainedModel) -> None:
+    with (
+        Scope(model, Plan((Cut(2, lambda n: n + 1),))),
+        pytest.raises(UnsupportedUsageError, match=r"keep \[26\] of \[25\]"),
+    ):
+        model(**prompt(3, "image", 6).inputs)
 
 
 def test_not_a_method(model: PreTrainedModel) -> None:

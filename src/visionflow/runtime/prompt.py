@@ -88,6 +88,11 @@ class PromptForward(Forward):
             keep = (scores > 0) & tokens.image.mask
             return keep, tuple(keep.sum(1).tolist())
         counts = tuple(cut.count(n) for n in tokens.image.counts)
+        if any(not 0 <= kept <= n for kept, n in zip(counts, tokens.image.counts, strict=True)):
+            raise UnsupportedUsageError(
+                f"the cut before layer {cut.layer} is to keep {list(counts)} of {list(tokens.image.counts)} image "
+                "tokens: its count(n) must lie between 0 and n"
+            )
         return best(scores, tokens.image, counts), counts
 
     def _score(self, cut: Cut, tokens: Tokens) -> Tensor:
