@@ -26,7 +26,8 @@ def load_folder(
 ) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
     """A model that `visionflow train` exported, in evaluation mode, and its processor."""
     if not (folder / "model.safetensors").exists():
-        raise VisionFlowError(f"{folder} holds no model.safetensors: train one with `visionflow train --out DIR`.")
+        raise VisionFlowError(f"{folder} holds no model.safetensors: train one with `visionflow train --out DIR`")
     model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=dtype, attn_implementation=attn_implementation)
-    processor = LlavaProcessor.from_pretrained(folder)
+    # The back end that is always there; torchvision's pixels differ in the last bits.
+    processor = LlavaProcessor.from_pretrained(folder, backend="pil")
     return model.to(device).eval(), processor

@@ -26,9 +26,9 @@ class Budget:
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
-            raise VisionFlowError("Give the training either a number of steps or a number of minutes, and not both.")
+            raise VisionFlowError("give the training either a number of steps or a number of minutes, and not both")
         if (self.steps is not None and self.steps < 1) or (self.minutes is not None and self.minutes <= 0):
-            raise VisionFlowError("The training needs at least one step, or more than zero minutes.")
+            raise VisionFlowError("the training needs at least one step, or more than zero minutes")
 
     def spent(self, step: int, seconds: float) -> float:
         """The share of the budget that is gone, 1 or more at the end."""
@@ -76,9 +76,9 @@ def train(
     rhythm = rhythm or Rhythm()
     state_file = out / _STATE
     if state_file.exists() and not resume:
-        raise VisionFlowError(f"{out} already holds a training run: resume it, or name another folder.")
+        raise VisionFlowError(f"{out} already holds a training run: resume it, or name another folder")
     if resume and not state_file.exists():
-        raise VisionFlowError(f"There is nothing to resume in {out}: it has no {_STATE}.")
+        raise VisionFlowError(f"there is nothing to resume in {out}: it has no {_STATE}")
     out.mkdir(parents=True, exist_ok=True)
     learner = Learner(recipe, torch.device(device))
     step, seconds = 0, 0.0
@@ -130,6 +130,6 @@ def _save(file: Path, learner: Learner, step: int, seconds: float) -> None:
 def _load(file: Path, learner: Learner) -> tuple[int, float]:
     state: dict[str, Any] = torch.load(file, map_location=learner.device, weights_only=True)
     if state["recipe"] != asdict(learner.recipe):
-        raise VisionFlowError(f"{file} comes from a run with another recipe or seed: resume it with the same options.")
+        raise VisionFlowError(f"{file} comes from a run with another recipe or seed: resume it with the same options")
     learner.load(state)
     return int(state["step"]), float(state["seconds"])

@@ -2,11 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from visionflow.errors import VisionFlowError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 def train(
@@ -31,7 +34,7 @@ def train(
     from visionflow.checkpoint.training import train as run_training
 
     if threads is not None and threads < 1:
-        raise VisionFlowError(f"--threads must be at least 1, not {threads}.")
+        raise VisionFlowError(f"--threads must be at least 1, not {threads}")
     _check_device(device)
     if threads is not None:
         torch.set_num_threads(threads)
@@ -43,23 +46,31 @@ def train(
         TextColumn("step {task.fields[step]}  loss {task.fields[loss]}  right {task.fields[right]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("tower", total=1.0, step=0, loss="-", right="-")
+    progress = Progress(*columns, console=Console(stderr=True))
+    bar = progress.add_task("tower", total=1.0, step=0, loss="-", right="-")
 
-        def show(report: Report) -> None:
-            progress.update(
-                bar, completed=report.spent, description=report.phase, step=report.step, loss=f"{report.loss:.3f}"
-            )
-            if report.accuracy is not None:
-                progress.update(bar, right=f"{report.accuracy:.1%}")
+    def show(report: Report) -> None:
+        progress.start()  # with the first step, so that a refusal is one line
+        progress.update(
+            bar, completed=report.spent, description=report.phase, step=report.step, loss=f"{report.loss:.3f}"
+        )
+        if report.accuracy is not None:
+            progress.update(bar, right=f"{report.accuracy:.1%}")
 
-        try:
-            model = run_training(out, Recipe(seed=seed), budget, device=device, resume=resume, on_step=show)
-        except KeyboardInterrupt:
-            progress.stop()
-            print(f"visionflow: stopped; the same command with --resume goes on from {out}.", file=sys.stderr)
-            raise typer.Exit(130) from None
+    try:
+        model = run_training(out, Recipe(seed=seed), budget, device=device, resume=resume, on_step=show)
+    except KeyboardInterrupt:
+        _stop(progress)
+        print(f"visionflow: stopped; the same command with --resume goes on from {out}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    finally:
+        _stop(progress)
     print(model)
+
+
+def _stop(progress: "Progress") -> None:
+    if progress.live.is_started:  # stopping a bar that never ran prints an empty line
+        progress.stop()
 
 
 def _check_device(device: str) -> None:
@@ -68,4 +79,4 @@ def _check_device(device: str) -> None:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise VisionFlowError(f"--device {device} is not a device that this torch can use: try cpu.") from error
+        raise VisionFlowError(f"--device {device} is not a device that this torch can use: try cpu") from error
