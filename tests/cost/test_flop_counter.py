@@ -16,8 +16,8 @@ from tests.tiny import PER_IMAGE, prompt, tiny_llava
 from visionflow.cost import DecoderShape, cost_of, cost_of_run
 from visionflow.cost.shape import GATED_DENSE
 from visionflow.methods import VTW, FastV, HiMAP, Method, RandomPruning
-from visionflow.runtime import Scope
 from visionflow.runtime.plan import Plan
+from visionflow.runtime.scope import Scope
 
 LAYERS, VOCABULARY, TOKENS = 3, 50, 7
 
