@@ -65,7 +65,7 @@ def prune(model: PreTrainedModel, method: Method) -> Pruning:
     ``output_attentions``) are as long as the layers' own sequences.
 
     Args:
-        model: a supported model (see `visionflow.runtime.families.FAMILIES`), in eval mode, with sdpa or eager attention.
+        model: a model of `visionflow.runtime.families.FAMILIES`, in eval mode, with sdpa or eager attention.
         method: for example `HiMAP`, `FastV`, `VTW`, `RandomPruning`.
 
     Raises:
