@@ -1,27 +1,53 @@
 """A small world in which everything is known: pictures, their scene graphs, questions and the patches that matter."""
 
-from visionflow.scenes.draw import draw, silhouette
+from visionflow.scenes.draw import draw
+from visionflow.scenes.lessons import Lesson, lessons
 from visionflow.scenes.patches import object_patches, patch_owner, relevant_patches
-from visionflow.scenes.questions import KINDS, Question, ask, questions
-from visionflow.scenes.world import COLOURS, SHAPES, SIDE, SPLITS, Scene, SceneObject, Split, sample_scene, scene_rng
+from visionflow.scenes.questions import OPEN, Question
+from visionflow.scenes.tasks import TASKS, Item, sample_item
+from visionflow.scenes.world import (
+    CELL,
+    CELLS,
+    COLOURS,
+    FEW,
+    MANY,
+    MARKS,
+    NO_MARK,
+    SHAPES,
+    SIZES,
+    SPLITS,
+    Scene,
+    SceneObject,
+    Split,
+    sample_scene,
+    scene_rng,
+)
 
 __all__ = [
+    "CELL",
+    "CELLS",
     "COLOURS",
-    "KINDS",
+    "FEW",
+    "MANY",
+    "MARKS",
+    "NO_MARK",
+    "OPEN",
     "SHAPES",
-    "SIDE",
+    "SIZES",
     "SPLITS",
+    "TASKS",
+    "Item",
+    "Lesson",
     "Question",
     "Scene",
     "SceneObject",
     "Split",
-    "ask",
     "draw",
+    "lessons",
     "object_patches",
     "patch_owner",
-    "questions",
     "relevant_patches",
+    "sample_item",
     "sample_scene",
     "scene_rng",
-    "silhouette",
 ]

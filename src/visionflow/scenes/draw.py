@@ -1,20 +1,31 @@
 """From a scene to a picture: numpy for the ground, Pillow for the objects."""
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from visionflow.scenes.world import Background, Scene, SceneObject
 
 _SUPERSAMPLE = 3
+_OUTLINE = 0.45
+_MARK_WIDTH = 0.3
 
 # Corners on the unit circle's scale, before turning; the circle is drawn as an ellipse.
-_SQUARE = np.array([(-0.8, -0.8), (0.8, -0.8), (0.8, 0.8), (-0.8, 0.8)])
-_TRIANGLE = np.array([(0.0, -1.0), (0.92, 0.75), (-0.92, 0.75)])
 _STAR_ANGLES = np.arange(10) * np.pi / 5
-_STAR_RADII = np.where(np.arange(10) % 2 == 0, 1.0, 0.42)
-_STAR = np.stack([_STAR_RADII * np.sin(_STAR_ANGLES), -_STAR_RADII * np.cos(_STAR_ANGLES)], axis=1)
-_CORNERS = {"square": _SQUARE, "triangle": _TRIANGLE, "star": _STAR}
+_STAR_RADII = np.where(np.arange(10) % 2 == 0, 1.05, 0.5)
+_CORNERS = {
+    "square": np.array([(-0.8, -0.8), (0.8, -0.8), (0.8, 0.8), (-0.8, 0.8)]),
+    "triangle": np.array([(0.0, -1.0), (1.0, 0.8), (-1.0, 0.8)]),
+    "star": np.stack([_STAR_RADII * np.sin(_STAR_ANGLES), -_STAR_RADII * np.cos(_STAR_ANGLES)], axis=1),
+    "diamond": np.array([(0.0, -1.05), (0.8, 0.0), (0.0, 1.05), (-0.8, 0.0)]),
+    "cross": np.array(
+        [
+            *((-0.36, -1.0), (0.36, -1.0), (0.36, -0.36), (1.0, -0.36), (1.0, 0.36), (0.36, 0.36)),
+            *((0.36, 1.0), (-0.36, 1.0), (-0.36, 0.36), (-1.0, 0.36), (-1.0, -0.36), (-0.36, -0.36)),
+        ]
+    ),
+}
 
 
 def draw(scene: Scene, scale: int = 1) -> Image.Image:
@@ -24,47 +35,75 @@ def draw(scene: Scene, scale: int = 1) -> Image.Image:
     ground = Image.fromarray(_ground(scene.background, width, height, rng))
     canvas = ground.resize((width * _SUPERSAMPLE, height * _SUPERSAMPLE), Image.Resampling.NEAREST)
     brush = ImageDraw.Draw(canvas)
+    _draw_clutter(brush, scene, scale * _SUPERSAMPLE, rng)
     for item in scene.objects:
-        _draw_object(brush, item, scale * _SUPERSAMPLE, item.rgb)
+        _draw_object(brush, item, scale * _SUPERSAMPLE)
+        _draw_mark(brush, item, scale * _SUPERSAMPLE)
     pixels = np.asarray(canvas.reduce(_SUPERSAMPLE), dtype=np.float32)
-    noise = rng.normal(0, scene.background.noise, size=pixels.shape)
+    noise = rng.standard_normal(pixels.shape, dtype=np.float32) * scene.background.noise
     return Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8))
 
 
-def silhouette(scene: Scene) -> NDArray[np.bool_]:
-    """Which pixels belong to an object, bool [height, width]."""
-    canvas = Image.new("1", (scene.width, scene.height))
-    brush = ImageDraw.Draw(canvas)
-    for item in scene.objects:
-        _draw_object(brush, item, 1, fill=1)
-    return np.asarray(canvas)
-
-
-def _draw_object(brush: ImageDraw.ImageDraw, item: SceneObject, scale: int, fill: int | tuple[int, int, int]) -> None:
+def _draw_object(brush: ImageDraw.ImageDraw, item: SceneObject, scale: int) -> None:
+    """Its shape with a darker rim (a lighter one where it is dark), so that it shows on an object of its own colour."""
+    dark = sum(item.rgb) < 120
+    rim = (96, 96, 96) if dark else tuple(int(value * _OUTLINE) for value in item.rgb)
     if item.shape == "circle":
-        brush.ellipse([edge * scale for edge in item.box], fill=fill)
+        brush.ellipse([edge * scale for edge in item.box], fill=item.rgb, outline=rim, width=scale // 2)
         return
     cos, sin = np.cos(item.angle), np.sin(item.angle)
     turned = _CORNERS[item.shape] @ np.array([[cos, sin], [-sin, cos]])
-    corners = (turned * item.radius + (item.x, item.y)) * scale
-    brush.polygon([(float(x), float(y)) for x, y in corners], fill=fill)
+    corners = [(float(x), float(y)) for x, y in (turned * item.radius + (item.x, item.y)) * scale]
+    brush.polygon(corners, fill=item.rgb)
+    brush.line([*corners, corners[0]], fill=rim, width=scale // 2, joint="curve")
 
 
-def _ground(background: Background, width: int, height: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+def _draw_mark(brush: ImageDraw.ImageDraw, item: SceneObject, scale: int) -> None:
+    """A small print in black or white ink, whichever stands out, around the object's centre."""
+    red, green, blue = item.rgb
+    ink = (0, 0, 0) if 0.3 * red + 0.59 * green + 0.11 * blue > 110 else (255, 255, 255)
+    # A triangle's room is below its centre.
+    x, y = item.x * scale, (item.y + (0.2 * item.radius if item.shape == "triangle" else 0)) * scale
+    reach, width = 0.5 * item.radius * scale, max(1, round(_MARK_WIDTH * item.radius * scale))
+    if item.mark == "dot":
+        brush.ellipse([x - width, y - width, x + width, y + width], fill=ink)
+    elif item.mark == "ring":
+        brush.ellipse([x - reach, y - reach, x + reach, y + reach], outline=ink, width=round(0.6 * width))
+    elif item.mark == "bar":
+        brush.line([x - reach, y, x + reach, y], fill=ink, width=width)
+    elif item.mark == "slash":
+        brush.line([x - 0.8 * reach, y + 0.8 * reach, x + 0.8 * reach, y - 0.8 * reach], fill=ink, width=width)
+
+
+def _draw_clutter(brush: ImageDraw.ImageDraw, scene: Scene, scale: int, rng: Generator) -> None:
+    """Greyish specks and scratches that are nothing."""
+    for _ in range(scene.background.clutter):
+        grey = np.array(scene.background.rgb) + rng.uniform(25, 50) * rng.choice([-1, 1])
+        fill = tuple(int(value) for value in np.clip(grey, 0, 255))
+        x, y = rng.uniform(0, (scene.width, scene.height)) * scale
+        if rng.random() < 0.5:
+            size = rng.uniform(1, 2.5) * scale
+            brush.ellipse([x - size, y - size, x + size, y + size], fill=fill)
+        else:
+            dx, dy = rng.uniform(-14, 14, size=2) * scale
+            brush.line([x, y, x + dx, y + dy], fill=fill, width=scale)
+
+
+def _ground(background: Background, width: int, height: int, rng: Generator) -> NDArray[np.uint8]:
     """The ground, uint8 [height, width, 3]: the tint plus one texture of the given strength."""
-    across = np.linspace(-1, 1, width)[None, :]
-    down = np.linspace(-1, 1, height)[:, None]
+    across = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
+    down = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     slant = rng.uniform(0, 2 * np.pi)
-    along = across * np.cos(slant) + down * np.sin(slant)
+    along = across * np.float32(np.cos(slant)) + down * np.float32(np.sin(slant))
     if background.texture == "gradient":
         relief = along
     elif background.texture == "stripes":
-        relief = np.sin(along * rng.uniform(8, 30))
+        relief = np.sin(along * np.float32(rng.uniform(8, 30)))
     elif background.texture == "blotches":
-        coarse = Image.fromarray(rng.normal(size=(10, 10)).astype(np.float32))
-        relief = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), dtype=np.float64)
+        coarse = Image.fromarray(rng.standard_normal((10, 10), dtype=np.float32))
+        relief = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
     else:
-        relief = np.zeros((height, width))
-    tinted = np.array(background.rgb) + background.strength * relief[:, :, None]
+        relief = np.zeros((height, width), dtype=np.float32)
+    tinted = np.array(background.rgb, dtype=np.float32) + background.strength * relief[:, :, None]
     ground: NDArray[np.uint8] = np.clip(tinted, 0, 255).astype(np.uint8)
     return ground

@@ -1,35 +1,42 @@
 """Where the objects are on the grid of image tokens."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
-from visionflow.scenes.questions import Question
 from visionflow.scenes.world import Scene
+
+_SHARE = 0.125
 
 
 def object_patches(scene: Scene, index: int, grid: int) -> NDArray[np.bool_]:
-    """Patches the object's box touches, bool [grid, grid], on the scene's central square (as a centre crop sees it)."""
+    """Patches that show the object, bool [grid, grid], on the scene's central square (as a centre crop sees it).
+
+    A patch counts when an eighth of it, or an eighth of the object, is inside the other; the object is taken as the
+    square around it.
+    """
     side = min(scene.width, scene.height)
     patch = side / grid
     corner = np.array([(scene.width - side) / 2, (scene.height - side) / 2] * 2)
     left, top, right, bottom = (np.array(scene.objects[index].box) - corner) / patch
     start = np.arange(grid)
-    columns = (start < right) & (start + 1 > left)
-    rows = (start < bottom) & (start + 1 > top)
-    touched: NDArray[np.bool_] = rows[:, None] & columns[None, :]
-    return touched
+    across = np.clip(np.minimum(start + 1, right) - np.maximum(start, left), 0, None)
+    down = np.clip(np.minimum(start + 1, bottom) - np.maximum(start, top), 0, None)
+    shown: NDArray[np.bool_] = np.outer(down, across) > _SHARE * min(1.0, (right - left) * (bottom - top))
+    return shown
 
 
-def relevant_patches(scene: Scene, question: Question, grid: int) -> NDArray[np.bool_]:
-    """Patches of the objects that the answer rests on, bool [grid, grid]; none where it is that nothing fits."""
+def relevant_patches(scene: Scene, about: Iterable[int], grid: int) -> NDArray[np.bool_]:
+    """Patches of the objects that an answer rests on, bool [grid, grid]; none where it is that nothing fits."""
     relevant = np.zeros((grid, grid), dtype=np.bool_)
-    for index in question.about:
+    for index in about:
         relevant |= object_patches(scene, index, grid)
     return relevant
 
 
 def patch_owner(scene: Scene, grid: int) -> NDArray[np.int64]:
-    """The object over each patch's centre, int64 [grid, grid]: its index, or -1 on the ground."""
+    """The topmost object over each patch's centre, int64 [grid, grid]: its index, or -1 on the ground."""
     side = min(scene.width, scene.height)
     centres = (np.arange(grid) + 0.5) * side / grid
     x = centres[None, :] + (scene.width - side) / 2

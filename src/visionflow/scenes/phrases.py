@@ -7,50 +7,38 @@ COUNT = (
     "How many {} are there?",
     "How many {} are in the picture?",
     "How many {} do you see?",
-    "How many {} can you see in the image?",
     "Count the {}.",
-    "What is the number of {}?",
 )
-ANYTHING = ("objects", "objects", "objects", "shapes", "things")
-COLOUR = (
-    "What colour is the {}?",
-    "What colour is the {}?",
-    "What is the colour of the {}?",
-    "Which colour is the {}?",
-    "What colour does the {} have?",
-)
-SHAPE = (
-    "What shape is the {}?",
-    "What shape is the {}?",
-    "What is the shape of the {}?",
-    "Which shape is the {}?",
-    "What shape does the {} have?",
-)
-EXISTENCE = (
-    "Is there {}?",
-    "Is there {} in the picture?",
-    "Is there {} in the image?",
-    "Do you see {}?",
-    "Does the picture show {}?",
-    "Can you see {}?",
-)
-SIDES = {
-    "left": ("left of", "to the left of"),
-    "right": ("right of", "to the right of"),
-    "above": ("above", "over"),
-    "below": ("below", "under"),
-}
-WHAT_IS_THERE = ("What is {} the {}?", "What object is {} the {}?", "Which object is {} the {}?")
-IS_IT_THERE = ("Is the {} {} the {}?",)
-LETTER_ONLY = (
-    "\nAnswer with the letter.",
-    "\nAnswer with the option's letter from the given choices directly.",
-    "",
-)
-LISTING = ("List the objects.", "What is in the picture?", "What do you see?", "Describe the picture.")
+COLOUR = ("What colour is the {}?", "What colour is the {}?", "What is the colour of the {}?")
+SHAPE = ("What shape is the {}?", "What shape is the {}?", "What is the shape of the {}?")
+MARK = ("What mark is on the {}?", "What mark does the {} have?", "Which mark is on the {}?")
+EXISTENCE = ("Is there {} in the picture?", "Is there {} in the image?", "Is there {}?")
+ACROSS = "Is the {} left or right of the {}?"
+DOWN = "Is the {} above or below the {}?"
+COMPARISON = ("Which are there more of, {} or {}?", "Are there more {} or {}?")
+ODD_ONE_OUT = ("Which colour is the odd one out among the {}?", "What colour is the {} that differs from the others?")
 
-_AMERICAN = 0.4
-_SLOPPY = 0.15
+# Appendix E of the HiMAP paper.
+CAPTION = "Provide a one-sentence caption for the provided image."
+CHOICE = (
+    "Analyse the image and choose the best answer for the following question: {question} "
+    "Options: {options}. Output the letter of the correct answer."
+)
+SCIENCE = "{question} Options: {options}. Answer with the option's letter from the given choices directly."
+YES_NO = "question: {question} Please just answer yes or no."
+
+DESCRIBE = ("Describe the picture.", "What is in the picture?", "What do you see?", "List the objects.")
+CAPTIONS = (
+    "{}.",
+    "There is {}.",
+    "A picture of {}.",
+    "The picture shows {}.",
+    "We see {}.",
+)
+"""Five ways to say what is there: one for each reference of a picture."""
+
+_AMERICAN = 0.3
+_SLOPPY = 0.1
 
 
 def a(noun: str) -> str:
@@ -66,5 +54,5 @@ def as_typed(text: str, rng: Generator) -> str:
     if lower < _SLOPPY:
         text = text[0].lower() + text[1:]
     if bare < _SLOPPY:
-        text = text.replace("?", "", 1) if "?" in text else text.replace(".", "", 1)
+        text = text.rstrip("?.")
     return text

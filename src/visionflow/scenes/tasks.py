@@ -1,0 +1,143 @@
+"""The four kinds of task of the HiMAP paper (section 5.1) on this world, with the prompts of its appendix E.
+
+An item is decided by `(task, split, number)` alone. Gold letters, yes and no, samplings and kinds are dealt out by the
+number, so that they are balanced whatever the limit.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from numpy.random import Generator
+
+from visionflow.scenes import phrases
+from visionflow.scenes.captions import references
+from visionflow.scenes.existence import SAMPLINGS, existence
+from visionflow.scenes.knowledge import knowledge
+from visionflow.scenes.questions import (
+    OPEN,
+    Question,
+    ask,
+    colour,
+    comparison,
+    count,
+    mark,
+    odd_one_out,
+    relation,
+    shape,
+)
+from visionflow.scenes.world import FEW, MANY, Scene, Split, sample_scene, scene_rng
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item of a task: the question as asked in `prompt`, and what is right.
+
+    `gold` is the right answer (a letter, yes or no, a few words) or, of captions, the five references. `options` are
+    those of a multiple choice, in order. `about` are the objects (indices) that the answer rests on.
+    """
+
+    task: str
+    kind: str
+    question: str
+    prompt: str
+    gold: tuple[str, ...]
+    options: tuple[str, ...]
+    about: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """How many objects the scenes of a task have, and how item `number` is made of one; None where it cannot be."""
+
+    between: tuple[int, int]
+    make: Callable[[Scene, Generator, int], Item | None]
+
+
+def choice(scene: Scene, rng: Generator, number: int) -> Item | None:
+    """A lettered question with four options, like A-OKVQA."""
+    question = ask(scene, rng, _dealt((count, colour, shape, mark, odd_one_out), number))
+    if question is None:
+        return None
+    return _lettered(scene, question, rng, 4, (number + number // 5) % 4, "choice", phrases.CHOICE)
+
+
+def science(scene: Scene, rng: Generator, number: int) -> Item | None:
+    """A lettered question with two to four options, some of general knowledge, like ScienceQA."""
+    question = ask(scene, rng, _dealt((knowledge, relation, colour, knowledge, comparison, count), number))
+    if question is None:
+        return None
+    size = min(2 + number // 6 % 3, len(question.values))
+    return _lettered(scene, question, rng, size, (number + number // 18) % size, "science", phrases.SCIENCE)
+
+
+def exists(scene: Scene, rng: Generator, number: int) -> Item | None:
+    """A yes/no question about existence, like POPE: the kind is the sampling."""
+    question = existence(scene, rng, _dealt(tuple(SAMPLINGS), number // 2), there=number % 2 == 0)
+    return _item("existence", question, phrases.YES_NO.format(question=question.text))
+
+
+def captions(scene: Scene, rng: Generator, number: int) -> Item | None:
+    """A one-sentence caption, with five references."""
+    everything = tuple(range(len(scene.objects)))
+    return Item("caption", "caption", phrases.CAPTION, phrases.CAPTION, references(scene), (), everything)
+
+
+def opened(scene: Scene, rng: Generator, number: int) -> Item | None:
+    """An open-ended question with a short answer."""
+    question = ask(scene, rng, _dealt(tuple(OPEN.values()), number))
+    if question is None:
+        return None
+    return _item("open", question, phrases.as_typed(question.text, rng))
+
+
+TASKS: dict[str, Task] = {
+    "choice": Task(MANY, choice),
+    "science": Task(MANY, science),
+    "existence": Task(MANY, exists),
+    "caption": Task(FEW, captions),
+    "open": Task(MANY, opened),
+}
+
+
+def sample_item(task: str, split: Split, number: int) -> tuple[Scene, Item]:
+    """Item `number` of a task with its scene; scenes are drawn until one allows the item."""
+    rng = scene_rng(split, number * len(TASKS) + list(TASKS).index(task))
+    while True:
+        scene = sample_scene(rng, TASKS[task].between)
+        item = TASKS[task].make(scene, rng, number)
+        if item is not None:
+            return scene, item
+
+
+def _item(task: str, question: Question, prompt: str, gold: str = "", options: tuple[str, ...] = ()) -> Item:
+    return Item(task, question.kind, question.text, prompt, (gold or question.answer,), options, question.about)
+
+
+def _lettered(
+    scene: Scene, question: Question, rng: Generator, size: int, right: int, task: str, prompt: str
+) -> Item | None:
+    """The question with `size` options, the right one at position `right`."""
+    wrong = _plausible(scene, question, rng)[: size - 1]
+    if len(wrong) < size - 1:
+        return None
+    options = [wrong[i] for i in rng.permutation(size - 1)]
+    options.insert(right, question.answer)
+    listed = " ".join(f"{letter}. {option}" for letter, option in zip("ABCD", options, strict=False))
+    text = prompt.format(question=question.text, options=listed)
+    return _item(task, question, text, "ABCD"[right], tuple(options))
+
+
+def _plausible(scene: Scene, question: Question, rng: Generator) -> list[str]:
+    """The wrong answers, the most tempting first: near counts, and what other objects of the scene are."""
+    wrong = [question.values[i] for i in rng.permutation(len(question.values)) if question.values[i] != question.answer]
+    if question.answer.isdigit():
+        return sorted(wrong, key=lambda value: abs(int(value) - int(question.answer)))
+    there = {value for item in scene.objects for value in (item.colour, item.shape, item.mark)}
+    return sorted(wrong, key=lambda value: value not in there)
+
+
+def _dealt(values: tuple[T, ...], number: int) -> T:
+    return values[number % len(values)]
