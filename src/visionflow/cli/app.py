@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from visionflow.cli import ask, flops, train
+from visionflow.cli import ask, flops, scenes, train
 from visionflow.errors import VisionFlowError
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 app.command("ask")(ask.ask)
 app.command("flops")(flops.flops)
+app.command("scenes")(scenes.scenes)
 app.command("train")(train.train)
 
 

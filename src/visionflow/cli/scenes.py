@@ -1,0 +1,36 @@
+"""`visionflow scenes`: items of the generated world as a parquet file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def scenes(
+    out: Annotated[Path, typer.Option(help="The parquet file to write.")],
+    task: Annotated[
+        str | None, typer.Option(help="choice, science, existence, caption or open. [default: all of them]")
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    limit: Annotated[int, typer.Option(help="Items of each task.")] = 200,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Export pictures, questions and answers of the generated world for Hugging Face datasets.
+
+    datasets.load_dataset("parquet", data_files=OUT) reads the file.
+    """
+    from itertools import chain
+    from typing import cast
+
+    from rich.console import Console
+    from rich.progress import track
+
+    from visionflow.scenes import TASKS, Split
+    from visionflow.scenes.export import check_export, export, rows_of
+
+    tasks = list(TASKS) if task is None else [task]
+    check_export(out, tasks, split, limit, force)
+    rows = chain.from_iterable(rows_of(each, cast(Split, split), limit) for each in tasks)
+    total = len(tasks) * limit
+    export(track(rows, "drawing", total, console=Console(stderr=True)), out)
+    print(f"{out}: {total} items")

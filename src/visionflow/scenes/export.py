@@ -1,0 +1,119 @@
+"""Items of the tasks as a parquet file that `datasets.load_dataset("parquet", data_files=...)` reads."""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from visionflow.errors import VisionFlowError
+from visionflow.scenes.draw import draw
+from visionflow.scenes.patches import relevant_patches
+from visionflow.scenes.tasks import TASKS, sample_item
+from visionflow.scenes.world import CELLS, SPLITS, Split
+
+_BATCH = 100
+
+
+def export(rows: Iterable[dict[str, Any]], path: Path) -> None:
+    """Write rows (see `rows_of`) to `path`; the file is there when all of it is, never a part of it.
+
+    Raises:
+        VisionFlowError: the `datasets` library is not installed, or the file cannot be written.
+    """
+    try:
+        from datasets import Features, Image, List, Value
+        from datasets.arrow_writer import ParquetWriter
+    except ImportError as error:
+        message = "writing parquet takes the datasets library (4.0 or later): pip install 'visionflow[data]'"
+        raise VisionFlowError(message) from error
+    text = Value("string")
+    columns = Features(
+        id=text,
+        image=Image(),
+        task=text,
+        kind=text,
+        question=text,
+        prompt=text,
+        gold=List(text),
+        options=List(text),
+        relevant=List(Value("int32")),
+        scene=text,
+    )
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with ParquetWriter(features=columns, path=str(partial), writer_batch_size=_BATCH) as writer:
+            for row in rows:
+                writer.write(row)
+            writer.finalize()
+        partial.replace(path)
+    except OSError as error:
+        raise VisionFlowError(f"cannot write {path}: {error.strerror or error}; choose another file") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def rows_of(task: str, split: Split, limit: int) -> Iterable[dict[str, Any]]:
+    """Items 0 to `limit` - 1 of a task, one row each, with columns:
+
+    id: `task-split-number`, from which `sample_item` gives scene and item again.
+    image: the picture as PNG bytes, 168 x 168 pixels.
+    task, kind, question, prompt, gold, options: as in `Item`.
+    relevant: patches of the objects that the answer rests on, counted row by row from 0 on a grid of 12 x 12.
+    scene: the scene graph, JSON: `Scene` with its objects and its background.
+    """
+    return (_row(task, split, number) for number in range(limit))
+
+
+def check_export(path: Path, tasks: Sequence[str], split: str, limit: int, force: bool) -> None:
+    """Refuse, before any work, what cannot be exported.
+
+    Raises:
+        VisionFlowError: an unknown task or split, a limit below 1, a file that is there (without `force`), or a place
+            where no file can be written.
+    """
+    for task in tasks:
+        if task not in TASKS:
+            raise VisionFlowError(f"unknown task {task!r}: choose one of {', '.join(TASKS)}")
+    if split not in SPLITS:
+        raise VisionFlowError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
+    if limit < 1:
+        raise VisionFlowError(f"the limit must be at least 1 item, not {limit}")
+    _check_place(path, force)
+
+
+def _row(task: str, split: Split, number: int) -> dict[str, Any]:
+    scene, item = sample_item(task, split, number)
+    png = BytesIO()
+    draw(scene).save(png, "PNG")
+    return {
+        "id": f"{task}-{split}-{number}",
+        "image": {"bytes": png.getvalue(), "path": None},
+        "task": task,
+        "kind": item.kind,
+        "question": item.question,
+        "prompt": item.prompt,
+        "gold": list(item.gold),
+        "options": list(item.options),
+        "relevant": np.flatnonzero(relevant_patches(scene, item.about, CELLS)).tolist(),
+        "scene": json.dumps(asdict(scene)),
+    }
+
+
+def _check_place(path: Path, force: bool) -> None:
+    try:
+        is_folder, is_there, has_parent = path.is_dir(), path.exists(), path.parent.is_dir()
+    except (OSError, ValueError) as error:  # a name that is too long, a null character
+        raise VisionFlowError(f"{path} is no valid path: choose another name") from error
+    if is_folder:
+        raise VisionFlowError(f"{path} is a folder: add a file name")
+    if is_there and not force:
+        raise VisionFlowError(f"{path} is there already: choose another file, or replace it with --force")
+    if not has_parent:
+        raise VisionFlowError(f"there is no folder {path.parent}: make it, or choose another file")
+    if not os.access(path.parent, os.W_OK):
+        raise VisionFlowError(f"cannot write in the folder {path.parent}: no permission; choose another file")
