@@ -8,13 +8,13 @@ import pytest
 import torch
 from transformers import LlavaProcessor
 
-from visionflow.checkpoint.build import Geometry, build_processor
-from visionflow.checkpoint.data import IGNORED, as_chat, conversations, draw_scenes, patches
+from visionflow.checkpoint.build import Geometry, build_model, build_processor
+from visionflow.checkpoint.data import IGNORED, SEEN, Teacher, patches
 from visionflow.checkpoint.learner import Recipe
 from visionflow.checkpoint.load import load_folder
 from visionflow.checkpoint.training import Budget, Report, Rhythm, train
 from visionflow.errors import VisionFlowError
-from visionflow.scenes import COLOURS, draw, questions, sample_scene, scene_rng
+from visionflow.scenes import CELL, CELLS, COLOURS, FEW, MANY, draw, lessons, sample_scene, scene_rng
 
 TINY = Geometry(
     vision_width=16,
@@ -28,7 +28,7 @@ TINY = Geometry(
     text_head_width=8,
     text_mlp=16,
 )
-RECIPE = Recipe(geometry=TINY, tower_pictures=2, pictures=2, turns=2, tower_share=0.5, validation_pictures=2)
+RECIPE = Recipe(geometry=TINY, tower_pictures=2, pictures=2, length=256, tower_share=0.5, validation_pictures=2)
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +41,10 @@ def test_the_processor_makes_one_token_per_patch_and_the_prompt_of_llava(process
     prompt = processor.apply_chat_template(chat, add_generation_prompt=True)
     assert prompt.endswith("USER: <image>\nHow many objects are there? ASSISTANT:")
     assert len(prompt.split("USER:")[0]) > 10
-    wide = draw(sample_scene(scene_rng("test", 0), width=160, height=96), scale=3)
+    wide = draw(sample_scene(scene_rng("test", 0), columns=CELLS + 4), scale=3)
     inputs = processor(images=wide, text=prompt, return_tensors="pt")
-    assert inputs.pixel_values.shape == (1, 3, 96, 96)
-    assert int((inputs.input_ids == processor.image_token_id).sum()) == 144
+    assert inputs.pixel_values.shape == (1, 3, CELL * CELLS, CELL * CELLS)
+    assert int((inputs.input_ids == processor.image_token_id).sum()) == CELLS**2
     assert inputs.input_ids[0, 0] == processor.tokenizer.bos_token_id
 
 
@@ -54,38 +54,65 @@ def test_any_text_survives_the_tokenizer(processor: LlavaProcessor, text: str) -
     assert processor.tokenizer.decode(ids) == text
 
 
-def test_training_rows_are_what_the_processor_makes_of_the_prompt(processor: LlavaProcessor) -> None:
+def test_every_lesson_is_what_the_processor_makes_of_its_prompt(processor: LlavaProcessor) -> None:
     """What is learnt from is, token for token, what generation will see; labels are answers and their end tokens."""
-    batch = conversations(processor, draw_scenes("train", range(3)), turns=3, longest=1000)
-    pixels = patches(processor, draw_scenes("train", range(3))).pixel_values
-    for row, index in enumerate(range(3)):
-        rng = scene_rng("train", index)
-        scene = sample_scene(rng)
-        picture = draw(scene)
-        asked = questions(scene, rng, 3)
-        prompt = processor.apply_chat_template(as_chat(asked[:1])[:1], add_generation_prompt=True)
-        inputs = processor(images=picture, text=prompt, return_tensors="pt")
-        length = inputs.input_ids.shape[1]
-        assert torch.equal(batch.input_ids[row, :length], inputs.input_ids[0])
-        assert torch.equal(pixels[row], inputs.pixel_values[0])
-        assert (batch.labels[row, :length] == IGNORED).all()
-        answered = batch.labels[row, length:]
-        said = processor.tokenizer.decode(answered[answered != IGNORED])
-        assert said.startswith(f" {asked[0].answer}</s>")
-        assert said.count("</s>") in (2, 3)
+    teacher = Teacher(processor, 512)
+    batch = teacher.lessons("train", range(3))
+    for row in range(3):
+        rng = scene_rng("train", row)
+        scene = sample_scene(rng, (FEW[0], MANY[1]))
+        at = len(teacher.picture)
+        for lesson in lessons(scene, rng, 512 // 12):
+            chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": lesson.prompt}]}]
+            chat += [{"role": "assistant", "content": [{"type": "text", "text": lesson.answer}]}]
+            inputs = processor(images=draw(scene), text=processor.apply_chat_template(chat), return_tensors="pt")
+            own = inputs.input_ids[0, len(teacher.picture) :]
+            if at + len(own) > 512:
+                break
+            assert torch.equal(batch.input_ids[row, : len(teacher.picture)], inputs.input_ids[0, : len(teacher.picture)])
+            assert torch.equal(batch.input_ids[row, at : at + len(own)], own)
+            assert torch.equal(batch.pixel_values[row], inputs.pixel_values[0])
+            labels = batch.labels[row, at : at + len(own)]
+            assert processor.tokenizer.decode(labels[labels != IGNORED]) == f" {lesson.answer}</s>"
+            at += len(own)
+        assert (batch.labels[row, at:] == IGNORED).all()
+
+
+@torch.no_grad()
+def test_lessons_side_by_side_do_not_see_each_other(processor: LlavaProcessor) -> None:
+    """A lesson's hidden states in the packed row are those of the lesson alone: same positions, nothing leaks."""
+    teacher = Teacher(processor, 400)
+    batch = teacher.lessons("train", [7])
+    model = build_model(TINY, processor.tokenizer).eval().model
+    packed = model(
+        input_ids=batch.input_ids,
+        pixel_values=batch.pixel_values,
+        attention_mask=batch.attention_mask,
+        position_ids=batch.position_ids,
+    ).last_hidden_state[0]
+    shared = len(teacher.picture)
+    starts = (batch.position_ids[0] == shared).nonzero().flatten().tolist()
+    assert len(starts) >= 4
+    for start, end in zip(starts[:-1], starts[1:], strict=True):
+        ids = torch.cat([batch.input_ids[:, :shared], batch.input_ids[:, start:end]], dim=1)
+        alone = model(input_ids=ids, pixel_values=batch.pixel_values).last_hidden_state[0, shared:]
+        torch.testing.assert_close(packed[start:end], alone, atol=1e-5, rtol=1e-5)
 
 
 def test_patch_labels_name_the_object_on_the_patch(processor: LlavaProcessor) -> None:
-    labels = patches(processor, draw_scenes("train", [5]))
-    scene = sample_scene(scene_rng("train", 5))
-    for item in scene.objects:
-        at = int(item.y // 8) * 12 + int(item.x // 8)
-        assert int(labels.row[0, at]) == int(item.y // 8)
-        assert int(labels.column[0, at]) == int(item.x // 8)
-        assert int(labels.colour[0, at]) == list(COLOURS).index(item.colour)
+    labels = patches(processor, "train", [5])
+    scene = sample_scene(scene_rng("train", 5), (10, 90))
+    top = {(int(item.y // CELL), int(item.x // CELL)): item for item in scene.objects if item.size == "small"}
+    assert len(top) > 3
+    for (row, column), item in top.items():
+        at = row * CELLS + column
+        assert int(labels.row[0, at]) == row
+        assert int(labels.column[0, at]) == column
+        for name, words in SEEN.items():
+            assert words[int(getattr(labels, name)[0, at])] == getattr(item, name)
     ground = labels.row[0] == IGNORED
     assert (labels.colour[0][ground] == len(COLOURS)).all()
-    assert ground.float().mean() > 0.5
+    assert (labels.mark[0][ground] == IGNORED).all()
 
 
 def test_an_interrupted_run_ends_like_a_whole_one(tmp_path: Path) -> None:
@@ -102,11 +129,11 @@ def test_an_interrupted_run_ends_like_a_whole_one(tmp_path: Path) -> None:
     resumed = train(tmp_path / "cut", RECIPE, budget, resume=True)
     first, second = (torch.load(folder.parent / "state.pt", weights_only=True) for folder in (whole, resumed))
     assert first["step"] == second["step"] == 4
-    assert first["phase"] == second["phase"] == "whole"
+    assert first["phase"] == second["phase"] == "language"
     for name, weight in first["model"].items():
         assert torch.equal(weight, second["model"][name]), name
     curve = [json.loads(line) for line in (whole.parent / "curve.jsonl").read_text().splitlines()]
-    assert [row["phase"] for row in curve] == ["tower", "tower", "whole", "whole"]
+    assert [row["phase"] for row in curve] == ["tower", "tower", "language", "language"]
     assert [row["accuracy"] is not None for row in curve] == [False, True, False, True]
     again = [json.loads(line) for line in (resumed.parent / "curve.jsonl").read_text().splitlines()]
     assert [row["loss"] for row in again] == [row["loss"] for row in curve]

@@ -1,8 +1,8 @@
 """The embedded model and its processor, from stock transformers classes and nothing else."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import repeat
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -16,8 +16,7 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from visionflow.scenes import SIDE, Split, questions, sample_scene, scene_rng
-from visionflow.scenes.questions import listing
+from visionflow.scenes import CELL, CELLS, FEW, MANY, Split, lessons, sample_scene, scene_rng
 
 BOS, EOS, PAD, IMAGE = "<s>", "</s>", "<pad>", "<image>"
 
@@ -50,18 +49,18 @@ class Geometry:
     """The sizes that make a model big or small; widths in channels, the picture in pixels."""
 
     vision_width: int = 192
-    vision_layers: int = 4
-    vision_heads: int = 6
-    vision_mlp: int = 576
-    text_width: int = 160
-    text_layers: int = 12
+    vision_layers: int = 3
+    vision_heads: int = 4
+    vision_mlp: int = 512
+    text_width: int = 192
+    text_layers: int = 8
     text_heads: int = 4
     text_kv_heads: int = 2
-    text_head_width: int = 32
-    text_mlp: int = 416
-    picture: int = SIDE
-    patch: int = 8
-    vocabulary: int = 512
+    text_head_width: int = 48
+    text_mlp: int = 512
+    picture: int = CELL * CELLS
+    patch: int = CELL
+    vocabulary: int = 640
 
     @property
     def grid(self) -> int:
@@ -80,7 +79,7 @@ def build_tokenizer(geometry: Geometry) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_corpus("train", 3000), trainer)
+    tokenizer.train_from_iterator(_corpus("train", 2000), trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
     )
@@ -155,15 +154,10 @@ def build_model(geometry: Geometry, tokenizer: PreTrainedTokenizerFast) -> Llava
 
 
 def _corpus(split: Split, scenes: int) -> Iterator[str]:
-    """What the tokenizer learns from: the words of the template and of the questions and answers about many scenes."""
-    yield from islice(_repeat("The assistant answers questions about a picture. USER: ASSISTANT:"), scenes)
+    """What the tokenizer learns from: the words of the template and of the lessons about many scenes."""
+    yield from repeat("The assistant answers questions about a picture. USER: ASSISTANT:", scenes)
     for index in range(scenes):
         rng = scene_rng(split, index)
-        scene = sample_scene(rng)
-        for question in [*questions(scene, rng, 4), listing(scene, rng)]:
-            yield f"{question.text} {question.answer}"
-
-
-def _repeat(text: str) -> Iterable[str]:
-    while True:
-        yield text
+        scene = sample_scene(rng, (FEW[0], MANY[1]))
+        for lesson in lessons(scene, rng, 4):
+            yield f"{lesson.prompt} {lesson.answer}"

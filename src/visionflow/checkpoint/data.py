@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -12,24 +12,30 @@ from transformers import LlavaProcessor
 
 from visionflow.scenes import (
     COLOURS,
+    FEW,
+    MANY,
+    MARKS,
+    NO_MARK,
     SHAPES,
-    Question,
+    SIZES,
+    Lesson,
     Scene,
     Split,
     draw,
+    lessons,
     patch_owner,
-    questions,
     sample_scene,
     scene_rng,
-    silhouette,
 )
-from visionflow.scenes.questions import listing
-from visionflow.scenes.world import SIZES
 
 IGNORED = -100
 """The label of a position that no loss looks at."""
 
-_LISTING_SHARE = 0.5
+SEEN = {"shape": SHAPES, "colour": tuple(COLOURS), "size": SIZES, "mark": (*MARKS, NO_MARK)}
+"""What a patch of an object shows, and the words for it."""
+
+_CROWD = (10, 90)
+_QUESTION = "\0"
 
 
 @dataclass(frozen=True)
@@ -42,129 +48,115 @@ class _Movable:
 
 @dataclass(frozen=True)
 class Patches(_Movable):
-    """Pictures with what each patch shows: pixels [b, 3, side, side], the rest [b, patches].
+    """Pictures and what their patches show: pixels [b, 3, side, side], labels int64 [b, patches].
 
-    Shape, colour and size have one more class than the world, the last, for the ground. `row` and `column` give the
-    patch of the owner's centre, so that all patches of one object agree; on the ground they are ignored. `filled` is
-    float [b, patches, pixels of a patch]: 1 where a pixel belongs to an object.
+    The first three have one more class than there are words, the last, for the ground. `mark`, `row` and `column` (of
+    the patch of the owner's centre, so that all patches of one object agree) are ignored there.
     """
 
     pixel_values: torch.Tensor
     shape: torch.Tensor
     colour: torch.Tensor
     size: torch.Tensor
+    mark: torch.Tensor
     row: torch.Tensor
     column: torch.Tensor
-    filled: torch.Tensor
 
 
 @dataclass(frozen=True)
-class Conversations(_Movable):
-    """Several questions and answers about each picture: ids and labels [b, n], padded on the right.
+class Lessons(_Movable):
+    """Several lessons about each picture, side by side: the picture once, then every question as if it were the only.
 
-    The padding needs no mask: under a causal mask nothing looks to its right, and its labels are ignored.
+    `pixel_values` [b, 3, side, side]; `input_ids`, `labels` and `position_ids` int64 [b, n]: each question's positions
+    go on from the picture's. `attention_mask` bool [b, 1, n, n]: a question sees the picture and itself.
     """
 
+    pixel_values: torch.Tensor
     input_ids: torch.Tensor
     labels: torch.Tensor
+    position_ids: torch.Tensor
+    attention_mask: torch.Tensor
 
 
-Drawn = tuple[Scene, Generator]
-"""A scene and its random stream, at the point where the questions about it are to be drawn."""
-
-
-def draw_scenes(split: Split, indices: Iterable[int]) -> list[Drawn]:
-    """The scenes with these numbers."""
-    streams = [scene_rng(split, index) for index in indices]
-    return [(sample_scene(rng), rng) for rng in streams]
-
-
-def patches(processor: LlavaProcessor, drawn: Sequence[Drawn]) -> Patches:
-    """The pictures of the scenes and what every patch of them shows."""
-    images = [draw(scene) for scene, _ in drawn]
-    pixels: torch.Tensor = processor.image_processor(images, return_tensors="pt").pixel_values
-    labels = [_patch_labels(scene, pixels.shape[-1] // processor.patch_size) for scene, _ in drawn]
+def patches(processor: LlavaProcessor, split: Split, indices: Iterable[int]) -> Patches:
+    """Very crowded pictures, so that every one has much to teach, and what each of their patches shows."""
+    scenes = [sample_scene(scene_rng(split, index), _CROWD) for index in indices]
+    pixels = _pixels(processor, scenes)
+    labels = [_patch_labels(scene, pixels.shape[-1] // processor.patch_size) for scene in scenes]
     columns = {name: torch.from_numpy(np.stack([row[name].ravel() for row in labels])) for name in labels[0]}
-    filled = np.stack([_cut(silhouette(scene), processor.patch_size) for scene, _ in drawn])
-    return Patches(pixels, **columns, filled=torch.from_numpy(filled))
+    return Patches(pixels, **columns)
 
 
-def conversations(processor: LlavaProcessor, drawn: Sequence[Drawn], turns: int, longest: int) -> Conversations:
-    """A conversation of `turns` questions about each of the scenes, cut after `longest` tokens.
+class Teacher:
+    """Makes batches of lessons for one processor; `length` is the tokens per picture, the picture's own included."""
 
-    Half of them end in a listing. It comes last, so that no other answer can be read off it instead of the picture.
-    """
-    chats = []
-    for scene, rng in drawn:
-        asked = questions(scene, rng, turns)
-        if rng.random() < _LISTING_SHARE:
-            asked[-2:] = [listing(scene, rng)]
-        chats.append(as_chat(asked))
-    encoded = processor.tokenizer.apply_chat_template(
-        chats,
-        chat_template=processor.chat_template,
-        tokenize=True,
-        return_dict=True,
-        return_assistant_tokens_mask=True,
-    )
-    rows = [
-        _expand(processor, ids, answered)
-        for ids, answered in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True)
-    ]
-    length = min(longest, max(len(ids) for ids, _ in rows))
-    input_ids = torch.full((len(rows), length), processor.tokenizer.pad_token_id)
-    labels = torch.full((len(rows), length), IGNORED)
-    for row, (ids, targets) in enumerate(rows):
-        input_ids[row, : len(ids)] = torch.tensor(ids[:length])
-        labels[row, : len(ids)] = torch.tensor(targets[:length])
-    return Conversations(input_ids, labels)
+    def __init__(self, processor: LlavaProcessor, length: int) -> None:
+        self.processor = processor
+        self.length = length
+        chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": _QUESTION}]}]
+        before, self.after = processor.apply_chat_template(chat, add_generation_prompt=True).split(_QUESTION)
+        crop = processor.image_processor.crop_size
+        places = (crop["height"] // processor.patch_size) * (crop["width"] // processor.patch_size)
+        wide = before.replace(processor.image_token, processor.image_token * places)
+        self.picture: list[int] = processor.tokenizer(wide)["input_ids"]
 
+    def lessons(self, split: Split, indices: Iterable[int]) -> Lessons:
+        """As many lessons about each of the scenes as there is room for."""
+        drawn = [_scene_with_lessons(scene_rng(split, index), self.length // 12) for index in indices]
+        rows = [self._fill(taught) for _, taught in drawn]
+        ids, labels, positions, owner = (torch.tensor(column) for column in zip(*rows, strict=True))
+        shared = owner == 0
+        sees = (owner[:, :, None] == owner[:, None, :]) | shared[:, None, :]
+        mask = (sees & torch.ones(self.length, self.length, dtype=torch.bool).tril())[:, None]
+        return Lessons(_pixels(self.processor, [scene for scene, _ in drawn]), ids, labels, positions, mask)
 
-def as_chat(asked: Sequence[Question]) -> list[dict[str, Any]]:
-    """Questions and answers as chat messages, the picture in the first of them."""
-    messages: list[dict[str, Any]] = []
-    for turn, question in enumerate(asked):
-        picture = [{"type": "image"}] if turn == 0 else []
-        messages.append({"role": "user", "content": [*picture, {"type": "text", "text": question.text}]})
-        messages.append({"role": "assistant", "content": [{"type": "text", "text": question.answer}]})
-    return messages
+    def _fill(self, taught: Sequence[Lesson]) -> tuple[list[int], list[int], list[int], list[int]]:
+        """Ids, labels, positions, and whose token it is: 0 the picture's, then 1, 2, ... and -1 for padding."""
+        asked = self._ids([f"{lesson.prompt}{self.after}" for lesson in taught])
+        answered = self._ids([f" {lesson.answer}{self.processor.tokenizer.eos_token}" for lesson in taught])
+        ids, labels = list(self.picture), [IGNORED] * len(self.picture)
+        positions, owner = list(range(len(ids))), [0] * len(ids)
+        for number, (question, answer) in enumerate(zip(asked, answered, strict=True), start=1):
+            size = len(question) + len(answer)
+            if len(ids) + size > self.length:
+                break
+            ids += question + answer
+            labels += [IGNORED] * len(question) + answer
+            positions += range(len(self.picture), len(self.picture) + size)
+            owner += [number] * size
+        left = self.length - len(ids)
+        pad = self.processor.tokenizer.pad_token_id
+        return ids + [pad] * left, labels + [IGNORED] * left, positions + [0] * left, owner + [-1] * left
 
-
-def _expand(processor: LlavaProcessor, ids: Sequence[int], answered: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Ids with the start token and one placeholder per patch, and their labels: the answers with their end tokens."""
-    crop = processor.image_processor.crop_size
-    places = (crop["height"] // processor.patch_size) * (crop["width"] // processor.patch_size)
-    at = ids.index(processor.image_token_id)
-    wide = [processor.tokenizer.bos_token_id, *ids[:at], *[processor.image_token_id] * places, *ids[at + 1 :]]
-    targets = [token if inside else IGNORED for token, inside in zip(ids, answered, strict=True)]
-    return wide, [IGNORED, *targets[:at], *[IGNORED] * places, *targets[at + 1 :]]
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        ids: list[list[int]] = self.processor.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return ids
 
 
-def _cut(pixels: NDArray[np.bool_], patch: int) -> NDArray[np.float32]:
-    """A square picture [side, side] cut into its patches, [patches, patch * patch], row by row."""
-    grid = len(pixels) // patch
-    cut = pixels.reshape(grid, patch, grid, patch).swapaxes(1, 2)
-    return cut.reshape(grid * grid, patch * patch).astype(np.float32)
+def _scene_with_lessons(rng: Generator, most: int) -> tuple[Scene, list[Lesson]]:
+    scene = sample_scene(rng, (FEW[0], MANY[1]))
+    return scene, lessons(scene, rng, most)
 
 
-def _patch_labels(scene: Scene, grid: int) -> dict[str, np.ndarray[Any, np.dtype[np.int64]]]:
+def _pixels(processor: LlavaProcessor, scenes: Sequence[Scene]) -> torch.Tensor:
+    pixels: torch.Tensor = processor.image_processor([draw(scene) for scene in scenes], return_tensors="pt").pixel_values
+    return pixels
+
+
+def _patch_labels(scene: Scene, grid: int) -> dict[str, NDArray[np.int64]]:
     owner = patch_owner(scene, grid)
     side = min(scene.width, scene.height)
-    colours = tuple(COLOURS)
     # One row per object and a last one for the ground, which owner -1 selects.
     table = np.array(
         [
             (
-                SHAPES.index(item.shape),
-                colours.index(item.colour),
-                SIZES.index(item.size),
+                *(words.index(getattr(item, name)) for name, words in SEEN.items()),
                 int((item.y - (scene.height - side) / 2) * grid / side),
                 int((item.x - (scene.width - side) / 2) * grid / side),
             )
             for item in scene.objects
         ]
-        + [(len(SHAPES), len(COLOURS), len(SIZES), IGNORED, IGNORED)],
+        + [(len(SHAPES), len(COLOURS), len(SIZES), IGNORED, IGNORED, IGNORED)],
         dtype=np.int64,
     )
-    names = ("shape", "colour", "size", "row", "column")
-    return {name: table[owner, column] for column, name in enumerate(names)}
+    return {name: table[owner, column] for column, name in enumerate((*SEEN, "row", "column"))}

@@ -2,13 +2,13 @@
 
 `tower`: the vision tower and the projector learn what each patch shows, in the words of the language model: a patch of
 a red circle is to be near the embeddings of "red" and "circle", so that the second phase finds its answers half said.
-`whole`: the whole model learns to answer, several questions per picture in one sequence, loss on the answers only,
-while the tower's own lesson goes on beside it.
-Both go through the stock forward of the model.
+`language`: with the tower at rest, the projector and the language model learn to answer, many questions about a picture
+side by side in one sequence, loss on the answers only.
+Both go through the stock forward of the model. Muon trains the matrices, AdamW the rest.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -19,104 +19,97 @@ from torch.nn import functional as F
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from visionflow.checkpoint.build import Geometry, build_model, build_processor
-from visionflow.checkpoint.data import IGNORED, Conversations, Patches, conversations, draw_scenes, patches
-from visionflow.scenes import COLOURS, SHAPES, Split
-from visionflow.scenes.world import SIZES
+from visionflow.checkpoint.data import IGNORED, SEEN, Lessons, Patches, Teacher, patches
 
-Phase = Literal["tower", "whole"]
+Phase = Literal["tower", "language"]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What training is, apart from how long it takes; rates are for AdamW, shares are of the whole budget."""
+    """What training is, apart from how long it takes; shares are of the whole budget."""
 
     geometry: Geometry = field(default_factory=Geometry)
     tower_pictures: int = 16
-    pictures: int = 16
-    turns: int = 8
-    longest: int = 304
-    tower_share: float = 0.3
-    ground_weight: float = 0.15
-    shape_weight: float = 6.0
-    first_rate: float = 1.5e-3
-    learning_rate: float = 8e-4
-    tower_slowdown: float = 1.5
-    patch_weight: float = 0.5
-    warm_up_share: float = 0.03
+    pictures: int = 8
+    length: int = 448
+    tower_share: float = 0.1
+    ground_weight: float = 0.2
+    tower_rate: float = 2e-3
+    learning_rate: float = 2e-3
+    warm_up_share: float = 0.02
     final_rate: float = 0.02
-    weight_decay: float = 0.02
+    weight_decay: float = 0.01
     clip: float = 1.0
-    validation_pictures: int = 48
+    validation_pictures: int = 24
     seed: int = 0
 
 
 class Learner:
-    """The model in training: its weights, its optimiser and the phase they are in."""
+    """The model in training: its weights, its optimisers and the phase they are in."""
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
         self.device = device
         self.processor: LlavaProcessor = build_processor(recipe.geometry)
+        self.teacher = Teacher(self.processor, recipe.length)
         self.model: LlavaForConditionalGeneration = build_model(recipe.geometry, self.processor.tokenizer).to(device)
         self.places = nn.ModuleDict(
             {axis: nn.Linear(recipe.geometry.text_width, recipe.geometry.grid) for axis in ("row", "column")}
         ).to(device)
-        self.outline = nn.Linear(recipe.geometry.text_width, recipe.geometry.patch**2).to(device)
-        self.words = {
-            "shape": self._word_ids(SHAPES),
-            "colour": self._word_ids(tuple(COLOURS)),
-            "size": self._word_ids(SIZES),
-        }
+        self.words = {name: self._word_ids(words) for name, words in SEEN.items()}
         self.enter("tower")
 
     def enter(self, phase: Phase) -> None:
-        """Begin a phase with a fresh optimiser over what that phase trains."""
+        """Begin a phase with fresh optimisers over what that phase trains."""
         self.phase: Phase = phase
-        recipe = self.recipe
-        tower = [*self.model.model.vision_tower.parameters(), *self.model.model.multi_modal_projector.parameters()]
-        tower += [*self.places.parameters(), *self.outline.parameters()]
-        if phase == "tower":
-            groups = [{"params": [*tower, self.model.get_input_embeddings().weight], "peak": recipe.first_rate}]
-        else:
-            text = [*self.model.model.language_model.parameters()]
-            slow = recipe.learning_rate / recipe.tower_slowdown
-            groups = [{"params": tower, "peak": slow}, {"params": text, "peak": recipe.learning_rate}]
-        self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=recipe.weight_decay)
+        inner = self.model.model
+        words = self.model.get_input_embeddings()
+        lessons_of: dict[Phase, list[nn.Module]] = {
+            "tower": [inner.vision_tower, inner.multi_modal_projector, words, self.places],
+            "language": [inner.multi_modal_projector, inner.language_model],
+        }
+        self.model.requires_grad_(False)
+        self.trained = list(_parameters(lessons_of[phase]))
+        for parameter in self.trained:
+            parameter.requires_grad_(True)
+        rate = self.recipe.tower_rate if phase == "tower" else self.recipe.learning_rate
+        decay = self.recipe.weight_decay
+        # Embeddings are tables, not maps, and the patch kernel is 4-D: neither is Muon's.
+        matrices = [p for p in self.trained if p.ndim == 2 and p is not words.weight]
+        others = [p for p in self.trained if p.ndim != 2 or p is words.weight]
+        self.optimisers: list[torch.optim.Optimizer] = [
+            torch.optim.Muon(matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=decay),
+        ]
+        self.rate = rate
 
     def step(self, number: int, within: float) -> float:
         """Step `number` of the run, `within` (0 to 1) of the way through the phase; returns the loss."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = group["peak"] * self._schedule(within)
-        many = self.recipe.tower_pictures if self.phase == "tower" else self.recipe.pictures
-        seen, said = self._batch("train", range(number * many, (number + 1) * many))
+        for optimiser in self.optimisers:
+            optimiser.param_groups[0]["lr"] = self.rate * self._schedule(within)
         self.model.train()
         with self._autocast():
-            if said is None:
-                loss = self._patch_loss(self._features(seen), seen)
-            else:
-                logits, targets, features = self._answers(seen, said)
-                loss = F.cross_entropy(logits.float(), targets)
-                loss = loss + self.recipe.patch_weight * self._patch_loss(features, seen)
-        self.optimiser.zero_grad()
+            loss = self._tower_loss(number) if self.phase == "tower" else self._language_loss(number)
+        self.model.zero_grad()
         torch.autograd.backward(loss)
-        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
-        nn.utils.clip_grad_norm_(parameters, self.recipe.clip)
-        self.optimiser.step()
+        nn.utils.clip_grad_norm_(self.trained, self.recipe.clip)
+        for optimiser in self.optimisers:
+            optimiser.step()
         return float(loss.detach())
 
     @torch.no_grad()
     def validate(self) -> float:
-        """The share that is right on validation scenes: of object patches (shape and colour), or of answer tokens."""
+        """The share that is right on validation scenes: of object patches (all they show), or of answer tokens."""
         self.model.eval()
-        seen, said = self._batch("validation", range(self.recipe.validation_pictures))
+        numbers = range(self.recipe.validation_pictures)
         with self._autocast():
-            if said is None:
-                scores = self._patch_scores(self._features(seen))
-                there = seen.row != IGNORED
-                right = (scores["shape"].argmax(-1) == seen.shape) & (scores["colour"].argmax(-1) == seen.colour)
-                return float(right[there].float().mean())
-            logits, targets, _ = self._answers(seen, said)
+            if self.phase == "tower":
+                seen = patches(self.processor, "validation", numbers).to(self.device)
+                scores = self._patch_scores(seen)
+                right = [scores[name].argmax(-1) == getattr(seen, name) for name in SEEN]
+                return float(torch.stack(right).all(0)[seen.row != IGNORED].float().mean())
+            logits, targets = self._answers(self.teacher.lessons("validation", numbers).to(self.device))
         # End tokens are nearly always right and would only flatter the figure.
         spoken = targets != self.processor.tokenizer.eos_token_id
         return float((logits.argmax(-1) == targets)[spoken].float().mean())
@@ -127,8 +120,7 @@ class Learner:
             "phase": self.phase,
             "model": self.model.state_dict(),
             "places": self.places.state_dict(),
-            "outline": self.outline.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -136,50 +128,43 @@ class Learner:
         self.enter(state["phase"])
         self.model.load_state_dict(state["model"])
         self.places.load_state_dict(state["places"])
-        self.outline.load_state_dict(state["outline"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for optimiser, kept in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(kept)
 
-    def _batch(self, split: Split, indices: Iterable[int]) -> tuple[Patches, Conversations | None]:
-        """Pictures and, where the phase is about more than pictures, conversations about them."""
-        drawn = draw_scenes(split, indices)
-        seen = patches(self.processor, drawn).to(self.device)
-        if self.phase == "tower":
-            return seen, None
-        return seen, conversations(self.processor, drawn, self.recipe.turns, self.recipe.longest).to(self.device)
+    def _tower_loss(self, number: int) -> torch.Tensor:
+        seen = patches(self.processor, "train", _numbers(number, self.recipe.tower_pictures)).to(self.device)
+        losses = []
+        for name, logits in self._patch_scores(seen).items():
+            weight = torch.ones(logits.shape[-1], device=self.device)
+            if name in ("shape", "colour", "size"):
+                weight[-1] = self.recipe.ground_weight  # most patches are ground: they would drown the objects
+            targets = getattr(seen, name).flatten()
+            losses.append(F.cross_entropy(logits.float().flatten(0, 1), targets, weight, ignore_index=IGNORED))
+        return torch.stack(losses).mean()
 
-    def _features(self, seen: Patches) -> torch.Tensor:
-        """What the language model would see of the pictures, [b, patches, width]."""
-        return torch.stack(list(self.model.get_image_features(seen.pixel_values).pooler_output))
+    def _language_loss(self, number: int) -> torch.Tensor:
+        taught = self.teacher.lessons("train", _numbers(number, self.recipe.pictures)).to(self.device)
+        logits, targets = self._answers(taught)
+        return F.cross_entropy(logits.float(), targets)
 
-    def _answers(self, seen: Patches, said: Conversations) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Logits [answer tokens, vocabulary], targets [answer tokens], and the pictures' features [b, patches, width].
+    def _answers(self, taught: Lessons) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits [answer tokens, vocabulary] and targets [answer tokens]; no other position needs logits."""
+        out = self.model.model(
+            input_ids=taught.input_ids,
+            pixel_values=taught.pixel_values,
+            attention_mask=taught.attention_mask,
+            position_ids=taught.position_ids,
+            use_cache=False,
+        )
+        asked = taught.labels[:, 1:] != IGNORED
+        return self.model.lm_head(out.last_hidden_state[:, :-1][asked]), taught.labels[:, 1:][asked]
 
-        Only positions before an answer token get logits; no other is of use.
-        """
-        out = self.model.model(input_ids=said.input_ids, pixel_values=seen.pixel_values, use_cache=False)
-        asked = said.labels[:, 1:] != IGNORED
-        features = out.image_hidden_states.view(len(seen.pixel_values), -1, out.image_hidden_states.shape[-1])
-        return self.model.lm_head(out.last_hidden_state[:, :-1][asked]), said.labels[:, 1:][asked], features
-
-    def _patch_scores(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _patch_scores(self, seen: Patches) -> dict[str, torch.Tensor]:
         """Logits [b, patches, classes] of what each patch shows: against words, and as places."""
+        features = torch.stack(list(self.model.get_image_features(seen.pixel_values).pooler_output))
         embedding = self.model.get_input_embeddings().weight
         scores = {name: features @ embedding[ids].T for name, ids in self.words.items()}
         return scores | {axis: head(features) for axis, head in self.places.items()}
-
-    def _patch_loss(self, features: torch.Tensor, seen: Patches) -> torch.Tensor:
-        losses = []
-        for name, logits in self._patch_scores(features).items():
-            weight = torch.ones(logits.shape[-1], device=self.device)
-            if name in self.words:
-                # Four patches in five are ground: at full weight they would drown what the objects have to teach.
-                weight[-1] = self.recipe.ground_weight
-            targets = getattr(seen, name).flatten()
-            loss = F.cross_entropy(logits.float().flatten(0, 1), targets, weight, ignore_index=IGNORED)
-            losses.append(self.recipe.shape_weight * loss if name == "shape" else loss)
-        partly = (seen.filled.amax(-1) > 0) & (seen.filled.amin(-1) < 1)
-        filled = self.outline(features)[partly].float()
-        return torch.stack(losses).mean() + F.binary_cross_entropy_with_logits(filled, seen.filled[partly])
 
     def _word_ids(self, words: tuple[str, ...]) -> torch.Tensor:
         """The tokens of the words, and last the image token's, which stands for the bare ground."""
@@ -198,3 +183,12 @@ class Learner:
     def _autocast(self) -> AbstractContextManager[Any]:
         """bf16 on a GPU; a CPU without bf16 units is slower with it than without."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+
+
+def _parameters(modules: Iterable[nn.Module]) -> Iterator[nn.Parameter]:
+    for module in modules:
+        yield from module.parameters()
+
+
+def _numbers(step: int, many: int) -> range:
+    return range(step * many, (step + 1) * many)

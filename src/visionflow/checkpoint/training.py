@@ -90,7 +90,7 @@ def train(
         try:
             while (spent := budget.spent(step, seconds)) < 1:
                 if learner.phase == "tower" and spent >= recipe.tower_share:
-                    learner.enter("whole")
+                    learner.enter("language")
                 loss = learner.step(step, _within(spent, learner, recipe))
                 step += 1
                 accuracy = learner.validate() if step % rhythm.validate == 0 else None
