@@ -1,6 +1,8 @@
 """The recipe in miniature: batches are right, a run repeats itself, and an interrupted one ends like a whole one."""
 
 import json
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from visionflow.checkpoint.build import Geometry, build_model, build_processor
 from visionflow.checkpoint.data import IGNORED, SEEN, Teacher, patches
 from visionflow.checkpoint.learner import Recipe
 from visionflow.checkpoint.load import load_folder
+from visionflow.checkpoint.muon import Muon, orthogonal
 from visionflow.checkpoint.training import Budget, Report, Rhythm, train
 from visionflow.errors import VisionFlowError
 from visionflow.scenes import CELL, CELLS, COLOURS, FEW, MANY, draw, lessons, sample_scene, scene_rng
@@ -62,14 +65,16 @@ def test_every_lesson_is_what_the_processor_makes_of_its_prompt(processor: Llava
         rng = scene_rng("train", row)
         scene = sample_scene(rng, (FEW[0], MANY[1]))
         at = len(teacher.picture)
-        for lesson in lessons(scene, rng, 512 // 12):
+        for lesson in lessons(scene, rng, (512 - at) // 16):
             chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": lesson.prompt}]}]
             chat += [{"role": "assistant", "content": [{"type": "text", "text": lesson.answer}]}]
             inputs = processor(images=draw(scene), text=processor.apply_chat_template(chat), return_tensors="pt")
             own = inputs.input_ids[0, len(teacher.picture) :]
             if at + len(own) > 512:
                 break
-            assert torch.equal(batch.input_ids[row, : len(teacher.picture)], inputs.input_ids[0, : len(teacher.picture)])
+            assert torch.equal(
+                batch.input_ids[row, : len(teacher.picture)], inputs.input_ids[0, : len(teacher.picture)]
+            )
             assert torch.equal(batch.input_ids[row, at : at + len(own)], own)
             assert torch.equal(batch.pixel_values[row], inputs.pixel_values[0])
             labels = batch.labels[row, at : at + len(own)]
@@ -93,7 +98,7 @@ def test_lessons_side_by_side_do_not_see_each_other(processor: LlavaProcessor) -
     shared = len(teacher.picture)
     starts = (batch.position_ids[0] == shared).nonzero().flatten().tolist()
     assert len(starts) >= 4
-    for start, end in zip(starts[:-1], starts[1:], strict=True):
+    for start, end in pairwise(starts):
         ids = torch.cat([batch.input_ids[:, :shared], batch.input_ids[:, start:end]], dim=1)
         alone = model(input_ids=ids, pixel_values=batch.pixel_values).last_hidden_state[0, shared:]
         torch.testing.assert_close(packed[start:end], alone, atol=1e-5, rtol=1e-5)
@@ -144,6 +149,21 @@ def test_an_interrupted_run_ends_like_a_whole_one(tmp_path: Path) -> None:
     assert np.isfinite(model(**inputs).logits.detach().numpy()).all()
 
 
+def test_a_run_can_start_from_a_finished_model(tmp_path: Path) -> None:
+    """No tower phase then; other sizes are refused, because the weights would not fit."""
+    first = train(tmp_path / "first", RECIPE, Budget(steps=2))
+    second = train(tmp_path / "second", RECIPE, Budget(steps=1), start=first)
+    curve = [json.loads(line) for line in (second.parent / "curve.jsonl").read_text().splitlines()]
+    assert [row["phase"] for row in curve] == ["language"]
+    tower = "model.vision_tower.encoder.layers.0.mlp.fc1.weight"
+    before, after = (load_folder(folder)[0].state_dict() for folder in (first, second))
+    name = next(name for name in before if name.endswith(tower.removeprefix("model.")))
+    assert torch.equal(before[name], after[name])
+    assert not torch.equal(before["lm_head.weight"], after["lm_head.weight"])
+    with pytest.raises(VisionFlowError, match="other sizes"):
+        train(tmp_path / "third", replace(RECIPE, geometry=replace(TINY, text_layers=3)), Budget(steps=1), start=first)
+
+
 def test_runs_that_cannot_start_say_why(tmp_path: Path) -> None:
     with pytest.raises(VisionFlowError, match="nothing to resume"):
         train(tmp_path, RECIPE, Budget(steps=1), resume=True)
@@ -156,3 +176,27 @@ def test_runs_that_cannot_start_say_why(tmp_path: Path) -> None:
         Budget(steps=0)
     with pytest.raises(VisionFlowError, match="holds no model"):
         load_folder(tmp_path)
+
+
+def test_muon_steps_along_the_singular_vectors() -> None:
+    """Newton-Schulz leaves the vectors and brings every singular value near 1, tall and wide matrices alike."""
+    generator = torch.Generator().manual_seed(0)
+    for shape in ((24, 60), (60, 24)):
+        matrix = torch.randn(shape, generator=generator)
+        left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+        turned = left.T @ orthogonal(matrix) @ right.T
+        values = turned.diagonal()
+        assert (values > 0.6).all()
+        assert (values < 1.3).all()
+        assert (turned - values.diag()).abs().max() < 1e-4
+
+
+def test_muon_moves_a_weight_by_the_learning_rate_and_keeps_its_momentum() -> None:
+    weight = torch.nn.Parameter(torch.eye(4))
+    optimiser = Muon([weight], lr=0.1)
+    weight.grad = torch.eye(4)
+    optimiser.step()
+    moved = torch.eye(4) - weight.detach()
+    assert torch.allclose(moved, moved[0, 0] * torch.eye(4), atol=1e-6)
+    assert 0.6 < float(moved[0, 0]) / (0.1 * 0.2 * 4**0.5) < 1.3
+    assert torch.allclose(optimiser.state[weight]["momentum"], 0.05 * torch.eye(4))

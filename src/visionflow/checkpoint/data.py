@@ -36,6 +36,8 @@ SEEN = {"shape": SHAPES, "colour": tuple(COLOURS), "size": SIZES, "mark": (*MARK
 
 _CROWD = (10, 90)
 _QUESTION = "\0"
+_SHORTEST = 16
+"""Tokens of a short lesson: what fits of them is all that need be made."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ class Teacher:
 
     def lessons(self, split: Split, indices: Iterable[int]) -> Lessons:
         """As many lessons about each of the scenes as there is room for."""
-        drawn = [_scene_with_lessons(scene_rng(split, index), self.length // 12) for index in indices]
+        most = (self.length - len(self.picture)) // _SHORTEST
+        drawn = [_scene_with_lessons(scene_rng(split, index), most) for index in indices]
         rows = [self._fill(taught) for _, taught in drawn]
         ids, labels, positions, owner = (torch.tensor(column) for column in zip(*rows, strict=True))
         shared = owner == 0
@@ -139,7 +142,9 @@ def _scene_with_lessons(rng: Generator, most: int) -> tuple[Scene, list[Lesson]]
 
 
 def _pixels(processor: LlavaProcessor, scenes: Sequence[Scene]) -> torch.Tensor:
-    pixels: torch.Tensor = processor.image_processor([draw(scene) for scene in scenes], return_tensors="pt").pixel_values
+    pixels: torch.Tensor = processor.image_processor(
+        [draw(scene) for scene in scenes], return_tensors="pt"
+    ).pixel_values
     return pixels
 
 

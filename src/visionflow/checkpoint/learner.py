@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -20,6 +21,9 @@ from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from visionflow.checkpoint.build import Geometry, build_model, build_processor
 from visionflow.checkpoint.data import IGNORED, SEEN, Lessons, Patches, Teacher, patches
+from visionflow.checkpoint.load import load_folder
+from visionflow.checkpoint.muon import Muon
+from visionflow.errors import VisionFlowError
 
 Phase = Literal["tower", "language"]
 
@@ -32,9 +36,8 @@ class Recipe:
     tower_pictures: int = 16
     pictures: int = 8
     length: int = 448
-    tower_share: float = 0.1
+    tower_share: float = 0.125
     ground_weight: float = 0.2
-    tower_rate: float = 2e-3
     learning_rate: float = 2e-3
     warm_up_share: float = 0.02
     final_rate: float = 0.02
@@ -73,21 +76,19 @@ class Learner:
         self.trained = list(_parameters(lessons_of[phase]))
         for parameter in self.trained:
             parameter.requires_grad_(True)
-        rate = self.recipe.tower_rate if phase == "tower" else self.recipe.learning_rate
-        decay = self.recipe.weight_decay
+        rate, decay = self.recipe.learning_rate, self.recipe.weight_decay
         # Embeddings are tables, not maps, and the patch kernel is 4-D: neither is Muon's.
         matrices = [p for p in self.trained if p.ndim == 2 and p is not words.weight]
         others = [p for p in self.trained if p.ndim != 2 or p is words.weight]
         self.optimisers: list[torch.optim.Optimizer] = [
-            torch.optim.Muon(matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
+            Muon(matrices, lr=rate, weight_decay=decay),
             torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=decay),
         ]
-        self.rate = rate
 
     def step(self, number: int, within: float) -> float:
         """Step `number` of the run, `within` (0 to 1) of the way through the phase; returns the loss."""
         for optimiser in self.optimisers:
-            optimiser.param_groups[0]["lr"] = self.rate * self._schedule(within)
+            optimiser.param_groups[0]["lr"] = self.recipe.learning_rate * self._schedule(within)
         self.model.train()
         with self._autocast():
             loss = self._tower_loss(number) if self.phase == "tower" else self._language_loss(number)
@@ -130,6 +131,19 @@ class Learner:
         self.places.load_state_dict(state["places"])
         for optimiser, kept in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(kept)
+
+    def adopt(self, folder: Path) -> None:
+        """Take over the weights of a finished model.
+
+        Raises:
+            VisionFlowError: it has other sizes or another vocabulary than this recipe.
+        """
+        model, processor = load_folder(folder, device=self.device)
+        if _sizes(model) != _sizes(self.model):
+            raise VisionFlowError(f"{folder} is a model of other sizes than the recipe's: start from one of its own")
+        if processor.tokenizer.get_vocab() != self.processor.tokenizer.get_vocab():
+            raise VisionFlowError(f"{folder} has another vocabulary than the recipe: its words would mean other things")
+        self.model.load_state_dict(model.state_dict())
 
     def _tower_loss(self, number: int) -> torch.Tensor:
         seen = patches(self.processor, "train", _numbers(number, self.recipe.tower_pictures)).to(self.device)
@@ -188,6 +202,10 @@ class Learner:
 def _parameters(modules: Iterable[nn.Module]) -> Iterator[nn.Parameter]:
     for module in modules:
         yield from module.parameters()
+
+
+def _sizes(model: nn.Module) -> dict[str, torch.Size]:
+    return {name: weight.shape for name, weight in model.state_dict().items()}
 
 
 def _numbers(step: int, many: int) -> range:

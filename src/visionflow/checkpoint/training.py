@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +65,13 @@ def train(
     *,
     device: str = "cpu",
     resume: bool = False,
+    start: Path | None = None,
     rhythm: Rhythm | None = None,
     on_step: Callable[[Report], None] = lambda report: None,
 ) -> Path:
     """Train into the folder `out` and return the folder of the exported model.
 
+    With `start`, the folder of a finished model, its weights are the first ones and the tower is left as it is.
     Interrupted (also by Ctrl-C) it leaves `state.pt`, from which `resume=True` goes on; with a budget of steps the
     result is then the same as without the interruption.
     """
@@ -80,8 +82,12 @@ def train(
     if resume and not state_file.exists():
         raise VisionFlowError(f"there is nothing to resume in {out}: it has no {_STATE}")
     out.mkdir(parents=True, exist_ok=True)
+    if start is not None:
+        recipe = replace(recipe, tower_share=0.0)
     learner = Learner(recipe, torch.device(device))
     step, seconds = 0, 0.0
+    if start is not None and not resume:
+        learner.adopt(start)
     if resume:
         step, seconds = _load(state_file, learner)
 

@@ -17,6 +17,9 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="Train for so many minutes (60 if no --steps).")] = None,
     steps: Annotated[int | None, typer.Option(help="Train for so many steps instead: repeatable to the bit.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the first weights.")] = 0,
+    start: Annotated[
+        Path | None, typer.Option("--from", help="Go on from a finished model's weights: no tower phase then.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, mps.")] = "cpu",
     threads: Annotated[int | None, typer.Option(help="CPU threads; torch decides if not given.")] = None,
@@ -58,7 +61,7 @@ def train(
             progress.update(bar, right=f"{report.accuracy:.1%}")
 
     try:
-        model = run_training(out, Recipe(seed=seed), budget, device=device, resume=resume, on_step=show)
+        model = run_training(out, Recipe(seed=seed), budget, device=device, resume=resume, start=start, on_step=show)
     except KeyboardInterrupt:
         _stop(progress)
         print(f"visionflow: stopped; the same command with --resume goes on from {out}", file=sys.stderr)
