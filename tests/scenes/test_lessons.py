@@ -1,0 +1,70 @@
+"""Lessons: what the embedded model learns from, with answers that are right."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from numpy.random import Generator
+
+from tests.scenes.strategies import CROWDED, NUMBERS, SPARSE, STREAMS, fitting
+from visionflow.scenes import Scene, lessons, sample_scene, scene_rng
+from visionflow.scenes.captions import caption
+from visionflow.scenes.phrases import CAPTION, DESCRIBE
+
+
+@given(CROWDED, STREAMS)
+@settings(max_examples=15, deadline=None)
+def test_as_many_different_prompts_as_asked_for(scene: Scene, rng: Generator) -> None:
+    learned = lessons(scene, rng, 6)
+    assert len({lesson.prompt for lesson in learned}) == len(learned) == 6
+    assert all(lesson.answer for lesson in learned)
+
+
+@given(CROWDED, NUMBERS)
+@settings(max_examples=5, deadline=None)
+def test_the_same_stream_gives_the_same_lessons(scene: Scene, seed: int) -> None:
+    assert lessons(scene, np.random.default_rng(seed), 4) == lessons(scene, np.random.default_rng(seed), 4)
+
+
+@given(SPARSE, STREAMS)
+@settings(max_examples=15, deadline=None)
+def test_a_scene_of_few_objects_is_described_once(scene: Scene, rng: Generator) -> None:
+    learned = lessons(scene, rng, 3)
+    described = [lesson for lesson in learned if lesson.prompt in (CAPTION, *DESCRIBE)]
+    assert described == learned[:1]
+    assert described[0].answer in [caption(scene, wording) for wording in range(5)]
+
+
+@given(CROWDED, STREAMS)
+@settings(max_examples=15, deadline=None)
+def test_what_can_be_worked_out_again_is_right(scene: Scene, rng: Generator) -> None:
+    for prompt, answer in ((lesson.prompt, lesson.answer) for lesson in lessons(scene, rng, 6)):
+        asked = prompt.removeprefix("question: ").removesuffix(" Please just answer yes or no.")
+        if answer in ("yes", "no"):
+            assert answer == ("yes" if fitting(asked, scene) else "no")
+        elif answer.isdigit() and "Options:" not in prompt:
+            assert answer == str(len(fitting(asked, scene)))
+
+
+@pytest.fixture(scope="module")
+def many() -> Counter[str]:
+    """How many lessons of each form there are in a sample."""
+    rng = scene_rng("train", 1)
+    learned = [lesson for _ in range(25) for lesson in lessons(sample_scene(rng), rng, 6)]
+    return Counter(
+        "choice"
+        if "Output the letter" in lesson.prompt
+        else "science"
+        if "Options:" in lesson.prompt
+        else "existence"
+        if lesson.answer in ("yes", "no")
+        else "open"
+        for lesson in learned
+    )
+
+
+def test_every_task_is_taught(many: Counter[str]) -> None:
+    assert many["open"] > many["choice"] > 0
+    assert many["existence"] > many["choice"]
+    assert many["science"] > 0
