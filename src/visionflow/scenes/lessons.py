@@ -9,7 +9,7 @@ from visionflow.scenes.captions import some_caption
 from visionflow.scenes.tasks import TASKS, Item
 from visionflow.scenes.world import FEW, Scene, pick
 
-_MIX = (*("open",) * 5, *("existence",) * 3, *("choice",) * 3, *("science",) * 1)
+_MIX = (*("open",) * 6, *("existence",) * 4, *("choice",) * 2, "science")
 _BARE = 0.4
 
 

@@ -117,8 +117,9 @@ def pick(rng: Generator, values: Sequence[T]) -> T:
 
 def frequency(values: tuple[str, ...]) -> NDArray[np.float64]:
     """How often each shape or colour is drawn: the second 1/sqrt(2) as often as the first, and so on."""
-    weights: NDArray[np.float64] = 1 / np.sqrt(np.arange(1.0, len(values) + 1))
-    return weights / weights.sum()
+    weights = 1 / np.sqrt(np.arange(1.0, len(values) + 1))
+    shares: NDArray[np.float64] = weights / weights.sum()
+    return shares
 
 
 def sample_scene(rng: Generator, between: tuple[int, int] = MANY, columns: int = CELLS, rows: int = CELLS) -> Scene:
