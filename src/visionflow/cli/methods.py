@@ -46,21 +46,9 @@ def chosen_method(method: str, given: Mapping[str, object], num_layers: int) -> 
         VisionFlowError: no such method, an option of another one, a value out of range, or a layer beyond the depth.
     """
     from visionflow.methods import METHODS
+    from visionflow.methods.defaults import default_options
 
     options = default_options(method, num_layers) | own_options(method, given, METHOD_OPTIONS)
     chosen = METHODS[method](**options)
     chosen.plan().check_depth(num_layers)
     return chosen
-
-
-def default_options(method: str, num_layers: int) -> dict[str, object]:
-    """The settings of the papers; in a model of 8 layers or fewer, where those have no place, at a like depth."""
-    shallow = num_layers <= 8
-    early, middle = max(1, num_layers // 4), num_layers // 2
-    defaults: dict[str, dict[str, object]] = {
-        "himap": {"k1": early if shallow else 2, "r1": 0.5, "k2": max(early + 1, middle) if shallow else 8, "r2": 0.75},
-        "fastv": {"k": early if shallow else 2, "r": 0.5},
-        "vtw": {"k": max(1, middle)},
-        "random": {"k": early if shallow else 2, "r": 0.5},
-    }
-    return defaults.get(method, {})

@@ -2,7 +2,7 @@
 
 from visionflow.cost.conventions import Convention, flops, gated, paper
 from visionflow.cost.load import PRESETS, load_shape
-from visionflow.cost.model import Cost, cost_of, cost_of_run
+from visionflow.cost.model import Cost, cost_of, cost_of_run, probes_of
 from visionflow.cost.shape import DecoderShape
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "gated",
     "load_shape",
     "paper",
+    "probes_of",
 ]

@@ -91,7 +91,7 @@ def cost_of(
         shape,
         [text_tokens + n for n in counts],
         [[n] for n in counts],
-        _probes(plan, counts, text_tokens, instruction_tokens),
+        probes_of(plan, counts, text_tokens, instruction_tokens),
         check_convention(convention),
         logits_rows,
         bytes_per_element,
@@ -163,8 +163,15 @@ def _cost(
     )
 
 
-def _probes(plan: Plan, counts: Sequence[int], text_tokens: int, instruction_tokens: int) -> list[tuple[int, int]]:
-    """Layer and query rows of each probe; a cut that drops nothing does not look."""
+def probes_of(plan: Plan, counts: Sequence[int], text_tokens: int, instruction_tokens: int) -> list[tuple[int, int]]:
+    """Layer and query rows of each probe of one sample; a cut that drops nothing does not look.
+
+    Args:
+        plan: the cuts.
+        counts: image tokens in each layer.
+        text_tokens: all other tokens of the prompt.
+        instruction_tokens: text tokens after the image.
+    """
     probes = []
     for cut in plan.cuts:
         present = counts[cut.layer - 1]

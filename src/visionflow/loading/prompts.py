@@ -1,4 +1,4 @@
-"""A question about pictures, as the model's own chat template and processor put it."""
+"""Questions about pictures, as the model's own chat template and processor put it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,32 +17,57 @@ def make_prompt(
     """The inputs of `model` (batch of one, on its device) for one question about `pictures`.
 
     Raises:
-        VisionFlowError: the question is empty or holds the image placeholder, the template cannot show pictures, the
-            image tokens do not fit the model, or the prompt and `new_tokens` are longer than the model can place.
+        VisionFlowError: as `make_prompts` does.
     """
-    check_question(question)
+    return make_prompts(model, processor, [pictures], [question], new_tokens)
+
+
+def make_prompts(
+    model: PreTrainedModel,
+    processor: Any,
+    pictures: Sequence[Sequence[Image.Image]],
+    questions: Sequence[str],
+    new_tokens: int = 0,
+) -> Any:
+    """The inputs of `model` (one batch, padded on the left, on its device): each question about its own pictures.
+
+    Raises:
+        VisionFlowError: a question is empty or holds the image placeholder, the template cannot show pictures, the
+            image tokens do not fit the model, or a prompt and `new_tokens` are longer than the model can place.
+    """
     placeholder = getattr(processor, "image_token", None)
-    if placeholder and placeholder in question:
-        raise VisionFlowError(f"the question holds {placeholder}, which stands for a picture: leave it out")
+    for question in questions:
+        check_question(question)
+        if placeholder and placeholder in question:
+            raise VisionFlowError(f"the question holds {placeholder}, which stands for a picture: leave it out")
     if not getattr(processor, "chat_template", None):
         raise VisionFlowError("the model's processor has no chat template, so its prompt is unknown: add one to it")
-    content = [{"type": "image", "image": picture} for picture in pictures] + [{"type": "text", "text": question}]
-    messages = [{"role": "user", "content": content}]
+    chats = [_chat(shown, question) for shown, question in zip(pictures, questions, strict=True)]
     try:
-        text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        if placeholder and placeholder not in text:
+        texts = processor.apply_chat_template(chats, add_generation_prompt=True, tokenize=False)
+        if placeholder and any(shown and placeholder not in text for shown, text in zip(pictures, texts, strict=True)):
             raise VisionFlowError("the prompt has no image token: the model's chat template leaves the picture out")
         inputs = processor.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+            chats,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs={"padding": True, "padding_side": "left"},
         )
     except VisionFlowError:
         raise
     except Exception as error:  # templates raise their own errors; the processor, when pictures and marks differ
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise VisionFlowError(f"the model's processor cannot make this prompt: {reason}") from error
-    _check_image_tokens(model, inputs, len(pictures))
+    _check_image_tokens(model, inputs, sum(map(len, pictures)))
     _check_length(model, inputs["input_ids"].shape[1], new_tokens)
     return inputs.to(model.device, dtype=model.dtype)
+
+
+def _chat(pictures: Sequence[Image.Image], question: str) -> list[dict[str, Any]]:
+    shown = [{"type": "image", "image": picture} for picture in pictures]
+    return [{"role": "user", "content": [*shown, {"type": "text", "text": question}]}]
 
 
 def check_question(question: str) -> None:
