@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import typer
 
 from visionflow.cli import ask, flops, scenes, train
+from visionflow.cli.eval import evaluate
 from visionflow.errors import VisionFlowError
 
 app = typer.Typer(
@@ -16,6 +17,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("ask")(ask.ask)
+app.command("eval")(evaluate)
 app.command("flops")(flops.flops)
 app.command("scenes")(scenes.scenes)
 app.command("train")(train.train)

@@ -1,0 +1,102 @@
+"""Accuracy against cost, the ratio swept: one line per method and panel per task."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from visionflow.errors import VisionFlowError
+from visionflow.evaluation.report import Line, Metric, TaskReport
+from visionflow.evaluation.rows import BLIND, REFERENCE, Row
+
+_LABELS: dict[Metric, str] = {"accuracy": "accuracy", "cider": "CIDEr", "names_every": "names every object"}
+
+# Okabe and Ito's colours, which colour-blind readers tell apart, and a marker each for those who print in grey.
+_STYLES = {
+    "oracle": ("#000000", "*"),
+    "himap-paid": ("#D55E00", "o"),
+    "himap-received": ("#E69F00", "s"),
+    "fastv": ("#0072B2", "^"),
+    "vtw": ("#CC79A7", "D"),
+    "random-steps": ("#009E73", "v"),
+    "random": ("#56B4E9", "x"),
+}
+
+
+def points(tables: Sequence[TaskReport], rows: Sequence[Row]) -> dict[str, Any]:
+    """By task and metric, each series' points from the cheapest to the dearest: cost, its ratio to dense, value."""
+    series = {row.name: row.series for row in rows if row.series}
+    return {
+        table.task: {metric: _series(table.lines, metric, series) for metric in table.lines[0].figures}
+        for table in tables
+        if table.lines
+    }
+
+
+def draw_curve(tables: Sequence[TaskReport], rows: Sequence[Row], path: Path) -> None:
+    """Save the plot of `points` at `path`, with the dense model's value and that without the image as lines across.
+
+    Raises:
+        VisionFlowError: matplotlib is missing, nothing was scored, or the file cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise VisionFlowError("the curve needs the package matplotlib: pip install visionflow[eval]") from error
+    curves = points(tables, rows)
+    panels = [(table, metric) for table in tables if table.lines for metric in table.lines[0].figures]
+    if not panels:
+        raise VisionFlowError("there is nothing to draw: every question was filtered out; raise --limit")
+    columns = min(3, len(panels))
+    height = -(-len(panels) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.4 * height + 0.6), layout="constrained")
+    axes = figure.subplots(height, columns, squeeze=False).ravel()
+    for axis, (table, metric) in zip(axes, panels, strict=False):
+        _panel(axis, table, metric, curves[table.task][metric])
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    handles = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside lower center", ncols=min(5, len(handles)), frameon=False
+    )
+    try:
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise VisionFlowError(f"cannot write {path} ({error.strerror or error}): choose another --out") from error
+
+
+def _series(lines: Sequence[Line], metric: Metric, series: dict[str, str]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in dict.fromkeys(series.values())}
+    for line in sorted(lines, key=lambda line: line.spent.flops):
+        if line.row in series:
+            point = {
+                "row": line.row,
+                "flops": line.spent.flops,
+                "flops_ratio": line.spent.flops_ratio,
+                "paper_ratio": line.spent.paper_ratio,
+                "value": line.figures[metric].value,
+            }
+            found[series[line.row]].append(point)
+    return found
+
+
+def _panel(axis: Any, table: TaskReport, metric: Metric, curves: dict[str, list[dict[str, Any]]]) -> None:
+    values = {line.row: line.figures[metric].value for line in table.lines}
+    axis.axhline(values[REFERENCE], color="0.25", linestyle="--", linewidth=1, label="dense")
+    if BLIND in values:
+        axis.axhline(values[BLIND], color="0.6", linestyle=":", linewidth=1, label="without the image")
+    for name, curve in curves.items():
+        colour, marker = _STYLES[name]
+        across, up = [point["flops_ratio"] for point in curve], [point["value"] for point in curve]
+        size = 11 if name == "oracle" else 5
+        axis.plot(across, up, color=colour, marker=marker, markersize=size, linewidth=1.4, label=name)
+    axis.set_title(f"{table.task} ({table.questions} questions)", fontsize=10)
+    axis.set_xlabel("FLOPs of the prefill, share of dense")
+    axis.set_ylabel(_LABELS[metric])
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    if metric == "cider":
+        axis.set_ylim(bottom=0)
+    else:
+        axis.set_ylim(-0.03, 1.03)
+        axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(alpha=0.25)

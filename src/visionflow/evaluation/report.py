@@ -1,0 +1,215 @@
+"""What the records of a run say: per task, each row's cost, tokens and scores, and the paired comparison with dense."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visionflow.evaluation.answers import YesNoConvention, yes_no
+from visionflow.evaluation.captions import cider
+from visionflow.evaluation.intervals import Interval, McNemar, bootstrap_difference, bootstrap_mean, mcnemar, wilson
+from visionflow.evaluation.records import Record
+from visionflow.evaluation.rows import BLIND, REFERENCE
+from visionflow.evaluation.scores import Confusion
+
+Metric = Literal["accuracy", "cider", "names_every"]
+Scores = NDArray[np.float64]
+
+POPE_METRICS = ("accuracy", "precision", "recall", "f1", "yes_ratio")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One metric of one row.
+
+    Attributes:
+        value: the mean over the questions.
+        interval: 95 %: Wilson's of shares, the bootstrap's of CIDEr.
+        difference: to the dense row; None in that row.
+        difference_interval: 95 %, of the paired bootstrap.
+        test: McNemar's; None for CIDEr, and in the dense row.
+    """
+
+    value: float
+    interval: Interval | None
+    difference: float | None
+    difference_interval: Interval | None
+    test: McNemar | None
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a row costs: means over the questions.
+
+    Attributes:
+        paper: multiply-adds of the image tokens (HiMAP eq. 10).
+        paper_ratio: over that of the dense row; None where that is 0.
+        flops: true FLOPs of the prefill.
+        flops_ratio: over that of the dense row.
+        image_tokens_at_end: image tokens in the last layer.
+        image_tokens_on_average: image tokens, averaged over the layers.
+    """
+
+    paper: float
+    paper_ratio: float | None
+    flops: float
+    flops_ratio: float | None
+    image_tokens_at_end: float
+    image_tokens_on_average: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of one task's table.
+
+    Attributes:
+        row: its name.
+        spent: what it costs.
+        figures: its metrics; of captions two, of everything else accuracy.
+        pope: of yes/no tasks, per sampling and of "all", the confusion under each convention; else empty.
+    """
+
+    row: str
+    spent: Spent
+    figures: dict[Metric, Figure]
+    pope: dict[str, dict[YesNoConvention, Confusion]]
+
+
+@dataclass(frozen=True)
+class TaskReport:
+    """The table of one task.
+
+    Attributes:
+        task: its name.
+        questions: how many are scored.
+        filtered: how many were left out because they are answered rightly without the image.
+        lines: one per row, the dense one first.
+    """
+
+    task: str
+    questions: int
+    filtered: int
+    lines: list[Line]
+
+
+def report(records: Sequence[Record], seed: int = 0, filtered: bool = False) -> list[TaskReport]:
+    """The tables of all tasks.
+
+    Args:
+        records: of one run, with the dense row; grouped by task.
+        seed: of the bootstrap.
+        filtered: leave out what dense answers rightly without the image (HiMAP, appendix B); the run then has to have
+            the row "no-image".
+
+    Raises:
+        VisionFlowError: scipy or pycocoevalcap is missing.
+    """
+    tables = []
+    for task, group in groupby(records, key=lambda record: str(record["task"])):
+        asked = list(group)
+        scored = [record for record in asked if not (filtered and record["rows"][BLIND]["right"])]
+        lines = _lines(scored, seed) if scored else []
+        tables.append(TaskReport(task, len(scored), len(asked) - len(scored), lines))
+    return tables
+
+
+def to_json(tables: Sequence[TaskReport]) -> dict[str, Any]:
+    """The tables by task, each row by its name."""
+    return {
+        table.task: {
+            "questions": table.questions,
+            "filtered": table.filtered,
+            "rows": {line.row: _line_to_json(line) for line in table.lines},
+        }
+        for table in tables
+    }
+
+
+def _lines(records: Sequence[Record], seed: int) -> list[Line]:
+    names: list[str] = list(records[0]["rows"])
+    scores = {name: _scores(records, name) for name in names}
+    dense, dense_spent = scores[REFERENCE], _spent(records, REFERENCE, None)
+    return [
+        Line(
+            name,
+            _spent(records, name, dense_spent),
+            {
+                metric: _figure(metric, each, dense[metric] if name != REFERENCE else None, seed)
+                for metric, each in scores[name].items()
+            },
+            _pope(records, name) if records[0]["form"] == "yes_no" else {},
+        )
+        for name in names
+    ]
+
+
+def _scores(records: Sequence[Record], name: str) -> dict[Metric, Scores]:
+    """Each metric's score of each question, float64 [questions]."""
+    right = np.array([record["rows"][name]["right"] for record in records], dtype=np.float64)
+    if records[0]["form"] != "caption":
+        return {"accuracy": right}
+    captions = [record["rows"][name]["answer"] for record in records]
+    agreement = cider(captions, [record["gold"] for record in records])
+    scores: dict[Metric, Scores] = {} if agreement is None else {"cider": agreement}
+    return scores | {"names_every": right}
+
+
+def _figure(metric: Metric, scores: Scores, dense: Scores | None, seed: int) -> Figure:
+    share = metric != "cider"
+    return Figure(
+        value=float(scores.mean()),
+        interval=wilson(int(scores.sum()), len(scores)) if share else bootstrap_mean(scores, seed),
+        difference=None if dense is None else float(scores.mean() - dense.mean()),
+        difference_interval=None if dense is None else bootstrap_difference(scores, dense, seed),
+        test=mcnemar(scores, dense) if share and dense is not None else None,
+    )
+
+
+def _spent(records: Sequence[Record], name: str, dense: Spent | None) -> Spent:
+    facts = [record["rows"][name] for record in records]
+
+    def mean(of: Callable[[Mapping[str, Any]], float]) -> float:
+        return float(np.mean([of(each) for each in facts]))
+
+    paper, flops = mean(lambda each: each["paper"]), mean(lambda each: each["flops"])
+    dense_paper, dense_flops = (paper, flops) if dense is None else (dense.paper, dense.flops)
+    return Spent(
+        paper=paper,
+        paper_ratio=paper / dense_paper if dense_paper else None,
+        flops=flops,
+        flops_ratio=flops / dense_flops if dense_flops else None,
+        image_tokens_at_end=mean(lambda each: each["image_tokens"][-1]),
+        image_tokens_on_average=mean(lambda each: float(np.mean(each["image_tokens"]))),
+    )
+
+
+def _pope(records: Sequence[Record], name: str) -> dict[str, dict[YesNoConvention, Confusion]]:
+    kinds = {"all": list(records)}
+    for record in records:
+        kinds.setdefault(record["kind"], []).append(record)
+    return {kind: _confusions(several, name) for kind, several in kinds.items()}
+
+
+def _confusions(records: Sequence[Record], name: str) -> dict[YesNoConvention, Confusion]:
+    gold = [record["gold"][0] == "yes" for record in records]
+    answers = [record["rows"][name]["answer"] for record in records]
+    return {
+        convention: Confusion.of(gold, [yes_no(answer, convention) for answer in answers])
+        for convention in get_args(YesNoConvention)
+    }
+
+
+def _line_to_json(line: Line) -> dict[str, Any]:
+    content = asdict(line.spent) | {metric: asdict(figure) for metric, figure in line.figures.items()}
+    if line.pope:
+        content["pope"] = {
+            kind: {
+                convention: {metric: getattr(confusion, metric) for metric in POPE_METRICS}
+                for convention, confusion in conventions.items()
+            }
+            for kind, conventions in line.pope.items()
+        }
+    return content

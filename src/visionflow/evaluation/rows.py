@@ -1,0 +1,220 @@
+"""The rows of a table: configurations that are compared on the same samples, at stated budgets.
+
+A budget can be counted in two ways, and they do not agree: as many image tokens *at the end*, or as many on *average*
+over the layers. Methods with one cut are held against HiMAP's two at both.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, get_args
+
+from torch import Tensor
+
+from visionflow.errors import VisionFlowError
+from visionflow.methods import VTW, FastV, HiMAP, Method, RandomPruning
+from visionflow.methods.base import check_layer
+from visionflow.methods.defaults import default_options
+from visionflow.runtime.plan import Cut
+from visionflow.runtime.tokens import Tokens
+
+Sight = Literal["picture", "grey", "none"]
+"""What the model gets to see: the picture, a grey one of its size, or none."""
+
+REFERENCE = "dense"
+BLIND = "no-image"
+SWEPT = (0.25, 0.5, 0.75, 0.9)
+
+
+@dataclass(frozen=True)
+class Oracle(Method):
+    """Keep exactly the known relevant patches from layer `k` on: the ceiling of any selection at that layer.
+
+    Attributes:
+        k: layers that run before the cut; at least 1.
+        relevant: bool ``[batch, patches]``, row by row; None until the batch is known.
+
+    Raises:
+        VisionFlowError: `k` is out of range.
+    """
+
+    name: ClassVar[str] = "oracle"
+
+    k: int
+    relevant: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        check_layer("k", self.k)
+
+    def __str__(self) -> str:
+        return f"Oracle(k={self.k})"
+
+    def cuts(self) -> tuple[Cut, ...]:
+        """One cut without a count: as many stay as matter, which may be none."""
+        return (Cut(self.k, None, score=self._relevance),)
+
+    def _relevance(self, tokens: Tokens) -> Tensor:
+        if self.relevant is None:
+            raise VisionFlowError("an oracle knows nothing before it is given the relevant patches of its batch")
+        patch = (tokens.image.mask.cumsum(1) - 1).clamp(min=0)
+        return self.relevant.to(patch.device).gather(1, patch).float()
+
+
+@dataclass(frozen=True)
+class RandomSteps(Method):
+    """HiMAP's own two cuts with a random choice at each: the fair control, for only the evidence differs.
+
+    Attributes:
+        k1, r1, k2, r2: as of `HiMAP`.
+        seed: another seed, another draw.
+    """
+
+    name: ClassVar[str] = "random-steps"
+
+    k1: int
+    r1: float
+    k2: int
+    r2: float
+    seed: int = 0
+
+    def cuts(self) -> tuple[Cut, ...]:
+        """Two cuts, on no evidence at all."""
+        return (
+            *RandomPruning(self.k1, self.r1, self.seed).cuts(),
+            *RandomPruning(self.k2, self.r2, self.seed).cuts(),
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One configuration.
+
+    Attributes:
+        name: how it is called in tables and picked on the command line.
+        method: None for the unpruned model.
+        sight: what it sees where nothing else is asked for.
+        series: the curve it is a point of; empty outside of sweeps.
+    """
+
+    name: str
+    method: Method | None
+    sight: Sight = "picture"
+    series: str = ""
+
+    def on(self, relevant: Tensor | None) -> Method | None:
+        """The method for a batch whose `relevant` patches ``[batch, patches]`` are known, or are not (None).
+
+        Raises:
+            VisionFlowError: it cannot do without them.
+        """
+        if not isinstance(self.method, Oracle):
+            return self.method
+        if relevant is None:
+            raise VisionFlowError(
+                "which image tokens matter is not known here: leave the row oracle out with --methods"
+            )
+        return replace(self.method, relevant=relevant)
+
+    @property
+    def settings(self) -> str:
+        """The call that makes the method, and what it sees if that is not the picture."""
+        call = str(self.method) if self.method else "no pruning"
+        return call + {"picture": "", "grey": ", on a grey picture", "none": ", without the picture"}[self.sight]
+
+
+def table_rows(num_layers: int, seed: int = 0) -> list[Row]:
+    """The rows of a table for a model of `num_layers`, the dense one first.
+
+    ``-end`` rows keep as many image tokens at the end as HiMAP, ``-average`` rows as many on average over the layers,
+    both with one cut at HiMAP's first layer.
+
+    Raises:
+        VisionFlowError: the model has too few layers for two cuts.
+    """
+    himap = _himap(num_layers)
+    end, average = same_end(himap), same_average(himap, num_layers)
+    fastv: Any = default_options("fastv", num_layers)
+    k = himap.k1
+    return [
+        Row(REFERENCE, None),
+        Row("oracle", Oracle(k)),
+        Row("random-end", RandomPruning(k, end, seed)),
+        Row("random-average", RandomPruning(k, average, seed)),
+        Row("random-steps", RandomSteps(himap.k1, himap.r1, himap.k2, himap.r2, seed)),
+        Row("fastv", FastV(**fastv)),
+        Row("fastv-end", FastV(k, end)),
+        Row("fastv-average", FastV(k, average)),
+        Row("himap-paid", himap),
+        Row("himap-received", replace(himap, deep_criterion="received")),
+        Row("himap-stage1", replace(himap, r2=0.0)),
+        Row("himap-stage2", replace(himap, r1=0.0)),
+        Row("vtw", VTW(max(1, num_layers // 2))),
+        Row(BLIND, None, sight="none"),
+    ]
+
+
+def sweep_rows(num_layers: int, seed: int = 0) -> list[Row]:
+    """The points of the curve accuracy against cost: each method at the ratios of `SWEPT`, VTW at three depths.
+
+    Methods with two cuts drop the same fraction at both.
+
+    Raises:
+        VisionFlowError: the model has too few layers for two cuts.
+    """
+    himap = _himap(num_layers)
+    k1, k2 = himap.k1, himap.k2
+    rows = [Row(REFERENCE, None), Row(BLIND, None, sight="none"), Row("oracle", Oracle(k1), series="oracle")]
+    for r in SWEPT:
+        methods: dict[str, Method] = {
+            "random": RandomPruning(k1, r, seed),
+            "random-steps": RandomSteps(k1, r, k2, r, seed),
+            "fastv": FastV(k1, r),
+            "himap-paid": HiMAP(k1, r, k2, r),
+            "himap-received": HiMAP(k1, r, k2, r, deep_criterion="received"),
+        }
+        rows += [Row(f"{name}-{r}", method, series=name) for name, method in methods.items()]
+    layers = sorted({max(1, round(num_layers * share)) for share in (0.25, 0.5, 0.75)})
+    return rows + [Row(f"vtw-{k}", VTW(k), series="vtw") for k in layers]
+
+
+def chosen_rows(rows: Sequence[Row], names: Sequence[str], always: Sequence[str] = (REFERENCE,)) -> list[Row]:
+    """The rows, or all of a series, that are called by name, and those that are `always` there; all for no names.
+
+    Raises:
+        VisionFlowError: there is no such row.
+    """
+    for name in names:
+        if not any(name in (row.name, row.series) for row in rows):
+            known = dict.fromkeys(row.series or row.name for row in rows)
+            raise VisionFlowError(f"there is no row {name!r}: choose of {', '.join(known)}")
+    return [row for row in rows if not names or {row.name, row.series} & {*names, *always}]
+
+
+def seeing(rows: Sequence[Row], sight: str) -> list[Row]:
+    """The rows with another `sight` in place of the picture.
+
+    Raises:
+        VisionFlowError: there is no such sight.
+    """
+    for known in get_args(Sight):
+        if sight == known:
+            return [replace(row, sight=known) if row.sight == "picture" else row for row in rows]
+    raise VisionFlowError(f"unknown sight {sight!r}: choose one of {', '.join(get_args(Sight))}")
+
+
+def same_end(himap: HiMAP) -> float:
+    """The fraction that one cut has to drop to leave as many image tokens at the end as HiMAP's two."""
+    return 1 - (1 - himap.r1) * (1 - himap.r2)
+
+
+def same_average(himap: HiMAP, num_layers: int) -> float:
+    """The fraction that one cut at HiMAP's first layer has to drop for the same average over the layers."""
+    between, after = himap.k2 - himap.k1, num_layers - himap.k2
+    kept = between * (1 - himap.r1) + after * (1 - himap.r1) * (1 - himap.r2)
+    return 1 - kept / (between + after)
+
+
+def _himap(num_layers: int) -> HiMAP:
+    options: Any = default_options("himap", num_layers)
+    himap = HiMAP(**options)
+    himap.plan().check_depth(num_layers)
+    return himap

@@ -1,0 +1,166 @@
+"""Every sample through every row: greedy answers, and what they cost, batch by batch."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from math import isqrt
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from visionflow.cost import Convention, DecoderShape, cost_of_run, probes_of
+from visionflow.errors import VisionFlowError
+from visionflow.evaluation.marking import is_right
+from visionflow.evaluation.records import Record, Records
+from visionflow.evaluation.rows import Oracle, Row, Sight
+from visionflow.evaluation.suites import Form, Sample
+from visionflow.loading.models import Loaded
+from visionflow.loading.prompts import make_prompts
+from visionflow.methods import Method
+from visionflow.pruning import prune
+from visionflow.runtime.plan import Plan
+from visionflow.runtime.scope import Scope
+from visionflow.runtime.trace import Trace
+
+LONGEST: dict[Form, int] = {"letter": 16, "yes_no": 16, "words": 16, "caption": 96}
+"""New tokens, at most, by the form of the answer."""
+
+CONVENTIONS: tuple[Convention, ...] = ("paper", "flops")
+
+_GREY = (128, 128, 128)
+
+
+def evaluate(
+    loaded: Loaded,
+    samples: Sequence[Sample],
+    rows: Sequence[Row],
+    records: Records,
+    batch: int = 16,
+    on_batch: Callable[[str, int], None] = lambda task, done: None,
+) -> list[Record]:
+    """The records of all samples, in their order; those that `records` has already are not run again.
+
+    Args:
+        loaded: the model with its processor.
+        samples: the questions.
+        rows: the configurations.
+        records: what is done; it grows with each batch.
+        batch: samples of one task that are run at a time; it does not change the answers.
+        on_batch: called after each batch with its task and the number of samples done so far.
+
+    Raises:
+        VisionFlowError: a row does not fit the model or lacks what it needs to know, a prompt is too long, there is not
+            enough memory, or the records cannot be written.
+    """
+    check_rows(loaded.model, samples, rows)
+    todo = [sample for sample in samples if sample.id not in records.by_id]
+    for several in _batches(todo, batch):
+        records.append(run_batch(loaded, several, rows))
+        on_batch(several[0].task, len(records.by_id))
+    return [records.by_id[sample.id] for sample in samples]
+
+
+def check_rows(model: PreTrainedModel, samples: Sequence[Sample], rows: Sequence[Row]) -> None:
+    """Refuse, before any work, a row that the model is too shallow for, or an oracle that would know nothing."""
+    shape = DecoderShape.from_config(model.config)
+    for row in rows:
+        if row.method is not None:
+            row.method.plan().check_depth(shape.num_layers)
+        if isinstance(row.method, Oracle):
+            row.on(_relevant(samples[:1], shape))
+
+
+@torch.inference_mode()
+def run_batch(loaded: Loaded, samples: Sequence[Sample], rows: Sequence[Row]) -> list[Record]:
+    """The records of one batch of samples with the same form of answer, each row on the same inputs."""
+    pictures = [sample.image() for sample in samples]
+    inputs = {sight: _inputs(loaded, samples, pictures, sight) for sight in {row.sight for row in rows}}
+    shape = DecoderShape.from_config(loaded.model.config)
+    relevant = _relevant(samples, shape)
+    records = [_record(sample) for sample in samples]
+    for row in rows:
+        method = row.on(relevant) if isinstance(row.method, Oracle) else row.method
+        answers, trace = _answers(loaded, inputs[row.sight], method, LONGEST[samples[0].form])
+        for place, (sample, answer) in enumerate(zip(samples, answers, strict=True)):
+            facts = {"answer": answer, "right": is_right(sample, answer)} | _cost(shape, method, trace, place)
+            records[place]["rows"][row.name] = facts
+    return records
+
+
+def fingerprint(model: PreTrainedModel) -> str:
+    """A short name for a model's weights: a hash of a few numbers of each, whatever the device."""
+    digest = hashlib.sha256()
+    for name, weight in model.named_parameters():
+        few = weight.detach().flatten()[:: max(1, weight.numel() // 64)]
+        digest.update(name.encode() + few.float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _batches(samples: Sequence[Sample], batch: int) -> Iterator[list[Sample]]:
+    """Samples of one task at a time: their prompts and answers are about as long."""
+    for _, group in groupby(samples, key=lambda sample: sample.task):
+        several = list(group)
+        for start in range(0, len(several), batch):
+            yield several[start : start + batch]
+
+
+def _inputs(loaded: Loaded, samples: Sequence[Sample], pictures: Sequence[Image.Image], sight: Sight) -> Any:
+    shown: dict[Sight, list[list[Image.Image]]] = {
+        "picture": [[picture] for picture in pictures],
+        "grey": [[Image.new("RGB", picture.size, _GREY)] for picture in pictures],
+        "none": [[] for _ in pictures],
+    }
+    questions = [sample.prompt for sample in samples]
+    return make_prompts(loaded.model, loaded.processor, shown[sight], questions, LONGEST[samples[0].form])
+
+
+def _answers(loaded: Loaded, inputs: Any, method: Method | None, max_new_tokens: int) -> tuple[list[str], Trace]:
+    """Greedy answers; the dense run is traced, too, by a scope that does nothing."""
+    scope = Scope(loaded.model, Plan()) if method is None else prune(loaded.model, method)
+    try:
+        with scope as trace:
+            tokens = loaded.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1)
+    except torch.OutOfMemoryError as error:
+        raise VisionFlowError(
+            f"out of memory on {loaded.model.device}: lower --batch, or try --dtype bfloat16 or --device cpu"
+        ) from error
+    said = loaded.processor.tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return [text.strip() for text in said], trace
+
+
+def _relevant(samples: Sequence[Sample], shape: DecoderShape) -> Tensor | None:
+    """Which image tokens the answers rest on, bool ``[batch, patches]``; None where that is not known."""
+    side = isqrt(shape.image_tokens or 0)
+    if side**2 != shape.image_tokens:
+        return None
+    known = [sample.relevant(side).ravel() for sample in samples if sample.relevant is not None]
+    return torch.from_numpy(np.stack(known)) if len(known) == len(samples) else None
+
+
+def _record(sample: Sample) -> Record:
+    return {
+        "id": sample.id,
+        "task": sample.task,
+        "kind": sample.kind,
+        "form": sample.form,
+        "question": sample.question,
+        "gold": list(sample.gold),
+        "rows": {},
+    }
+
+
+def _cost(shape: DecoderShape, method: Method | None, trace: Trace, place: int) -> dict[str, Any]:
+    """What one sample of a traced batch costs by itself: padding, which depends on its company, is left out."""
+    images = trace.image_tokens[:, place : place + 1]
+    counts: list[int] = images[:, 0].tolist()
+    text, instruction = int(trace.text_tokens[place]), int(trace.instruction_tokens[place])
+    probes = probes_of(method.plan() if method else Plan(), counts, text, instruction)
+    lengths = [text + count for count in counts]
+    facts: dict[str, Any] = {"image_tokens": counts}
+    for convention in CONVENTIONS:
+        facts[convention] = cost_of_run(shape, lengths, images, probes, convention).pruned
+    return facts

@@ -1,0 +1,109 @@
+"""The tables of a run for people."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from visionflow.evaluation.intervals import Interval
+from visionflow.evaluation.report import POPE_METRICS, Figure, Line, Metric, TaskReport
+from visionflow.evaluation.scores import Confusion
+
+_TITLES: dict[Metric, str] = {"accuracy": "accuracy %", "cider": "CIDEr", "names_every": "names all %"}
+_PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
+
+WIDTH = 128
+LEGEND = (
+    "paper: multiply-adds of the image tokens (HiMAP eq. 10). FLOPs: those of the whole prefill, probes included. Both "
+    "are means per question, with the ratio to dense. end, average: image tokens in the last layer, and averaged over "
+    "the layers. [..]: 95 % intervals, Wilson's of shares, else the bootstrap's; of differences to dense it is paired. "
+    "p: McNemar's exact test against dense."
+)
+
+
+def show(tables: Sequence[TaskReport], settings: Mapping[str, str], console: Console) -> None:
+    """A table per task and metric, POPE's metrics where there are any, and what the names stand for."""
+    for table in tables:
+        left_out = f", {table.filtered} left out: answered rightly without the image" if table.filtered else ""
+        console.print(f"{table.task}: {table.questions} questions{left_out}")
+        for metric in table.lines[0].figures if table.lines else ():
+            console.print(_task_table(table.lines, metric))
+            console.print()
+        if table.lines and table.lines[0].pope:
+            console.print("POPE's metrics, per sampling")
+            console.print(_pope_table(table.lines))
+            console.print()
+    names = Table.grid(padding=(0, 2, 0, 0))
+    for name, says in settings.items():
+        names.add_row(name, says)
+    console.print(names)
+    console.print(f"\n{LEGEND}")
+
+
+def _task_table(lines: Sequence[Line], metric: Metric) -> Table:
+    table = _table("row", "paper", "", "FLOPs", "", "end", "average", _TITLES[metric], "", "difference", "", "p")
+    for line in lines:
+        spent = line.spent
+        table.add_row(
+            line.row,
+            _amount(spent.paper),
+            _percent(spent.paper_ratio),
+            _amount(spent.flops),
+            _percent(spent.flops_ratio),
+            f"{spent.image_tokens_at_end:.1f}",
+            f"{spent.image_tokens_on_average:.1f}",
+            *_cells(metric, line.figures[metric]),
+        )
+    return table
+
+
+def _cells(metric: Metric, figure: Figure) -> tuple[str, ...]:
+    """Value and difference, each with its interval, and p."""
+    scale, places = (1.0, 2) if metric == "cider" else (100.0, 1)
+    return (
+        f"{scale * figure.value:.{places}f}",
+        _interval(figure.interval, scale, places),
+        "" if figure.difference is None else f"{scale * figure.difference:+.{places}f}",
+        _interval(figure.difference_interval, scale, places, "+"),
+        "" if figure.test is None else f"{figure.test.p_value:.3f}",
+    )
+
+
+def _pope_table(lines: Sequence[Line]) -> Table:
+    table = _table("sampling", "row", "accuracy", "precision", "recall", "F1", "yes")
+    for kind in lines[0].pope:
+        for line in lines:
+            strict, pope = line.pope[kind]["strict"], line.pope[kind]["pope"]
+            table.add_row(kind, line.row, *_pope_cells(strict))
+            if _pope_cells(strict) != _pope_cells(pope):
+                table.add_row(kind, f"{line.row}, POPE's reading", *_pope_cells(pope))
+        table.add_section()
+    return table
+
+
+def _pope_cells(confusion: Confusion) -> list[str]:
+    return [_percent(getattr(confusion, metric)) for metric in POPE_METRICS]
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if place and heading != "row" else "left", no_wrap=True)
+    return table
+
+
+def _amount(operations: float) -> str:
+    if not operations:
+        return "0"
+    size, prefix = next((each for each in _PREFIXES if operations >= each[0]), _PREFIXES[-1])
+    return f"{operations / size:.3g} {prefix}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def _interval(interval: Interval | None, scale: float, places: int, sign: str = "") -> str:
+    if interval is None:
+        return ""
+    return f"[{scale * interval.low:{sign}.{places}f}, {scale * interval.high:{sign}.{places}f}]"

@@ -1,0 +1,219 @@
+"""The runner: the model's own answers, whatever the batch, and runs that go on where they were interrupted."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.questions import samples, tiny_loaded
+from tests.tiny import LAYERS, PER_IMAGE
+from visionflow.cost import DecoderShape, cost_of
+from visionflow.errors import VisionFlowError
+from visionflow.evaluation import runner
+from visionflow.evaluation.records import RECORDS, RUN, Records
+from visionflow.evaluation.rows import Oracle, Row, chosen_rows, seeing, table_rows
+from visionflow.evaluation.runner import evaluate, fingerprint
+from visionflow.evaluation.suites import SUITES, Sample, suite_called
+from visionflow.loading.models import Loaded
+from visionflow.loading.prompts import make_prompt
+
+ROWS = chosen_rows(table_rows(LAYERS), ["oracle", "random-steps", "himap-paid", "fastv-average", "vtw", "no-image"])
+NEW_TOKENS = 4
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_answers() -> Iterator[None]:
+    """Random weights never end a sentence."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "LONGEST", dict.fromkeys(runner.LONGEST, NEW_TOKENS))
+        yield
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Loaded:
+    return tiny_loaded()
+
+
+@pytest.fixture(scope="module")
+def asked() -> list[Sample]:
+    return samples(3, "choice", "open")
+
+
+@pytest.fixture(scope="module")
+def whole(loaded: Loaded, asked: list[Sample]) -> list[dict[str, Any]]:
+    return evaluate(loaded, asked, ROWS, Records(), batch=4)
+
+
+def described(rows: Sequence[Row] = ROWS) -> dict[str, Any]:
+    return {"suite": "tiny", "limit": 10, "rows": {row.name: row.settings for row in rows}}
+
+
+def test_the_dense_row_is_the_model_itself(loaded: Loaded, asked: list[Sample], whole: list[dict[str, Any]]) -> None:
+    for sample, record in zip(asked, whole, strict=True):
+        inputs = make_prompt(loaded.model, loaded.processor, [sample.image()], sample.prompt)
+        with torch.inference_mode():
+            tokens = loaded.model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
+        said = loaded.processor.tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        assert record["rows"]["dense"]["answer"] == said.strip()
+        assert record["rows"]["dense"]["image_tokens"] == [PER_IMAGE] * LAYERS
+    assert len({record["rows"]["dense"]["answer"] for record in whole}) > 1
+
+
+def test_rows_differ(whole: list[dict[str, Any]]) -> None:
+    """A runner that forgot to prune would give every row the dense answers."""
+    for row in ("vtw", "random-steps", "no-image"):
+        assert any(record["rows"][row]["answer"] != record["rows"]["dense"]["answer"] for record in whole)
+
+
+def test_the_batch_does_not_change_a_record(loaded: Loaded, asked: list[Sample], whole: list[dict[str, Any]]) -> None:
+    assert evaluate(loaded, asked, ROWS, Records(), batch=1) == whole
+
+
+def test_a_record_says_what_was_kept_and_what_it_cost(loaded: Loaded, whole: list[dict[str, Any]]) -> None:
+    facts = whole[2]["rows"]
+    assert facts["himap-paid"]["image_tokens"] == [25, 13, 13, 4, 4, 4]
+    assert facts["vtw"]["image_tokens"] == [25] * 3 + [0] * 3
+    assert facts["no-image"]["image_tokens"] == [0] * LAYERS
+    shape = DecoderShape.from_config(loaded.model.config)
+    # "<s> USER: <image> w w w ASSISTANT:", of which four tokens come after the picture
+    by_hand = {"text_tokens": 6, "instruction_tokens": 4, "image_tokens": PER_IMAGE}
+    for row in ROWS:
+        if row.method is not None and not isinstance(row.method, Oracle):
+            for convention in ("paper", "flops"):
+                assert facts[row.name][convention] == cost_of(row.method, shape, convention, **by_hand).pruned
+
+
+def test_without_the_picture_there_are_no_image_tokens(loaded: Loaded, asked: list[Sample]) -> None:
+    rows = seeing(table_rows(LAYERS)[:2], "none")
+    for record in evaluate(loaded, asked[:2], rows, Records()):
+        assert all(facts["image_tokens"] == [0] * LAYERS for facts in record["rows"].values())
+    grey = evaluate(loaded, asked[:3], seeing(table_rows(LAYERS)[:1], "grey"), Records())
+    seen = evaluate(loaded, asked[:3], table_rows(LAYERS)[:1], Records())
+    assert [each["rows"]["dense"]["image_tokens"] for each in grey] == [[PER_IMAGE] * LAYERS] * 3
+    assert grey != seen
+
+
+def test_an_interrupted_run_goes_on_and_ends_the_same(
+    loaded: Loaded, asked: list[Sample], whole: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    class Interrupted(Exception):
+        pass
+
+    def stop(task: str, done: int) -> None:
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        evaluate(loaded, asked, ROWS, Records.open(tmp_path / "run", described(), asked), 2, stop)
+    file = tmp_path / "run" / RECORDS
+    lines = file.read_text().splitlines(keepends=True)
+    assert len(lines) == 2
+    file.write_text(lines[0] + lines[1][:40])  # the second was only half written
+    records = Records.open(tmp_path / "run", described(), asked)
+    assert list(records.by_id) == ["choice-0"]
+    assert evaluate(loaded, asked, ROWS, records, 4) == whole
+    on_disk = Records.open(tmp_path / "run", described(), asked).by_id
+    assert [on_disk[sample.id] for sample in asked] == whole
+
+
+@pytest.fixture
+def folder(tmp_path: Path, asked: list[Sample], whole: list[dict[str, Any]]) -> Path:
+    """A finished run."""
+    Records.open(tmp_path / "run", described(), asked).append(whole)
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"suite": "other"}, "whose suite is tiny, not other"),
+        ({"limit": 20}, "whose limit is 10, not 20"),
+        ({"rows": {"dense": "no pruning"}}, "whose row oracle is Oracle"),
+        ({"weights": "abc"}, "whose weights is absent, not abc"),
+    ],
+)
+def test_the_folder_of_another_run_is_refused(
+    folder: Path, asked: list[Sample], change: dict[str, Any], message: str
+) -> None:
+    refused(folder, asked, message, described() | change)
+
+
+def test_damage_is_refused(folder: Path, asked: list[Sample], tmp_path: Path) -> None:
+    lines = (folder / RECORDS).read_text().splitlines(keepends=True)
+    damages = {
+        "damaged in line 2": [lines[0], lines[1][:50] + "\n", *lines[2:]],
+        "damaged in line 3": [lines[0], lines[1], lines[0]],
+        "damaged in line 1": ["[]\n", *lines],
+        "line 2 .* does not ask": [lines[0], lines[1].replace("choice-1", "choice-77")],
+        "line 1 .* does not ask": [lines[0].replace('"gold": ["A"]', '"gold": ["B"]')],
+        "damaged in line 4": [*lines[:3], lines[3].replace('"vtw"', '"wtv"')],
+    }
+    for message, content in damages.items():
+        (folder / RECORDS).write_text("".join(content))
+        refused(folder, asked, message)
+
+
+def test_missing_files_are_refused(folder: Path, asked: list[Sample], tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "b")
+    (folder / RECORDS).unlink()
+    refused(folder, asked, "records.jsonl is missing")
+    (tmp_path / "b" / RUN).unlink()
+    refused(tmp_path / "b", asked, "is there without run.json")
+    (tmp_path / "b" / RUN).write_text('{"suite": ')
+    refused(tmp_path / "b", asked, "run.json is damaged")
+    (tmp_path / "file").write_text("mine")
+    refused(tmp_path / "file", asked, "cannot keep records in")
+
+
+def refused(folder: Path, asked: list[Sample], message: str, run: dict[str, Any] | None = None) -> None:
+    """With one sentence, and nothing is changed."""
+    before = contents(folder)
+    with pytest.raises(VisionFlowError, match=message) as refusal:
+        Records.open(folder, run or described(), asked)
+    assert "\n" not in str(refusal.value)
+    assert contents(folder) == before
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in ([folder] if folder.is_file() else folder.iterdir())}
+
+
+def test_a_row_too_deep_is_refused_before_any_work(loaded: Loaded, asked: list[Sample]) -> None:
+    with pytest.raises(VisionFlowError, match="decoder layers"):
+        evaluate(loaded, asked, table_rows(32), Records())
+
+
+def test_other_weights_have_another_fingerprint(loaded: Loaded) -> None:
+    other = tiny_loaded().model
+    assert fingerprint(other) == fingerprint(loaded.model)
+    with torch.no_grad():
+        other.lm_head.weight += 1
+    assert fingerprint(other) != fingerprint(loaded.model)
+
+
+def test_the_scenes_are_spread_evenly_and_know_their_patches() -> None:
+    asked = SUITES["scenes"].samples(12)
+    assert [sample.task for sample in asked] == [
+        task
+        for task, n in (("choice", 3), ("science", 3), ("existence", 2), ("caption", 2), ("open", 2))
+        for _ in range(n)
+    ]
+    assert len({sample.id for sample in asked}) == 12
+    assert {len(sample.gold) for sample in asked if sample.task == "caption"} == {5}
+    for sample in asked:
+        assert sample.relevant is not None
+        assert sample.relevant(12).shape == (12, 12)
+        assert json.dumps(sample.gold)
+    again = SUITES["scenes"].samples(3, ["choice"])
+    assert [sample.prompt for sample in again] == [sample.prompt for sample in asked[:3]]
+    assert [sample.image().tobytes() for sample in again] == [sample.image().tobytes() for sample in asked[:3]]
+
+
+def test_unknown_suites_and_tasks_are_refused() -> None:
+    with pytest.raises(VisionFlowError, match="unknown suite 'pope': choose one of scenes"):
+        suite_called("pope")
+    with pytest.raises(VisionFlowError, match="unknown task 'count': choose of choice, science"):
+        SUITES["scenes"].samples(3, ["count"])
