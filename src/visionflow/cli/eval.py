@@ -11,6 +11,8 @@ from visionflow.cli.output import print_json, quiet_libraries, working
 from visionflow.errors import VisionFlowError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from visionflow.evaluation.records import Record, Records
     from visionflow.evaluation.rows import Row
     from visionflow.evaluation.suites import Sample
@@ -61,6 +63,9 @@ def evaluate(
     With --out, Ctrl-C loses nothing: the same command goes on from there.
     """
     _check_extras()
+    from visionflow.evaluation.suites import suite_called
+
+    samples = suite_called(suite).samples(limit, _names(tasks))
     with working(f"loading the {model or 'embedded'} model"):
         quiet_libraries(model)
         import torch
@@ -75,18 +80,17 @@ def evaluate(
         loaded = load_model(model, dtype, device)
         run = plan_run(
             loaded,
-            suite=suite,
-            limit=limit,
-            tasks=_names(tasks),
+            suite,
+            samples,
             methods=_names(methods),
             sweep=sweep,
             sight=sight,
             filtered=only_visual,
             seed=seed,
         )
-        check_rows(loaded.model, run.samples, run.rows)
-        records = Records.open(out, run.described, run.samples) if out else Records()
-    done = _run(loaded, run.samples, run.rows, records, batch)
+        check_rows(loaded.model, samples, run.rows)
+        records = Records.open(out, run.described, samples) if out else Records()
+    done = _run(loaded, samples, run.rows, records, batch)
 
     from rich.console import Console
 
@@ -120,7 +124,7 @@ def _check_extras() -> None:
 
 
 def _run(
-    loaded: "Loaded", samples: "list[Sample]", rows: "list[Row]", records: "Records", batch: int
+    loaded: "Loaded", samples: "Sequence[Sample]", rows: "list[Row]", records: "Records", batch: int
 ) -> "list[Record]":
     from rich.console import Console
     from rich.progress import (

@@ -1,0 +1,144 @@
+"""`visionflow eval`, as a user types it, on a tiny LLaVA with random weights."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tiny_processor import save_tiny
+from visionflow.cli import main
+from visionflow.evaluation import runner
+
+Run = Callable[..., tuple[int, str, str]]
+QUICK = ("--limit", 6, "--tasks", "choice,open", "--methods", "oracle,vtw", "--batch", 2)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("checkpoints") / "tiny")
+
+
+@pytest.fixture
+def evaluate(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command in this process; gives exit code, standard output and standard error."""
+    monkeypatch.setattr(runner, "LONGEST", dict.fromkeys(runner.LONGEST, 4))  # random weights never end a sentence
+
+    def run(*args: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["visionflow", "eval", "--model", str(checkpoint), *map(str, args)])
+        code: Any = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_json_is_one_object_and_all_there_is(evaluate: Run, checkpoint: Path) -> None:
+    code, out, err = evaluate(*QUICK, "--json")
+    told = json.loads(out)
+    assert (code, err) == (0, "")
+    assert (told["suite"], told["model"], told["limit"], told["filter"]) == ("scenes", str(checkpoint), 6, False)
+    assert told["rows"] == {"dense": "no pruning", "oracle": "Oracle(k=1)", "vtw": "VTW(k=3)"}
+    assert {task: table["questions"] for task, table in told["tables"].items()} == {"choice": 3, "open": 3}
+    row = told["tables"]["open"]["rows"]["vtw"]
+    assert (row["image_tokens_at_end"], row["image_tokens_on_average"]) == (0, 12.5)
+    assert row["flops_ratio"] < 1
+
+
+def test_tables_for_people(evaluate: Run) -> None:
+    code, out, err = evaluate(*QUICK)
+    assert (code, err) == (0, "")
+    for text in ("choice: 3 questions", "open: 3 questions", "oracle", "VTW(k=3)", "accuracy", "McNemar"):
+        assert text in out
+
+
+def test_a_stopped_run_says_how_to_go_on_and_ends_the_same(
+    evaluate: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = evaluate(*QUICK, "--json")
+    run_batch, batches = runner.run_batch, []
+
+    def stopped(*args: Any) -> Any:
+        if batches:
+            raise KeyboardInterrupt
+        batches.append(args)
+        return run_batch(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "run_batch", stopped)
+        code, out, err = evaluate(*QUICK, "--json", "--out", tmp_path / "run")
+    assert (code, out) == (130, "")
+    assert err == (f"visionflow: stopped after 2 of 6 questions; the same command goes on from {tmp_path / 'run'}\n")
+    assert evaluate(*QUICK, "--json", "--out", tmp_path / "run") == whole
+    lines = (tmp_path / "run" / "records.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [
+        f"{task}-{n}" for task in ("choice", "open") for n in range(3)
+    ]
+
+    monkeypatch.setattr(runner, "run_batch", stopped)  # nothing is run again, or this would stop
+    assert evaluate(*QUICK, "--json", "--out", tmp_path / "run") == whole
+
+
+def test_the_sweep_is_drawn(evaluate: Run, tmp_path: Path) -> None:
+    options = ("--limit", 2, "--tasks", "open", "--sweep", "--methods", "vtw,fastv", "--out", tmp_path)
+    code, out, err = evaluate(*options, "--json")
+    assert (code, err) == (0, "")
+    assert set(json.loads(out)["curve"]["open"]["accuracy"]) == {"vtw", "fastv"}
+    assert (tmp_path / "curve.png").stat().st_size > 10_000
+
+
+def test_the_filter_adds_the_row_it_needs(evaluate: Run) -> None:
+    told = json.loads(evaluate(*QUICK, "--filter", "--json")[1])
+    assert told["filter"] is True
+    assert list(told["rows"]) == ["dense", "oracle", "vtw", "no-image"]
+    assert all(table["questions"] + table["filtered"] == 3 for table in told["tables"].values())
+
+
+def test_without_the_picture(evaluate: Run) -> None:
+    told = json.loads(evaluate(*QUICK, "--sight", "none", "--json")[1])
+    assert told["rows"]["dense"] == "no pruning, without the picture"
+    assert told["tables"]["open"]["rows"]["dense"]["image_tokens_at_end"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--suite", "pope"), "unknown suite 'pope': choose one of scenes"),
+        (("--tasks", "choice,count"), "unknown task 'count': choose of choice, science, existence, caption, open"),
+        (("--methods", "himap"), "there is no row 'himap': choose of dense, oracle, random-end"),
+        (("--sight", "blurred"), "unknown sight 'blurred': choose one of picture, grey, none"),
+        (("--limit", 0), "--limit"),
+        (("--batch", 0), "--batch"),
+        (("--device", "abacus"), "unknown device 'abacus'"),
+        (("--model", "nowhere"), "nowhere"),
+    ],
+)
+def test_bad_input_is_one_sentence(evaluate: Run, options: tuple[object, ...], message: str) -> None:
+    code, out, err = evaluate(*options)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_the_records_of_another_run_are_left_alone(evaluate: Run, tmp_path: Path) -> None:
+    assert evaluate(*QUICK, "--out", tmp_path / "run")[0] == 0
+    before = (tmp_path / "run" / "records.jsonl").read_bytes()
+    for options, message in (
+        (("--limit", 8), "whose limit is 6, not 8"),
+        (("--methods", "vtw"), "whose row oracle is Oracle(k=1), not absent"),
+        (("--seed", 3), "whose seed is 0, not 3"),
+        (("--dtype", "bfloat16"), "whose dtype is float32, not bfloat16"),
+    ):
+        code, out, err = evaluate(*QUICK, *options, "--out", tmp_path / "run")
+        assert (code, out) == (2, "")
+        assert message in err
+    assert (tmp_path / "run" / "records.jsonl").read_bytes() == before
+    (tmp_path / "file").write_text("mine")
+    code, _, err = evaluate(*QUICK, "--out", tmp_path / "file")
+    assert (code, (tmp_path / "file").read_text()) == (2, "mine")
+    assert "choose another --out" in err

@@ -1,0 +1,228 @@
+"""The report, on records made by hand."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from tests.questions import sample
+from visionflow.evaluation import Confusion, Interval, McNemar, bootstrap_difference, bootstrap_mean, cider, wilson
+from visionflow.evaluation import tables as tables_for_people
+from visionflow.evaluation.curve import draw_curve, points
+from visionflow.evaluation.marking import is_right, names_every
+from visionflow.evaluation.records import Record
+from visionflow.evaluation.report import report, to_json
+from visionflow.evaluation.rows import sweep_rows
+
+COSTS = {"dense": ([10, 10], 200, 1000), "half": ([10, 5], 150, 800), "no-image": ([0, 0], 0, 100)}
+
+
+def record(
+    place: int, form: str, gold: list[str], answers: dict[str, tuple[str, bool]], kind: str = "colour"
+) -> Record:
+    rows = {}
+    for row, (answer, right) in answers.items():
+        tokens, paper, flops = COSTS[row]
+        rows[row] = {"answer": answer, "right": right, "image_tokens": tokens, "paper": paper, "flops": flops}
+    return {
+        "id": f"{form}-{place}",
+        "task": form,
+        "kind": kind,
+        "form": form,
+        "question": "",
+        "gold": gold,
+        "rows": rows,
+    }
+
+
+def letters(dense: str, half: str, blind: str) -> list[Record]:
+    """Right ("1") and wrong ("0") answers of three rows."""
+    return [
+        record(place, "letter", ["A"], {row: ("", mark == "1") for row, mark in zip(COSTS, marks, strict=True)})
+        for place, marks in enumerate(zip(dense, half, blind, strict=True))
+    ]
+
+
+def test_accuracy_beside_cost() -> None:
+    (table,) = report(letters("111110", "100011", "000000"))
+    dense, half, blind = table.lines
+    assert (table.task, table.questions, table.filtered) == ("letter", 6, 0)
+    assert dense.figures["accuracy"].value == pytest.approx(5 / 6)
+    assert dense.figures["accuracy"].interval == wilson(5, 6)
+    assert dense.figures["accuracy"].difference is None
+    figure = half.figures["accuracy"]
+    assert (figure.value, figure.difference) == (0.5, pytest.approx(-2 / 6))
+    assert figure.test == McNemar(lost=3, gained=1, p_value=0.625)
+    assert figure.difference_interval == bootstrap_difference([1, 0, 0, 0, 1, 1], [1, 1, 1, 1, 1, 0])
+    assert (half.spent.paper, half.spent.paper_ratio, half.spent.flops_ratio) == (150, 0.75, 0.8)
+    assert (half.spent.image_tokens_at_end, half.spent.image_tokens_on_average) == (5, 7.5)
+    assert (dense.spent.flops_ratio, blind.spent.paper_ratio) == (1, 0)
+
+
+def test_the_seed_decides_the_bootstrap() -> None:
+    gold = [[" ".join(f"w{place * other % 23}" for other in range(1, 8))] for place in range(1, 20)]
+    said = [each[0][: 5 + place] for place, each in enumerate(gold)]
+    records = [record(i, "caption", gold[i], {"dense": (said[i], False)}) for i in range(len(gold))]
+    assert report(records, 1) == report(records, 1)
+    assert report(records, 1) != report(records, 2)
+
+
+def test_what_is_answered_without_the_image_is_left_out() -> None:
+    records = letters("111110", "100011", "100100")
+    (table,) = report(records, filtered=True)
+    assert (table.questions, table.filtered) == (4, 2)
+    assert [line.figures["accuracy"].value for line in table.lines] == [0.75, 0.5, 0]
+    (nothing,) = report(letters("11", "11", "11"), filtered=True)
+    assert (nothing.questions, nothing.filtered, nothing.lines) == (0, 2, [])
+
+
+def test_popes_metrics_per_sampling_in_both_conventions() -> None:
+    said = [("yes", "yes", "random"), ("no", "no", "random"), ("yes", "no", "popular"), ("no", "maybe", "popular")]
+    records = [
+        record(i, "yes_no", [gold], {"dense": (answer, gold == answer)}, kind)
+        for i, (gold, answer, kind) in enumerate(said)
+    ]
+    (table,) = report(records)
+    pope = table.lines[0].pope
+    assert list(pope) == ["all", "random", "popular"]
+    assert pope["random"]["strict"] == pope["random"]["pope"] == Confusion(1, 0, 1, 0)
+    assert pope["popular"]["strict"] == Confusion(0, 0, 0, 1, neither_no=1)
+    assert pope["popular"]["pope"] == Confusion(0, 1, 0, 1)
+    told = to_json([table])["yes_no"]["rows"]["dense"]["pope"]["all"]
+    assert told["pope"]["yes_ratio"] == 0.5
+    assert told["strict"] == {
+        "accuracy": 0.5,
+        "precision": 1,
+        "recall": 0.5,
+        "f1": pytest.approx(2 / 3),
+        "yes_ratio": 0.25,
+    }
+
+
+def captions() -> list[Record]:
+    gold = [["a red circle and a blue star"] * 2, ["a green square and a pink cross"] * 2, ["one white star"] * 2]
+    half = ["a red circle", "a pink cross", "one white star"]
+    return [
+        record(i, "caption", each, {"dense": (each[0], True), "half": (said, i == 2)})
+        for i, (each, said) in enumerate(zip(gold, half, strict=True))
+    ]
+
+
+def test_captions_have_cider_and_the_share_that_names_all() -> None:
+    (table,) = report(captions())
+    dense, half = table.lines
+    scores = cider([each["rows"]["half"]["answer"] for each in captions()], [each["gold"] for each in captions()])
+    assert scores is not None
+    figure = half.figures["cider"]
+    assert figure.value == pytest.approx(scores.mean())
+    assert figure.interval == bootstrap_mean(scores)
+    assert figure.difference == pytest.approx(scores.mean() - dense.figures["cider"].value)
+    assert figure.difference < 0
+    assert figure.test is None
+    assert half.figures["names_every"].value == pytest.approx(1 / 3)
+    assert half.figures["names_every"].test == McNemar(2, 0, 0.5)
+
+
+def test_one_caption_has_no_cider() -> None:
+    (table,) = report(captions()[:1])
+    assert list(table.lines[0].figures) == ["names_every"]
+
+
+def test_json_has_no_nan() -> None:
+    told = to_json(report(letters("10", "01", "00") + captions()))
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert told["letter"]["rows"]["half"]["accuracy"]["test"] == {"lost": 1, "gained": 1, "p_value": 1}
+
+
+def test_the_tables_fit_and_say_the_figures() -> None:
+    output = io.StringIO()
+    console = Console(file=output, width=tables_for_people.WIDTH, markup=False, highlight=False)
+    yes_no = [record(0, "yes_no", ["no"], dict.fromkeys(COSTS, ("maybe", False)), "random")]
+    tables = report(letters("111110" * 20, "100011" * 20, "000000" * 20) + captions() + yes_no)
+    tables_for_people.show(tables, {"half": "half of it"}, console)
+    said = output.getvalue()
+    assert "…" not in said
+    for text in (
+        "letter: 120 questions",
+        "50.0",
+        "-33.3",
+        "75.0%",
+        "names all",
+        "CIDEr",
+        "half of it",
+        "POPE's reading",
+    ):
+        assert text in said
+
+
+def test_a_curve_has_its_points_in_order_of_cost_and_becomes_a_picture(tmp_path: Path) -> None:
+    rows = sweep_rows(6)
+    rng = np.random.default_rng(0)
+    records = []
+    for place in range(8):
+        answers = {}
+        for row in rows:
+            tokens = (
+                row.method.plan().image_tokens(25, 6) if row.series not in ("", "oracle") and row.method else [25] * 6
+            )
+            cost = int(sum(tokens))
+            answers[row.name] = {
+                "answer": "",
+                "right": bool(rng.random() < 0.5),
+                "image_tokens": tokens,
+                "paper": cost,
+                "flops": cost + 50,
+            }
+        records.append(record(place, "letter", ["A"], {}) | {"rows": answers})
+    tables = report(records)
+    curves = points(tables, rows)["letter"]["accuracy"]
+    assert set(curves) == {row.series for row in rows} - {""}
+    for curve in curves.values():
+        costs = [point["flops_ratio"] for point in curve]
+        assert costs == sorted(costs)
+    assert [point["row"] for point in curves["fastv"]] == ["fastv-0.9", "fastv-0.75", "fastv-0.5", "fastv-0.25"]
+    draw_curve(tables, rows, tmp_path / "curve.png")
+    with Image.open(tmp_path / "curve.png") as picture:
+        colours = picture.convert("RGB").getcolors(2**24)
+        assert colours is not None
+        found = {colour for _, colour in colours}
+    assert {(0xD5, 0x5E, 0), (0, 0x72, 0xB2), (0, 0x9E, 0x73)} <= found
+
+
+@pytest.mark.parametrize(
+    ("caption", "objects", "all_named"),
+    [
+        ("There is a red circle and a blue cross.", ("blue cross", "red circle"), True),
+        ("There is a red circle.", ("blue cross", "red circle"), False),
+        ("Two red circles and three blue crosses.", ("red circle",) * 2 + ("blue cross",) * 3, True),
+        ("Two red circles.", ("red circle",) * 3, False),
+        ("A red circle, a red circle and a pink star", ("red circle",) * 2, True),
+        ("A red circle", ("red circle",) * 2, False),
+        ("A circle, red", ("red circle",), False),
+        ("", ("red circle",), False),
+    ],
+)
+def test_naming_every_object(caption: str, objects: tuple[str, ...], all_named: bool) -> None:
+    assert names_every(caption, objects) is all_named
+
+
+def test_an_answer_is_read_as_its_task_wants_it() -> None:
+    assert is_right(sample("choice", 0), "The answer is A.")
+    assert is_right(sample("choice", 0), "w7")
+    assert not is_right(sample("choice", 0), "B")
+    assert is_right(sample("existence", 0), "Yes, there is.")
+    assert not is_right(sample("existence", 0), "maybe")
+    assert is_right(sample("open", 0), "W5.")
+    assert not is_right(sample("open", 0), "w5 w6")
+
+
+def test_an_interval_of_shares_stays_within_them() -> None:
+    (table,) = report(letters("11", "00", "00"))
+    for line in table.lines:
+        interval = line.figures["accuracy"].interval
+        assert isinstance(interval, Interval)
+        assert 0 <= interval.low <= interval.high <= 1
