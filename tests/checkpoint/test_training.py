@@ -65,7 +65,7 @@ def test_every_lesson_is_what_the_processor_makes_of_its_prompt(processor: Llava
         rng = scene_rng("train", row)
         scene = sample_scene(rng, (FEW[0], MANY[1]))
         at = len(teacher.picture)
-        for lesson in lessons(scene, rng, (512 - at) // 16):
+        for lesson in lessons(scene, rng, (512 - at) // 12):
             chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": lesson.prompt}]}]
             chat += [{"role": "assistant", "content": [{"type": "text", "text": lesson.answer}]}]
             inputs = processor(images=draw(scene), text=processor.apply_chat_template(chat), return_tensors="pt")

@@ -8,7 +8,7 @@ from numpy.random import Generator
 
 from tests.scenes.strategies import SPARSE, STREAMS
 from visionflow.scenes import CELL, Scene, SceneObject
-from visionflow.scenes.captions import caption, grouped_names, joined, references, some_caption
+from visionflow.scenes.captions import caption, grouped_names, joined, names_in_reading_order, references, some_caption
 from visionflow.scenes.world import Background
 
 COUNTS = {"a": 1, "an": 1, "two": 2, "three": 3, "four": 4, "five": 5}
@@ -63,3 +63,19 @@ def test_reading_order_and_groups() -> None:
 
 def test_joined() -> None:
     assert [joined(list(names)) for names in ("a", "ab", "abc")] == ["a", "a and b", "a, b and c"]
+
+
+def test_a_large_object_belongs_to_the_row_of_its_upper_half() -> None:
+    """Wherever in the noise around the line between two rows its centre lies."""
+    ground = Background((0, 0, 0), "plain", 0.0, 0, 0.0, 0)
+    small = SceneObject("star", "blue", "small", "none", x=10 * CELL + 7, y=2 * CELL + 7, radius=6)
+    for shift in (-1.5, 1.5):
+        large = SceneObject("circle", "red", "large", "none", x=3 * CELL, y=3 * CELL + shift, radius=11)
+        scene = Scene(168, 168, ground, (small, large))
+        assert names_in_reading_order(scene) == ["a red circle", "a blue star"]
+
+
+def test_many_equal_objects_are_counted_in_figures() -> None:
+    ground = Background((0, 0, 0), "plain", 0.0, 0, 0.0, 0)
+    crowd = tuple(SceneObject("star", "blue", "small", "none", x=7 + 14 * i, y=7, radius=6) for i in range(8))
+    assert grouped_names(Scene(168, 168, ground, crowd)) == ["8 blue stars"]

@@ -71,3 +71,12 @@ def test_where_everything_is_there_the_fallback_is_still_absent() -> None:
     question = existence(one, scene_rng("train", 1), "adversarial", there=False)
     assert asked_for(question) in popular_pairs()
     assert fitting(question.text, one) == []
+
+
+def test_popular_does_not_mean_no() -> None:
+    """Else one could answer that sampling well without a look: a yes asks for something popular, too."""
+    for number in range(60):
+        scene = sample_scene(scene_rng("train", number))
+        there = {(item.colour, item.shape) for item in scene.objects} & set(popular_pairs())
+        asked = asked_for(existence(scene, scene_rng("train", 1000 + number), "popular", there=True))
+        assert asked in there or not there

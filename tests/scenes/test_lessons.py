@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from numpy.random import Generator
 
 from tests.scenes.strategies import CROWDED, NUMBERS, SPARSE, STREAMS, fitting
-from visionflow.scenes import Scene, lessons, sample_scene, scene_rng
+from visionflow.scenes import FULL, Scene, course, lessons, sample_scene, scene_rng
 from visionflow.scenes.captions import caption
 from visionflow.scenes.phrases import CAPTION, DESCRIBE
 
@@ -68,3 +68,14 @@ def test_every_task_is_taught(many: Counter[str]) -> None:
     assert many["open"] > many["choice"] > 0
     assert many["existence"] > many["choice"]
     assert many["science"] > 0
+
+
+def test_lessons_grow_from_few_objects_and_short_questions_to_everything() -> None:
+    start, middle, end = course(0.0), course(0.25), course(1.0)
+    assert start.between == (3, 5)
+    assert start.between[1] < middle.between[1] < end.between[1]
+    assert set(start.tasks) == {"open", "existence"}
+    assert end == FULL
+    rng = scene_rng("train", 3)
+    prompts = [lesson.prompt for lesson in lessons(sample_scene(rng, start.between), rng, 20, start)]
+    assert not any("Options:" in prompt for prompt in prompts)

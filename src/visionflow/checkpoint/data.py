@@ -12,12 +12,12 @@ from transformers import LlavaProcessor
 
 from visionflow.scenes import (
     COLOURS,
-    FEW,
-    MANY,
+    FULL,
     MARKS,
     NO_MARK,
     SHAPES,
     SIZES,
+    Course,
     Lesson,
     Scene,
     Split,
@@ -36,7 +36,7 @@ SEEN = {"shape": SHAPES, "colour": tuple(COLOURS), "size": SIZES, "mark": (*MARK
 
 _CROWD = (10, 90)
 _QUESTION = "\0"
-_SHORTEST = 16
+_SHORTEST = 12
 """Tokens of a short lesson: what fits of them is all that need be made."""
 
 
@@ -102,10 +102,10 @@ class Teacher:
         wide = before.replace(processor.image_token, processor.image_token * places)
         self.picture: list[int] = processor.tokenizer(wide)["input_ids"]
 
-    def lessons(self, split: Split, indices: Iterable[int]) -> Lessons:
+    def lessons(self, split: Split, indices: Iterable[int], taught: Course = FULL) -> Lessons:
         """As many lessons about each of the scenes as there is room for."""
         most = (self.length - len(self.picture)) // _SHORTEST
-        drawn = [_scene_with_lessons(scene_rng(split, index), most) for index in indices]
+        drawn = [_scene_with_lessons(scene_rng(split, index), most, taught) for index in indices]
         rows = [self._fill(taught) for _, taught in drawn]
         ids, labels, positions, owner = (torch.tensor(column) for column in zip(*rows, strict=True))
         shared = owner == 0
@@ -136,9 +136,9 @@ class Teacher:
         return ids
 
 
-def _scene_with_lessons(rng: Generator, most: int) -> tuple[Scene, list[Lesson]]:
-    scene = sample_scene(rng, (FEW[0], MANY[1]))
-    return scene, lessons(scene, rng, most)
+def _scene_with_lessons(rng: Generator, most: int, taught: Course) -> tuple[Scene, list[Lesson]]:
+    scene = sample_scene(rng, taught.between)
+    return scene, lessons(scene, rng, most, taught)
 
 
 def _pixels(processor: LlavaProcessor, scenes: Sequence[Scene]) -> torch.Tensor:

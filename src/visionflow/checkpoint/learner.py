@@ -24,6 +24,7 @@ from visionflow.checkpoint.data import IGNORED, SEEN, Lessons, Patches, Teacher,
 from visionflow.checkpoint.load import load_folder
 from visionflow.checkpoint.muon import Muon
 from visionflow.errors import VisionFlowError
+from visionflow.scenes import course
 
 Phase = Literal["tower", "language"]
 
@@ -38,7 +39,8 @@ class Recipe:
     length: int = 448
     tower_share: float = 0.125
     ground_weight: float = 0.2
-    learning_rate: float = 2e-3
+    tower_rate: float = 2e-3
+    language_rate: float = 1e-3
     warm_up_share: float = 0.02
     final_rate: float = 0.02
     weight_decay: float = 0.01
@@ -76,22 +78,23 @@ class Learner:
         self.trained = list(_parameters(lessons_of[phase]))
         for parameter in self.trained:
             parameter.requires_grad_(True)
-        rate, decay = self.recipe.learning_rate, self.recipe.weight_decay
+        self.rate = self.recipe.tower_rate if phase == "tower" else self.recipe.language_rate
+        decay = self.recipe.weight_decay
         # Embeddings are tables, not maps, and the patch kernel is 4-D: neither is Muon's.
         matrices = [p for p in self.trained if p.ndim == 2 and p is not words.weight]
         others = [p for p in self.trained if p.ndim != 2 or p is words.weight]
         self.optimisers: list[torch.optim.Optimizer] = [
-            Muon(matrices, lr=rate, weight_decay=decay),
-            torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=decay),
+            Muon(matrices, lr=self.rate, weight_decay=decay),
+            torch.optim.AdamW(others, lr=self.rate, betas=(0.9, 0.98), weight_decay=decay),
         ]
 
     def step(self, number: int, within: float) -> float:
         """Step `number` of the run, `within` (0 to 1) of the way through the phase; returns the loss."""
         for optimiser in self.optimisers:
-            optimiser.param_groups[0]["lr"] = self.recipe.learning_rate * self._schedule(within)
+            optimiser.param_groups[0]["lr"] = self.rate * self._schedule(within)
         self.model.train()
         with self._autocast():
-            loss = self._tower_loss(number) if self.phase == "tower" else self._language_loss(number)
+            loss = self._tower_loss(number) if self.phase == "tower" else self._language_loss(number, within)
         self.model.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.trained, self.recipe.clip)
@@ -156,8 +159,9 @@ class Learner:
             losses.append(F.cross_entropy(logits.float().flatten(0, 1), targets, weight, ignore_index=IGNORED))
         return torch.stack(losses).mean()
 
-    def _language_loss(self, number: int) -> torch.Tensor:
-        taught = self.teacher.lessons("train", _numbers(number, self.recipe.pictures)).to(self.device)
+    def _language_loss(self, number: int, within: float) -> torch.Tensor:
+        numbers = _numbers(number, self.recipe.pictures)
+        taught = self.teacher.lessons("train", numbers, course(within)).to(self.device)
         logits, targets = self._answers(taught)
         return F.cross_entropy(logits.float(), targets)
 

@@ -1,7 +1,7 @@
 """A small world in which everything is known: pictures, their scene graphs, questions and the patches that matter."""
 
 from visionflow.scenes.draw import draw
-from visionflow.scenes.lessons import Lesson, lessons
+from visionflow.scenes.lessons import FULL, Course, Lesson, course, lessons
 from visionflow.scenes.patches import object_patches, patch_owner, relevant_patches
 from visionflow.scenes.questions import OPEN, Question
 from visionflow.scenes.tasks import TASKS, Item, sample_item
@@ -28,6 +28,7 @@ __all__ = [
     "CELLS",
     "COLOURS",
     "FEW",
+    "FULL",
     "MANY",
     "MARKS",
     "NO_MARK",
@@ -36,12 +37,14 @@ __all__ = [
     "SIZES",
     "SPLITS",
     "TASKS",
+    "Course",
     "Item",
     "Lesson",
     "Question",
     "Scene",
     "SceneObject",
     "Split",
+    "course",
     "draw",
     "lessons",
     "object_patches",

@@ -11,7 +11,8 @@ _NUMBERS = ("no", "one", "two", "three", "four", "five")
 
 def names_in_reading_order(scene: Scene) -> list[str]:
     """`a red circle` for every object, cell row by cell row, and from left to right in a row."""
-    order = sorted(scene.objects, key=lambda item: (int(item.y // CELL), item.x))
+    # A large object belongs to the row of its upper half: its centre lies between two rows.
+    order = sorted(scene.objects, key=lambda item: (int((item.y - item.radius / 2) // CELL), item.x))
     return [phrases.a(item.name) for item in order]
 
 
@@ -19,7 +20,7 @@ def grouped_names(scene: Scene) -> list[str]:
     """The same with equal objects together where the first of them is: `two red circles`."""
     names = [item.removeprefix("an ").removeprefix("a ") for item in names_in_reading_order(scene)]
     return [
-        phrases.a(name) if names.count(name) == 1 else f"{_NUMBERS[names.count(name)]} {plural(name)}"
+        phrases.a(name) if names.count(name) == 1 else f"{_number(names.count(name))} {plural(name)}"
         for name in dict.fromkeys(names)
     ]
 
@@ -44,6 +45,10 @@ def some_caption(scene: Scene, rng: Generator) -> str:
 def joined(names: list[str]) -> str:
     """`a, b and c`."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _number(count: int) -> str:
+    return _NUMBERS[count] if count < len(_NUMBERS) else str(count)
 
 
 def _sentence(text: str) -> str:

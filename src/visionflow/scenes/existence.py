@@ -59,10 +59,17 @@ SAMPLINGS: dict[str, Callable[[Scene], list[Pair]]] = {
 
 def existence(scene: Scene, rng: Generator, sampling: str, there: bool) -> Question:
     """Whether there is such an object; where there is none, `sampling` says how the absent one is chosen."""
-    pair = pick(rng, pairs_there(scene) if there else SAMPLINGS[sampling](scene))
+    pair = pick(rng, _present(scene, sampling) if there else SAMPLINGS[sampling](scene))
     wanted = Description(colour=pair[0], shape=pair[1])
     text = pick(rng, phrases.EXISTENCE).format(phrases.a(wanted.singular))
     return Question(text, "yes" if there else "no", sampling, wanted.matches(scene), ("yes", "no"))
+
+
+def _present(scene: Scene, sampling: str) -> list[Pair]:
+    """What is there; of the popular sampling something popular if it can be, else "popular" would mean "no"."""
+    there = pairs_there(scene)
+    popular = [pair for pair in there if pair in popular_pairs()] if sampling == "popular" else []
+    return popular or there
 
 
 def _absent(scene: Scene, pairs: list[Pair]) -> list[Pair]:

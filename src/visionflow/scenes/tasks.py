@@ -61,7 +61,7 @@ def choice(scene: Scene, rng: Generator, number: int) -> Item | None:
     question = ask(scene, rng, _dealt((count, colour, shape, mark, odd_one_out), number))
     if question is None:
         return None
-    return _lettered(scene, question, rng, 4, (number + number // 5) % 4, "choice", phrases.CHOICE)
+    return _lettered(scene, question, rng, 4, (number % 5 + number // 5) % 4, "choice", phrases.CHOICE)
 
 
 def science(scene: Scene, rng: Generator, number: int) -> Item | None:
@@ -120,7 +120,7 @@ def _lettered(
     scene: Scene, question: Question, rng: Generator, size: int, right: int, task: str, prompt: str
 ) -> Item | None:
     """The question with `size` options, the right one at position `right`."""
-    wrong = _plausible(scene, question, rng)[: size - 1]
+    wrong = _plausible(scene, question, rng, size - 1)
     if len(wrong) < size - 1:
         return None
     options = [wrong[i] for i in rng.permutation(size - 1)]
@@ -130,13 +130,16 @@ def _lettered(
     return _item(task, question, text, "ABCD"[right], tuple(options))
 
 
-def _plausible(scene: Scene, question: Question, rng: Generator) -> list[str]:
-    """The wrong answers, the most tempting first: near counts, and what other objects of the scene are."""
-    wrong = [question.values[i] for i in rng.permutation(len(question.values)) if question.values[i] != question.answer]
+def _plausible(scene: Scene, question: Question, rng: Generator, many: int) -> list[str]:
+    """`many` wrong answers, or fewer where there are no more: near counts, and what other objects of the scene are."""
     if question.answer.isdigit():
-        return sorted(wrong, key=lambda value: abs(int(value) - int(question.answer)))
+        # A run of neighbours with the answer anywhere in it: were it always in the middle, the middle would be a guess.
+        answer, highest = int(question.answer), len(question.values) - 1
+        first = int(rng.integers(max(0, answer - many), min(answer, highest - many) + 1))
+        return [str(value) for value in range(first, first + many + 1) if value != answer]
+    wrong = [question.values[i] for i in rng.permutation(len(question.values)) if question.values[i] != question.answer]
     there = {value for item in scene.objects for value in (item.colour, item.shape, item.mark)}
-    return sorted(wrong, key=lambda value: value not in there)
+    return sorted(wrong, key=lambda value: value not in there)[:many]
 
 
 def _dealt(values: tuple[T, ...], number: int) -> T:
