@@ -10,6 +10,7 @@ import pytest
 from tests.tiny_processor import save_tiny
 from visionflow.cli import main
 from visionflow.evaluation import runner
+from visionflow.evaluation.rows import sweep_rows, table_rows
 
 Run = Callable[..., tuple[int, str, str]]
 QUICK = ("--limit", 6, "--tasks", "choice,open", "--methods", "oracle,vtw", "--batch", 2)
@@ -97,6 +98,12 @@ def test_the_filter_adds_the_row_it_needs(evaluate: Run) -> None:
     assert told["filter"] is True
     assert list(told["rows"]) == ["dense", "oracle", "vtw", "no-image"]
     assert all(table["questions"] + table["filtered"] == 3 for table in told["tables"].values())
+
+
+def test_the_help_names_every_row(evaluate: Run) -> None:
+    said = "".join(evaluate("--help")[1].split())  # lines break at hyphens, too
+    names = {row.name for row in table_rows(8)} | {row.series for row in sweep_rows(8)}
+    assert [name for name in names if name not in said] == []
 
 
 def test_without_the_picture(evaluate: Run) -> None:

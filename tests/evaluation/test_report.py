@@ -19,6 +19,8 @@ from visionflow.evaluation.report import report, to_json
 from visionflow.evaluation.rows import sweep_rows
 
 COSTS = {"dense": ([10, 10], 200, 1000), "half": ([10, 5], 150, 800), "no-image": ([0, 0], 0, 100)}
+KEPT = {"dense": list(range(10)), "half": [1, 3, 5, 7, 9], "no-image": []}
+RELEVANT = ([0, 1, 2, 3], [], [9])  # of every third question
 
 
 def record(
@@ -27,7 +29,8 @@ def record(
     rows = {}
     for row, (answer, right) in answers.items():
         tokens, paper, flops = COSTS[row]
-        rows[row] = {"answer": answer, "right": right, "image_tokens": tokens, "paper": paper, "flops": flops}
+        spent = {"image_tokens": tokens, "paper": paper, "flops": flops}
+        rows[row] = {"answer": answer, "right": right, "kept": KEPT[row]} | spent
     return {
         "id": f"{form}-{place}",
         "task": form,
@@ -35,6 +38,7 @@ def record(
         "form": form,
         "question": "",
         "gold": gold,
+        "relevant": RELEVANT[place % 3],
         "rows": rows,
     }
 
@@ -61,6 +65,13 @@ def test_accuracy_beside_cost() -> None:
     assert (half.spent.paper, half.spent.paper_ratio, half.spent.flops_ratio) == (150, 0.75, 0.8)
     assert (half.spent.image_tokens_at_end, half.spent.image_tokens_on_average) == (5, 7.5)
     assert (dense.spent.flops_ratio, blind.spent.paper_ratio) == (1, 0)
+
+
+def test_the_share_of_relevant_tokens_that_is_kept() -> None:
+    (table,) = report(letters("111", "111", "111"))
+    assert [line.spent.relevant_kept for line in table.lines] == [1, (0.5 + 1) / 2, 0]
+    unknown = [each | {"relevant": None} for each in letters("1", "1", "1")]
+    assert [line.spent.relevant_kept for line in report(unknown)[0].lines] == [None] * 3
 
 
 def test_the_seed_decides_the_bootstrap() -> None:
@@ -176,6 +187,7 @@ def test_a_curve_has_its_points_in_order_of_cost_and_becomes_a_picture(tmp_path:
                 "image_tokens": tokens,
                 "paper": cost,
                 "flops": cost + 50,
+                "kept": [],
             }
         records.append(record(place, "letter", ["A"], {}) | {"rows": answers})
     tables = report(records)

@@ -87,6 +87,17 @@ def test_a_record_says_what_was_kept_and_what_it_cost(loaded: Loaded, whole: lis
                 assert facts[row.name][convention] == cost_of(row.method, shape, convention, **by_hand).pruned
 
 
+def test_a_record_says_which_tokens_were_kept(asked: list[Sample], whole: list[dict[str, Any]]) -> None:
+    for sample, record in zip(asked, whole, strict=True):
+        assert sample.relevant is not None
+        assert record["relevant"] == sample.relevant(5).ravel().nonzero()[0].tolist()
+        assert record["rows"]["oracle"]["kept"] == record["relevant"]
+        assert record["rows"]["dense"]["kept"] == list(range(PER_IMAGE))
+        assert record["rows"]["vtw"]["kept"] == record["rows"]["no-image"]["kept"] == []
+        for facts in record["rows"].values():
+            assert len(facts["kept"]) == facts["image_tokens"][-1]
+
+
 def test_without_the_picture_there_are_no_image_tokens(loaded: Loaded, asked: list[Sample]) -> None:
     rows = seeing(table_rows(LAYERS)[:2], "none")
     for record in evaluate(loaded, asked[:2], rows, Records()):

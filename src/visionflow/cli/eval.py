@@ -32,7 +32,13 @@ def evaluate(
         str, typer.Option(metavar="A,B", help="Of scenes: choice, science, existence, caption, open. [default: all]")
     ] = "",
     methods: Annotated[
-        str, typer.Option(metavar="A,B", help="Rows by name, as the table has them; dense always. [default: all]")
+        str,
+        typer.Option(
+            metavar="A,B",
+            help="Rows by name, and always dense: oracle, random-end, random-average, random-steps, fastv, fastv-end, "
+            "fastv-average, himap-paid, himap-received, himap-stage1, himap-stage2, vtw, no-image; with --sweep the "
+            "curves oracle, random, random-steps, fastv, himap-paid, himap-received, vtw. [default: all]",
+        ),
     ] = "",
     sweep: Annotated[
         bool, typer.Option("--sweep", help="Accuracy against cost, each method at several ratios; a plot in --out.")
@@ -142,7 +148,9 @@ def _run(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("questions"))
     clock = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False))
     try:
-        with Progress(*columns, *clock, console=console, disable=not console.is_terminal) as progress:
+        with Progress(
+            *columns, *clock, console=console, disable=not console.is_terminal, speed_estimate_period=600
+        ) as progress:
             bar = progress.add_task(f"{len(rows)} rows", total=len(samples), completed=len(records.by_id))
 
             def on_batch(task: str, done: int) -> None:

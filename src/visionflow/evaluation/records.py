@@ -13,7 +13,8 @@ from visionflow.errors import VisionFlowError
 from visionflow.evaluation.suites import Sample
 
 Record = dict[str, Any]
-"""One sample: id, task, kind, form, question, gold, and in ``rows`` what each row answered and what it cost."""
+"""One sample: id, task, kind, form, question, gold, the numbers of the image tokens that are ``relevant`` (None where
+nobody knows), and in ``rows`` each row's answer, whether it is right, the image tokens kept to the end, the cost."""
 
 RUN, RECORDS = "run.json", "records.jsonl"
 

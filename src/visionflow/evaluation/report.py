@@ -42,7 +42,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Spent:
-    """What a row costs: means over the questions.
+    """What a row costs and what it leaves: means over the questions.
 
     Attributes:
         paper: multiply-adds of the image tokens (HiMAP eq. 10).
@@ -51,6 +51,8 @@ class Spent:
         flops_ratio: over that of the dense row.
         image_tokens_at_end: image tokens in the last layer.
         image_tokens_on_average: image tokens, averaged over the layers.
+        relevant_kept: of the image tokens that the answer rests on, the share kept to the end; over the questions where
+            there are such tokens, and None where there are none or nobody knows.
     """
 
     paper: float
@@ -59,6 +61,7 @@ class Spent:
     flops_ratio: float | None
     image_tokens_at_end: float
     image_tokens_on_average: float
+    relevant_kept: float | None
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,17 @@ def _spent(records: Sequence[Record], name: str, dense: Spent | None) -> Spent:
         flops_ratio=flops / dense_flops if dense_flops else None,
         image_tokens_at_end=mean(lambda each: each["image_tokens"][-1]),
         image_tokens_on_average=mean(lambda each: float(np.mean(each["image_tokens"]))),
+        relevant_kept=_relevant_kept(records, name),
     )
+
+
+def _relevant_kept(records: Sequence[Record], name: str) -> float | None:
+    shares = [
+        len(set(record["relevant"]) & set(record["rows"][name]["kept"])) / len(record["relevant"])
+        for record in records
+        if record["relevant"]
+    ]
+    return float(np.mean(shares)) if shares else None
 
 
 def _pope(records: Sequence[Record], name: str) -> dict[str, dict[YesNoConvention, Confusion]]:

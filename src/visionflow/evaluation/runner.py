@@ -22,6 +22,7 @@ from visionflow.loading.models import Loaded
 from visionflow.loading.prompts import make_prompts
 from visionflow.methods import Method
 from visionflow.pruning import prune
+from visionflow.runtime.families import family_of
 from visionflow.runtime.plan import Plan
 from visionflow.runtime.scope import Scope
 from visionflow.runtime.trace import Trace
@@ -82,12 +83,15 @@ def run_batch(loaded: Loaded, samples: Sequence[Sample], rows: Sequence[Row]) ->
     shape = DecoderShape.from_config(loaded.model.config)
     relevant = _relevant(samples, shape)
     records = [_record(sample) for sample in samples]
+    for place, record in enumerate(records):
+        record["relevant"] = None if relevant is None else relevant[place].nonzero()[:, 0].tolist()
     for row in rows:
         method = row.on(relevant) if isinstance(row.method, Oracle) else row.method
         answers, trace = _answers(loaded, inputs[row.sight], method, LONGEST[samples[0].form])
+        kept = _kept(loaded.model, inputs[row.sight]["input_ids"], trace)
         for place, (sample, answer) in enumerate(zip(samples, answers, strict=True)):
-            facts = {"answer": answer, "right": is_right(sample, answer)} | _cost(shape, method, trace, place)
-            records[place]["rows"][row.name] = facts
+            facts = {"answer": answer, "right": is_right(sample, answer), "kept": kept[place]}
+            records[place]["rows"][row.name] = facts | _cost(shape, method, trace, place)
     return records
 
 
@@ -139,6 +143,14 @@ def _relevant(samples: Sequence[Sample], shape: DecoderShape) -> Tensor | None:
         return None
     known = [sample.relevant(side).ravel() for sample in samples if sample.relevant is not None]
     return torch.from_numpy(np.stack(known)) if len(known) == len(samples) else None
+
+
+def _kept(model: PreTrainedModel, input_ids: Tensor, trace: Trace) -> list[list[int]]:
+    """Per sample, the numbers of the image tokens that are there in the last layer, counted from 0."""
+    image = (input_ids == family_of(model).image_token_id(model)).cpu()
+    columns = [row.nonzero()[:, 0] for row in image]
+    kept = trace.stages[-1].kept if trace.stages else columns
+    return [torch.searchsorted(all_, left).tolist() for all_, left in zip(columns, kept, strict=True)]
 
 
 def _record(sample: Sample) -> Record:

@@ -12,13 +12,15 @@ from visionflow.evaluation.scores import Confusion
 _TITLES: dict[Metric, str] = {"accuracy": "accuracy %", "cider": "CIDEr", "names_every": "names all %"}
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
 
-WIDTH = 128
-LEGEND = (
-    "paper: multiply-adds of the image tokens (HiMAP eq. 10). FLOPs: those of the whole prefill, probes included. Both "
-    "are means per question, with the ratio to dense. end, average: image tokens in the last layer, and averaged over "
-    "the layers. [..]: 95 % intervals, Wilson's of shares, else the bootstrap's; of differences to dense it is paired. "
-    "p: McNemar's exact test against dense."
-)
+WIDTH = 136
+LEGEND = {
+    "paper": "multiply-adds of the image tokens (HiMAP eq. 10), mean per question, and the ratio to dense",
+    "FLOPs": "true FLOPs of the whole prefill, probes included, mean per question, and the ratio to dense",
+    "end, average": "image tokens in the last layer, and averaged over the layers",
+    "relevant": "of the image tokens that the answer rests on, the share kept to the end",
+    "[low, high]": "95 % intervals: Wilson's of shares, the bootstrap's of CIDEr, and, paired, of differences",
+    "p": "McNemar's exact test against dense",
+}
 
 
 def show(tables: Sequence[TaskReport], settings: Mapping[str, str], console: Console) -> None:
@@ -33,15 +35,22 @@ def show(tables: Sequence[TaskReport], settings: Mapping[str, str], console: Con
             console.print("POPE's metrics, per sampling")
             console.print(_pope_table(table.lines))
             console.print()
-    names = Table.grid(padding=(0, 2, 0, 0))
-    for name, says in settings.items():
-        names.add_row(name, says)
-    console.print(names)
-    console.print(f"\n{LEGEND}")
+    console.print(_pairs(settings))
+    console.print()
+    console.print(_pairs(LEGEND))
+
+
+def _pairs(entries: Mapping[str, str]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for name, says in entries.items():
+        table.add_row(name, says)
+    return table
 
 
 def _task_table(lines: Sequence[Line], metric: Metric) -> Table:
-    table = _table("row", "paper", "", "FLOPs", "", "end", "average", _TITLES[metric], "", "difference", "", "p")
+    table = _table(
+        "row", "paper", "", "FLOPs", "", "end", "average", "relevant", _TITLES[metric], "", "difference", "", "p"
+    )
     for line in lines:
         spent = line.spent
         table.add_row(
@@ -52,6 +61,7 @@ def _task_table(lines: Sequence[Line], metric: Metric) -> Table:
             _percent(spent.flops_ratio),
             f"{spent.image_tokens_at_end:.1f}",
             f"{spent.image_tokens_on_average:.1f}",
+            _percent(spent.relevant_kept),
             *_cells(metric, line.figures[metric]),
         )
     return table
