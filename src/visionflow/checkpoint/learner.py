@@ -56,13 +56,11 @@ class Learner:
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
         self.device = device
-        self.processor: LlavaProcessor = build_processor(recipe.geometry)
-        self.teacher = Teacher(self.processor, recipe.length)
+        self._take(build_processor(recipe.geometry))
         self.model: LlavaForConditionalGeneration = build_model(recipe.geometry, self.processor.tokenizer).to(device)
         self.places = nn.ModuleDict(
             {axis: nn.Linear(recipe.geometry.text_width, recipe.geometry.grid) for axis in ("row", "column")}
         ).to(device)
-        self.words = {name: self._word_ids(words) for name, words in SEEN.items()}
         self.enter("tower")
 
     def enter(self, phase: Phase) -> None:
@@ -136,17 +134,21 @@ class Learner:
             optimiser.load_state_dict(kept)
 
     def adopt(self, folder: Path) -> None:
-        """Take over the weights of a finished model.
+        """Take over the weights and the vocabulary of a finished model.
 
         Raises:
-            VisionFlowError: it has other sizes or another vocabulary than this recipe.
+            VisionFlowError: it has other sizes than this recipe.
         """
         model, processor = load_folder(folder, device=self.device)
         if _sizes(model) != _sizes(self.model):
             raise VisionFlowError(f"{folder} is a model of other sizes than the recipe's: start from one of its own")
-        if processor.tokenizer.get_vocab() != self.processor.tokenizer.get_vocab():
-            raise VisionFlowError(f"{folder} has another vocabulary than the recipe: its words would mean other things")
         self.model.load_state_dict(model.state_dict())
+        self._take(processor)
+
+    def _take(self, processor: LlavaProcessor) -> None:
+        self.processor = processor
+        self.teacher = Teacher(processor, self.recipe.length)
+        self.words = {name: self._word_ids(words) for name, words in SEEN.items()}
 
     def _tower_loss(self, number: int) -> torch.Tensor:
         seen = patches(self.processor, "train", _numbers(number, self.recipe.tower_pictures)).to(self.device)

@@ -86,7 +86,7 @@ def train(
         recipe = replace(recipe, tower_share=0.0)
     learner = Learner(recipe, torch.device(device))
     step, seconds = 0, 0.0
-    if start is not None and not resume:
+    if start is not None:
         learner.adopt(start)
     if resume:
         step, seconds = _load(state_file, learner)
