@@ -6,6 +6,7 @@ from itertools import repeat
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch import nn
 from transformers import (
     CLIPVisionConfig,
     LlamaConfig,
@@ -136,7 +137,7 @@ def build_model(geometry: Geometry, tokenizer: PreTrainedTokenizerFast) -> Llava
         head_dim=geometry.text_head_width,
         max_position_embeddings=2048,
         initializer_range=_INITIAL_SPREAD,
-        tie_word_embeddings=True,
+        tie_word_embeddings=False,
         **special,
     )
     config = LlavaConfig(
@@ -147,10 +148,24 @@ def build_model(geometry: Geometry, tokenizer: PreTrainedTokenizerFast) -> Llava
         vision_feature_select_strategy="default",
         image_seq_length=geometry.grid**2,
         initializer_range=_INITIAL_SPREAD,
-        tie_word_embeddings=True,
+        tie_word_embeddings=False,
         **special,
     )
-    return LlavaForConditionalGeneration(config)
+    model = LlavaForConditionalGeneration(config)
+    _start_clear(model)
+    return model
+
+
+def _start_clear(model: LlavaForConditionalGeneration) -> None:
+    """Words as large as what the layers add to them, and layers that add nothing yet.
+
+    With all weights of one spread the first layer's noise is ten times as large as the words it is added to, and
+    hundreds of steps go into digging them out again.
+    """
+    nn.init.normal_(model.get_input_embeddings().weight)
+    for layer in model.model.language_model.layers:
+        nn.init.zeros_(layer.self_attn.o_proj.weight)
+        nn.init.zeros_(layer.mlp.down_proj.weight)
 
 
 def _corpus(split: Split, scenes: int) -> Iterator[str]:

@@ -26,6 +26,9 @@ from visionflow.checkpoint.muon import Muon
 from visionflow.errors import VisionFlowError
 from visionflow.scenes import course
 
+_SHARPNESS = 0.2
+"""Patches are scored by products with word embeddings, times this: so features come out about as large as words."""
+
 Phase = Literal["tower", "language"]
 
 
@@ -40,7 +43,7 @@ class Recipe:
     tower_share: float = 0.125
     ground_weight: float = 0.2
     tower_rate: float = 2e-3
-    language_rate: float = 1e-3
+    language_rate: float = 2e-3
     warm_up_share: float = 0.02
     final_rate: float = 0.02
     weight_decay: float = 0.01
@@ -67,10 +70,10 @@ class Learner:
         """Begin a phase with fresh optimisers over what that phase trains."""
         self.phase: Phase = phase
         inner = self.model.model
-        words = self.model.get_input_embeddings()
+        words, head = self.model.get_input_embeddings(), self.model.lm_head
         lessons_of: dict[Phase, list[nn.Module]] = {
             "tower": [inner.vision_tower, inner.multi_modal_projector, words, self.places],
-            "language": [inner.multi_modal_projector, inner.language_model],
+            "language": [inner.multi_modal_projector, inner.language_model, head],
         }
         self.model.requires_grad_(False)
         self.trained = list(_parameters(lessons_of[phase]))
@@ -78,9 +81,10 @@ class Learner:
             parameter.requires_grad_(True)
         self.rate = self.recipe.tower_rate if phase == "tower" else self.recipe.language_rate
         decay = self.recipe.weight_decay
-        # Embeddings are tables, not maps, and the patch kernel is 4-D: neither is Muon's.
-        matrices = [p for p in self.trained if p.ndim == 2 and p is not words.weight]
-        others = [p for p in self.trained if p.ndim != 2 or p is words.weight]
+        # What has a row per word or position is a table, not a map, and the patch kernel is 4-D: neither is Muon's.
+        tables = {words.weight, head.weight, inner.vision_tower.embeddings.position_embedding.weight}
+        matrices = [p for p in self.trained if p.ndim == 2 and p not in tables]
+        others = [p for p in self.trained if p.ndim != 2 or p in tables]
         self.optimisers: list[torch.optim.Optimizer] = [
             Muon(matrices, lr=self.rate, weight_decay=decay),
             torch.optim.AdamW(others, lr=self.rate, betas=(0.9, 0.98), weight_decay=decay),
@@ -183,7 +187,7 @@ class Learner:
         """Logits [b, patches, classes] of what each patch shows: against words, and as places."""
         features = torch.stack(list(self.model.get_image_features(seen.pixel_values).pooler_output))
         embedding = self.model.get_input_embeddings().weight
-        scores = {name: features @ embedding[ids].T for name, ids in self.words.items()}
+        scores = {name: _SHARPNESS * features @ embedding[ids].T for name, ids in self.words.items()}
         return scores | {axis: head(features) for axis, head in self.places.items()}
 
     def _word_ids(self, words: tuple[str, ...]) -> torch.Tensor:
