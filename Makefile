@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 .PHONY: demo test lint types check breaks clean
 
 demo: $(READY)
-	$(BIN)/visionflow ask examples/scene.png "How many objects are there?"
+	$(BIN)/visionflow ask examples/scene.png "How many red objects are there?"
 
 test: $(READY)
 	$(BIN)/pytest -n 2

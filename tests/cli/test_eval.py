@@ -121,6 +121,7 @@ def test_without_the_picture(evaluate: Run) -> None:
         (("--sight", "blurred"), "unknown sight 'blurred': choose one of picture, grey, none"),
         (("--limit", 0), "--limit"),
         (("--batch", 0), "--batch"),
+        (("--paper", "--sweep"), "leave out --tasks, --methods, --sweep and --json"),
         (("--device", "abacus"), "unknown device 'abacus'"),
         (("--model", "nowhere"), "nowhere"),
     ],
@@ -149,3 +150,10 @@ def test_the_records_of_another_run_are_left_alone(evaluate: Run, tmp_path: Path
     code, _, err = evaluate(*QUICK, "--out", tmp_path / "file")
     assert (code, (tmp_path / "file").read_text()) == (2, "mine")
     assert "choose another --out" in err
+
+
+def test_the_papers_tables_as_markdown(evaluate: Run) -> None:
+    code, out, _ = evaluate("--limit", 10, "--paper")
+    assert code == 0
+    assert out.count("**Table") == 4
+    assert out.count("| embedded |") == 12

@@ -62,6 +62,9 @@ def evaluate(
         typer.Option(help="float32, bfloat16 or float16. [default: the checkpoint's; float32 for the embedded model]"),
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; torch decides if not given.")] = None,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Print Tables 1 and 2 of the HiMAP paper, rebuilt, as Markdown instead.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Accuracy of each method on a suite, beside its cost: 95 % intervals, and paired tests against the dense model.
@@ -69,6 +72,8 @@ def evaluate(
     With --out, Ctrl-C loses nothing: the same command goes on from there.
     """
     _check_extras()
+    if paper and (tasks or methods or sweep or as_json):
+        raise VisionFlowError("--paper needs every task and row: leave out --tasks, --methods, --sweep and --json")
     from visionflow.evaluation.suites import suite_called
 
     samples = suite_called(suite).samples(limit, _names(tasks))
@@ -100,7 +105,7 @@ def evaluate(
 
     from rich.console import Console
 
-    from visionflow.evaluation import curve, tables
+    from visionflow.evaluation import curve, paper_tables, tables
     from visionflow.evaluation.report import report, to_json
 
     reports = report(done, seed, only_visual)
@@ -110,6 +115,8 @@ def evaluate(
     if as_json:
         content = run.described | {"filter": only_visual, "tables": to_json(reports)}
         print_json(content | ({"curve": curve.points(reports, run.rows)} if sweep else {}))
+    elif paper:
+        print(paper_tables.paper_tables(reports))
     else:
         console = Console(markup=False, highlight=False)
         console.width = max(console.width, tables.WIDTH)

@@ -1,0 +1,62 @@
+"""The HiMAP paper's tables: its own figures untouched, ours in the right column, and certain where they are."""
+
+import pytest
+
+from visionflow.cost import himap_tables
+from visionflow.errors import VisionFlowError
+from visionflow.evaluation.paper_tables import METHODS, TABLES, paper_tables
+from visionflow.evaluation.records import Record
+from visionflow.evaluation.report import report
+
+FORMS = {"choice": "letter", "science": "letter", "existence": "yes_no", "caption": "caption", "open": "words"}
+GOLD = {"letter": ["A"], "yes_no": ["yes"], "words": ["red"], "caption": ["a red star", "one red star"]}
+
+
+def records(task: str, questions: int, wrong: dict[str, int]) -> list[Record]:
+    """So many questions, of which each row gets the first few wrong."""
+    gold = GOLD[FORMS[task]]
+    made = []
+    for number in range(questions):
+        rows = {}
+        for name in METHODS:
+            right = number >= wrong.get(name, 0)
+            spent = {"image_tokens": [4, 2], "kept": [[0, 1]], "paper": 6e6, "flops": 9e6}
+            rows[name] = {"answer": gold[0] if right else "a blue circle", "right": right} | spent
+        facts = {"id": f"{task}-{number}", "task": task, "kind": "random", "form": FORMS[task], "question": "?"}
+        made.append(facts | {"gold": gold, "relevant": None, "rows": rows})
+    return made
+
+
+def everything(**wrong: int) -> list[Record]:
+    return [record for task in FORMS for record in records(task, 40, wrong)]
+
+
+def cells(markdown: str, start: str) -> list[str]:
+    line = next(line for line in markdown.splitlines() if line.startswith(start))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_papers_figures_stand_as_printed() -> None:
+    made = paper_tables(report(everything()))
+    assert cells(made, "| LLaVA-v1.5-7B | HiMAP") == ["LLaVA-v1.5-7B", "HiMAP", "0.73", "24%", "68.3", "77.2", "86.2"]
+    assert cells(made, "| LLaVA-v1.5-13B | FastV | 3.06")[2:] == ["3.06", "53%", "82.9", "53.8", "71.7", "35.5"]
+    for table in TABLES:
+        assert len(table.printed) == sum(row.table == table.number for row in himap_tables.rows())
+        assert {len(scores) for scores in table.printed} == {len(table.columns)} == {len(table.tasks)}
+
+
+def test_ours_stand_in_their_columns_and_a_certain_loss_is_marked() -> None:
+    made = paper_tables(report(everything(fastv=1, **{"himap-paid": 20})))
+    assert cells(made, "| Model | Method | MFLOPs")[4:] == [
+        "science (accuracy, 40)",
+        "choice (accuracy, 40)",
+        "existence (accuracy, 40)",
+    ]
+    assert cells(made, "| embedded | Baseline") == ["embedded", "Baseline", "6", "100%", "100.0", "100.0", "100.0"]
+    assert cells(made, "| embedded | FastV")[4:] == ["97.5", "97.5", "97.5"]
+    assert cells(made, "| embedded | HiMAP (eq. 9 as printed)")[4:] == ["50.0\\*", "50.0\\*", "50.0\\*"]
+
+
+def test_a_task_that_was_not_run_is_named() -> None:
+    with pytest.raises(VisionFlowError, match="the task caption"):
+        paper_tables(report([record for record in everything() if record["task"] != "caption"]))
