@@ -15,7 +15,7 @@ from visionflow.evaluation import tables as tables_for_people
 from visionflow.evaluation.curve import draw_curve, points
 from visionflow.evaluation.marking import is_right, names_every
 from visionflow.evaluation.records import Record
-from visionflow.evaluation.report import report, to_json
+from visionflow.evaluation.report import Lost, report, to_json
 from visionflow.evaluation.rows import sweep_rows
 
 COSTS = {"dense": ([10, 10], 200, 1000), "half": ([10, 5], 150, 800), "no-image": ([0, 0], 0, 100)}
@@ -72,6 +72,24 @@ def test_the_share_of_relevant_tokens_that_is_kept() -> None:
     assert [line.spent.relevant_kept for line in table.lines] == [1, (0.5 + 1) / 2, 0]
     unknown = [each | {"relevant": None} for each in letters("1", "1", "1")]
     assert [line.spent.relevant_kept for line in report(unknown)[0].lines] == [None] * 3
+
+
+def test_what_is_lost_and_whether_it_could_be_seen() -> None:
+    """Of three lost questions, the first lost a relevant token, the second rests on none, the third's was kept."""
+    (table,) = report(letters("1111", "0001", "0000"))
+    assert [line.lost for line in table.lines] == [Lost(0, 0), Lost(3, 1), Lost(4, 3)]
+    unknown = [each | {"relevant": None} for each in letters("11", "01", "00")]
+    assert report(unknown)[0].lines[1].lost == Lost(1, None)
+
+
+def test_shares_by_kind() -> None:
+    records = [
+        each | {"kind": kind}
+        for each, kind in zip(letters("110", "100", "000"), ("count", "colour", "count"), strict=True)
+    ]
+    dense, half, _ = report(records)[0].lines
+    assert dense.kinds == {"colour": 1.0, "count": 0.5}
+    assert half.kinds == {"colour": 0.0, "count": 0.5}
 
 
 def test_the_seed_decides_the_bootstrap() -> None:

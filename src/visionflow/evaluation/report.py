@@ -65,6 +65,19 @@ class Spent:
 
 
 @dataclass(frozen=True)
+class Lost:
+    """Questions that dense answers rightly and a row does not, and whether dropped evidence can be the reason.
+
+    Attributes:
+        questions: how many.
+        blind: in how many of them an image token that the answer rests on was dropped; None where nobody knows.
+    """
+
+    questions: int
+    blind: int | None
+
+
+@dataclass(frozen=True)
 class Line:
     """One row of one task's table.
 
@@ -72,12 +85,16 @@ class Line:
         row: its name.
         spent: what it costs.
         figures: its metrics; of captions two, of everything else accuracy.
+        kinds: the share of right answers by the kind of question.
+        lost: what it gets wrong and dense does not.
         pope: of yes/no tasks, per sampling and of "all", the confusion under each convention; else empty.
     """
 
     row: str
     spent: Spent
     figures: dict[Metric, Figure]
+    kinds: dict[str, float]
+    lost: Lost
     pope: dict[str, dict[YesNoConvention, Confusion]]
 
 
@@ -143,6 +160,8 @@ def _lines(records: Sequence[Record], seed: int) -> list[Line]:
                 metric: _figure(metric, each, dense[metric] if name != REFERENCE else None, seed)
                 for metric, each in scores[name].items()
             },
+            _by_kind(records, name),
+            _lost(records, name),
             _pope(records, name) if records[0]["form"] == "yes_no" else {},
         )
         for name in names
@@ -199,6 +218,20 @@ def _relevant_kept(records: Sequence[Record], name: str) -> float | None:
     return float(np.mean(shares)) if shares else None
 
 
+def _by_kind(records: Sequence[Record], name: str) -> dict[str, float]:
+    marks: dict[str, list[bool]] = {}
+    for record in records:
+        marks.setdefault(record["kind"], []).append(record["rows"][name]["right"])
+    return {kind: float(np.mean(each)) for kind, each in sorted(marks.items())}
+
+
+def _lost(records: Sequence[Record], name: str) -> Lost:
+    lost = [each for each in records if each["rows"][REFERENCE]["right"] and not each["rows"][name]["right"]]
+    if any(record["relevant"] is None for record in records):
+        return Lost(len(lost), None)
+    return Lost(len(lost), sum(not set(each["relevant"]) <= set(each["rows"][name]["kept"]) for each in lost))
+
+
 def _pope(records: Sequence[Record], name: str) -> dict[str, dict[YesNoConvention, Confusion]]:
     kinds = {"all": list(records)}
     for record in records:
@@ -217,6 +250,7 @@ def _confusions(records: Sequence[Record], name: str) -> dict[YesNoConvention, C
 
 def _line_to_json(line: Line) -> dict[str, Any]:
     content = asdict(line.spent) | {metric: asdict(figure) for metric, figure in line.figures.items()}
+    content |= {"kinds": line.kinds, "lost": asdict(line.lost)}
     if line.pope:
         content["pope"] = {
             kind: {

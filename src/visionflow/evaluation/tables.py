@@ -20,6 +20,7 @@ LEGEND = {
     "relevant": "of the image tokens that the answer rests on, the share kept to the end",
     "[low, high]": "95 % intervals: Wilson's of shares, the bootstrap's of CIDEr, and, paired, of differences",
     "p": "McNemar's exact test against dense",
+    "lost, blind": "questions that only dense answers rightly; those of them where a relevant image token was dropped",
 }
 
 
@@ -30,6 +31,9 @@ def show(tables: Sequence[TaskReport], settings: Mapping[str, str], console: Con
         console.print(f"{table.task}: {table.questions} questions{left_out}")
         for metric in table.lines[0].figures if table.lines else ():
             console.print(_task_table(table.lines, metric))
+            console.print()
+        if table.lines:
+            console.print(_kinds_table(table.lines))
             console.print()
         if table.lines and table.lines[0].pope:
             console.print("POPE's metrics, per sampling")
@@ -77,6 +81,16 @@ def _cells(metric: Metric, figure: Figure) -> tuple[str, ...]:
         _interval(figure.difference_interval, scale, places, "+"),
         "" if figure.test is None else f"{figure.test.p_value:.3f}",
     )
+
+
+def _kinds_table(lines: Sequence[Line]) -> Table:
+    table = _table("right %, by kind", *lines[0].kinds, "lost", "blind")
+    for line in lines:
+        shares = (f"{100 * share:.1f}" for share in line.kinds.values())
+        table.add_row(
+            line.row, *shares, str(line.lost.questions), "-" if line.lost.blind is None else str(line.lost.blind)
+        )
+    return table
 
 
 def _pope_table(lines: Sequence[Line]) -> Table:
