@@ -22,14 +22,22 @@ CURVE = "curve.png"
 
 
 def evaluate(
-    suite: Annotated[str, typer.Option(help="What is asked: scenes (the generated world, unseen scenes).")] = "scenes",
+    suite: Annotated[
+        str,
+        typer.Option(
+            help="What is asked: scenes (the generated world, unseen scenes), or FILE.parquet in the layout that "
+            "visionflow scenes writes."
+        ),
+    ] = "scenes",
     model: Annotated[
         str | None,
         typer.Option(help="A directory with a saved model, or owner/name on the Hub. [default: the embedded model]"),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Number of questions in all, spread evenly over the tasks.")] = 200,
+    limit: Annotated[
+        int, typer.Option(min=1, help="Number of questions in all, spread evenly over the tasks, at most.")
+    ] = 200,
     tasks: Annotated[
-        str, typer.Option(metavar="A,B", help="Of scenes: choice, science, existence, caption, open. [default: all]")
+        str, typer.Option(metavar="A,B", help="Some of choice, science, existence, caption, open. [default: all]")
     ] = "",
     methods: Annotated[
         str,
@@ -74,9 +82,12 @@ def evaluate(
     _check_extras()
     if paper and (tasks or methods or sweep or as_json):
         raise VisionFlowError("--paper needs every task and row: leave out --tasks, --methods, --sweep and --json")
+    if paper and suite != "scenes":
+        raise VisionFlowError("--paper compares with the generated world: leave out --suite")
     from visionflow.evaluation.suites import suite_called
 
-    samples = suite_called(suite).samples(limit, _names(tasks))
+    asked = suite_called(suite)
+    samples = asked.samples(limit, _names(tasks))
     with working(f"loading the {model or 'embedded'} model"):
         quiet_libraries(model)
         import torch
@@ -91,7 +102,7 @@ def evaluate(
         loaded = load_model(model, dtype, device)
         run = plan_run(
             loaded,
-            suite,
+            asked.name,
             samples,
             methods=_names(methods),
             sweep=sweep,

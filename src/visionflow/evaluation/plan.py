@@ -39,7 +39,7 @@ def plan_run(
 
     Args:
         loaded: the model.
-        suite: what the samples are of.
+        suite: the name of what the samples are of.
         samples: the questions.
         methods: names of rows; all if none is named.
         sweep: the rows of the curve instead of those of the table.

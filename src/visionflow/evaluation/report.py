@@ -233,9 +233,10 @@ def _lost(records: Sequence[Record], name: str) -> Lost:
 
 
 def _pope(records: Sequence[Record], name: str) -> dict[str, dict[YesNoConvention, Confusion]]:
-    kinds = {"all": list(records)}
+    kinds: dict[str, list[Record]] = {"all": []}  # the first, and all of them even where a kind is called so
     for record in records:
         kinds.setdefault(record["kind"], []).append(record)
+    kinds["all"] = list(records)
     return {kind: _confusions(several, name) for kind, several in kinds.items()}
 
 

@@ -72,7 +72,8 @@ def check_rows(model: PreTrainedModel, samples: Sequence[Sample], rows: Sequence
         if row.method is not None:
             row.method.plan().check_depth(shape.num_layers)
         if isinstance(row.method, Oracle):
-            row.on(_relevant(samples[:1], shape))
+            unknown = [sample for sample in samples if sample.relevant is None]
+            row.on(_relevant(unknown[:1] or samples[:1], shape))
 
 
 @torch.inference_mode()

@@ -1,7 +1,8 @@
 """What is asked: samples with what is right about them, from any suite, in one shape."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -50,21 +51,27 @@ class Sample:
 
 @dataclass(frozen=True)
 class Suite:
-    """A set of tasks, each with as many samples as one likes.
+    """A set of tasks, each with as many samples as one likes or as there are.
 
     Attributes:
+        name: what records know it by; another name, other questions.
         tasks: the form of the answers of each task.
         sample: makes sample `number` of a task, the same one each time.
+        counts: how many samples a task has, where that is not as many as one likes.
     """
 
+    name: str
     tasks: Mapping[str, Form]
     sample: Callable[[str, int], Sample]
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     def samples(self, limit: int, tasks: Sequence[str] = ()) -> list[Sample]:
         """`limit` samples in all, task by task, as many of each as can be; of all tasks where none is named.
 
+        A task with too few samples gives those it has, and no other task stands in for it.
+
         Raises:
-            VisionFlowError: there is no such task, or no question is asked.
+            VisionFlowError: there is no such task, no question is asked, or a sample of a file is not sound.
         """
         for task in tasks:
             if task not in self.tasks:
@@ -74,28 +81,35 @@ class Suite:
         chosen = [task for task in self.tasks if not tasks or task in tasks]
         shares = [limit // len(chosen) + (place < limit % len(chosen)) for place in range(len(chosen))]
         return [
-            self.sample(task, number) for task, share in zip(chosen, shares, strict=True) for number in range(share)
+            self.sample(task, number)
+            for task, share in zip(chosen, shares, strict=True)
+            for number in range(min(share, self.counts.get(task, share)))
         ]
 
 
 def suite_called(name: str) -> Suite:
-    """The suite of that name.
+    """The suite of that name, or in that file where it ends in .parquet.
 
     Raises:
-        VisionFlowError: there is none.
+        VisionFlowError: there is none, or it cannot be read.
     """
+    if name.endswith(".parquet"):
+        from visionflow.evaluation.datafile import suite_in
+
+        return suite_in(Path(name))
     if name not in SUITES:
-        raise VisionFlowError(f"unknown suite {name!r}: choose one of {', '.join(SUITES)}")
+        raise VisionFlowError(f"unknown suite {name!r}: choose one of {', '.join(SUITES)}, or a .parquet file")
     return SUITES[name]
 
 
-_FORMS: dict[str, Form] = {
+FORMS: dict[str, Form] = {
     "choice": "letter",
     "science": "letter",
     "existence": "yes_no",
     "caption": "caption",
     "open": "words",
 }
+"""The form of the answers of every task that there is."""
 
 
 def _scenes(task: str, number: int) -> Sample:
@@ -107,7 +121,7 @@ def _scenes(task: str, number: int) -> Sample:
         id=f"{task}-{number}",
         task=task,
         kind=item.kind,
-        form=_FORMS[task],
+        form=FORMS[task],
         question=item.question,
         prompt=item.prompt,
         gold=item.gold,
@@ -118,4 +132,4 @@ def _scenes(task: str, number: int) -> Sample:
     )
 
 
-SUITES: dict[str, Suite] = {"scenes": Suite(_FORMS, _scenes)}
+SUITES: dict[str, Suite] = {"scenes": Suite("scenes", FORMS, _scenes)}

@@ -20,15 +20,23 @@ TIMEOUT_S = 20.0
 
 
 def read_picture(source: str) -> Image.Image:
-    """The picture at `source`: a path, an http(s) URL, or ``-`` for standard input.
+    """The picture at `source`: a path, an http(s) URL, or ``-`` for standard input; see `decoded`.
+
+    Raises:
+        VisionFlowError: it cannot be read, is not a picture, is cut off, or is too large.
+    """
+    return decoded(_content(source), _name(source))
+
+
+def decoded(content: bytes, name: str) -> Image.Image:
+    """The picture in a file's `content`, called `name` in what is said about it.
 
     It is turned as its EXIF orientation says, put on white where it is transparent, and scaled to 8 bits from 16. Of an
     animation it is the first frame.
 
     Raises:
-        VisionFlowError: it cannot be read, is not a picture, is cut off, or is too large.
+        VisionFlowError: it is not a picture, is cut off, or is too large.
     """
-    content, name = _content(source), _name(source)
     if not content:
         raise VisionFlowError(f"{name} is empty: give a picture (PNG, JPEG, WebP, ...)")
     try:

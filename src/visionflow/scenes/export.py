@@ -14,9 +14,10 @@ from visionflow.errors import VisionFlowError
 from visionflow.scenes.draw import draw
 from visionflow.scenes.patches import relevant_patches
 from visionflow.scenes.tasks import TASKS, sample_item
-from visionflow.scenes.world import CELLS, SPLITS, Split
+from visionflow.scenes.world import CELLS, SPLITS, Background, Scene, SceneObject, Split
 
 _BATCH = 100
+_NUMBERS = ("x", "y", "radius", "angle")
 
 
 def export(rows: Iterable[dict[str, Any]], path: Path) -> None:
@@ -25,25 +26,9 @@ def export(rows: Iterable[dict[str, Any]], path: Path) -> None:
     Raises:
         VisionFlowError: the `datasets` library is not installed, or the file cannot be written.
     """
-    try:
-        from datasets import Features, Image, List, Value
-        from datasets.arrow_writer import ParquetWriter
-    except ImportError as error:
-        message = "writing parquet takes the datasets library (4.0 or later): pip install 'visionflow[data]'"
-        raise VisionFlowError(message) from error
-    text = Value("string")
-    columns = Features(
-        id=text,
-        image=Image(),
-        task=text,
-        kind=text,
-        question=text,
-        prompt=text,
-        gold=List(text),
-        options=List(text),
-        relevant=List(Value("int32")),
-        scene=text,
-    )
+    columns = layout()
+    from datasets.arrow_writer import ParquetWriter
+
     partial = path.with_name(f"{path.name}.partial")
     try:
         with ParquetWriter(features=columns, path=str(partial), writer_batch_size=_BATCH) as writer:
@@ -57,6 +42,33 @@ def export(rows: Iterable[dict[str, Any]], path: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
+def layout() -> Any:
+    """The columns of the file, as `datasets.Features`; `rows_of` says what is in them.
+
+    Raises:
+        VisionFlowError: the `datasets` library is not installed.
+    """
+    try:
+        from datasets import Features, Image, List, Value
+    except ImportError as error:
+        message = "parquet files take the datasets library (4.0 or later): pip install 'visionflow[data]'"
+        raise VisionFlowError(message) from error
+    text, numbers = Value("string"), List(Value("int32"))
+    return Features(
+        id=text,
+        image=Image(),
+        task=text,
+        kind=text,
+        question=text,
+        prompt=text,
+        gold=List(text),
+        options=List(text),
+        relevant=numbers,
+        about=numbers,
+        scene=text,
+    )
+
+
 def rows_of(task: str, split: Split, limit: int) -> Iterable[dict[str, Any]]:
     """Items 0 to `limit` - 1 of a task, one row each, with columns:
 
@@ -64,9 +76,29 @@ def rows_of(task: str, split: Split, limit: int) -> Iterable[dict[str, Any]]:
     image: the picture as PNG bytes, 168 x 168 pixels.
     task, kind, question, prompt, gold, options: as in `Item`.
     relevant: patches of the objects that the answer rests on, counted row by row from 0 on a grid of 12 x 12.
-    scene: the scene graph, JSON: `Scene` with its objects and its background.
+    about: those objects, by their number in the scene graph, from 0.
+    scene: the scene graph, JSON: `Scene` with its objects and its background; `scene_of` makes one of it again.
     """
     return (_row(task, split, number) for number in range(limit))
+
+
+def scene_of(graph: str) -> Scene:
+    """The scene of a row's column `scene`.
+
+    Raises:
+        VisionFlowError: it is no such scene graph.
+    """
+    try:
+        said = json.loads(graph)
+        ground = said["background"]
+        objects = tuple(
+            SceneObject(**each | {"rgb": tuple(each["rgb"])} | {name: float(each[name]) for name in _NUMBERS})
+            for each in said["objects"]
+        )
+        background = Background(**ground | {"rgb": tuple(ground["rgb"])})
+        return Scene(int(said["width"]), int(said["height"]), background, objects)
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise VisionFlowError("this is no scene graph: give one as `rows_of` writes it") from error
 
 
 def check_export(path: Path, tasks: Sequence[str], split: str, limit: int, force: bool) -> None:
@@ -100,6 +132,7 @@ def _row(task: str, split: Split, number: int) -> dict[str, Any]:
         "gold": list(item.gold),
         "options": list(item.options),
         "relevant": np.flatnonzero(relevant_patches(scene, item.about, CELLS)).tolist(),
+        "about": list(item.about),
         "scene": json.dumps(asdict(scene)),
     }
 
