@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from tests.parquet import edited
 from tests.tiny_processor import save_tiny
 from visionflow.cli import main
 from visionflow.evaluation import runner
 from visionflow.evaluation.rows import sweep_rows, table_rows
+from visionflow.scenes.export import export, rows_of
 
 Run = Callable[..., tuple[int, str, str]]
 QUICK = ("--limit", 6, "--tasks", "choice,open", "--methods", "oracle,vtw", "--batch", 2)
@@ -121,6 +123,8 @@ def test_without_the_picture(evaluate: Run) -> None:
         (("--sight", "blurred"), "unknown sight 'blurred': choose one of picture, grey, none"),
         (("--limit", 0), "--limit"),
         (("--batch", 0), "--batch"),
+        (("--suite", "gone.parquet"), "no such file: gone.parquet"),
+        (("--paper", "--suite", "own.parquet"), "--paper compares with the generated world: leave out --suite"),
         (("--paper", "--sweep"), "leave out --tasks, --methods, --sweep and --json"),
         (("--device", "abacus"), "unknown device 'abacus'"),
         (("--model", "nowhere"), "nowhere"),
@@ -157,3 +161,54 @@ def test_the_papers_tables_as_markdown(evaluate: Run) -> None:
     assert code == 0
     assert out.count("**Table") == 4
     assert out.count("| embedded |") == 12
+
+
+def records_in(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "records.jsonl").read_text().splitlines()
+    return [{name: value for name, value in json.loads(line).items() if name != "id"} for line in lines]
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Path:
+    pytest.importorskip("datasets")
+    path = tmp_path / "exported.parquet"
+    export((row for task in ("choice", "open") for row in rows_of(task, "test", 3)), path)
+    return path
+
+
+def test_an_exported_file_is_the_suite_it_was_made_of(evaluate: Run, exported: Path, tmp_path: Path) -> None:
+    assert evaluate(*QUICK, "--out", tmp_path / "named")[0] == 0
+    told = json.loads(evaluate(*QUICK, "--suite", exported, "--limit", 50, "--json", "--out", tmp_path / "read")[1])
+    assert records_in(tmp_path / "read") == records_in(tmp_path / "named")
+    assert (told["limit"], told["tasks"]) == (6, ["choice", "open"])
+
+    moved = exported.rename(tmp_path / "moved.parquet")  # the same questions
+    assert evaluate(*QUICK, "--suite", moved, "--out", tmp_path / "read")[0] == 0
+    edited(moved, tmp_path, kind=["count"] * 6)
+    code, _, err = evaluate(*QUICK, "--suite", moved, "--out", tmp_path / "read")
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"whose suite is {told['suite']}, not parquet:" in err
+
+
+def test_an_image_that_cannot_be_decoded_loses_nothing(evaluate: Run, exported: Path, tmp_path: Path) -> None:
+    images = [row["image"] for task in ("choice", "open") for row in rows_of(task, "test", 3)]
+    edited(exported, tmp_path, image=[*images[:4], {"bytes": b"no picture", "path": None}, images[5]])
+    code, out, err = evaluate(*QUICK, "--suite", exported, "--out", tmp_path / "run")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "the image of question 'open-test-1' of" in err
+    assert len(records_in(tmp_path / "run")) == 3
+
+
+def test_a_file_cut_off_in_the_middle(evaluate: Run, exported: Path, tmp_path: Path) -> None:
+    exported.write_bytes(exported.read_bytes()[: exported.stat().st_size // 2])
+    code, out, err = evaluate(*QUICK, "--suite", exported, "--out", tmp_path / "run")
+    assert (code, out, (tmp_path / "run").exists()) == (2, "", False)
+    assert err == f"visionflow: {exported} is no parquet file, cut off or damaged: write or download it again\n"
+
+
+def test_a_file_that_does_not_say_what_is_relevant(evaluate: Run, exported: Path, tmp_path: Path) -> None:
+    edited(exported, tmp_path, relevant=[[0], *[None] * 5])
+    code, _, err = evaluate(*QUICK, "--suite", exported)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "leave the row oracle out with --methods" in err
+    assert evaluate("--suite", exported, "--methods", "vtw")[0] == 0

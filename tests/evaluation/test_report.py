@@ -132,6 +132,11 @@ def test_popes_metrics_per_sampling_in_both_conventions() -> None:
     }
 
 
+def test_a_kind_called_all_counts_once() -> None:
+    (table,) = report([record(i, "yes_no", ["yes"], {"dense": ("yes", True)}, "all") for i in range(2)])
+    assert {kind: each["strict"].total for kind, each in table.lines[0].pope.items()} == {"all": 2}
+
+
 def captions() -> list[Record]:
     gold = [["a red circle and a blue star"] * 2, ["a green square and a pink cross"] * 2, ["one white star"] * 2]
     half = ["a red circle", "a pink cross", "one white star"]

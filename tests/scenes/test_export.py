@@ -12,7 +12,7 @@ import pytest
 
 from visionflow.errors import VisionFlowError
 from visionflow.scenes import CELLS, TASKS, SceneObject, draw, relevant_patches, sample_item
-from visionflow.scenes.export import export, rows_of
+from visionflow.scenes.export import export, rows_of, scene_of
 
 datasets = pytest.importorskip("datasets")
 
@@ -43,6 +43,7 @@ def test_what_was_written_is_read_back(written: Path) -> None:
         grid = np.zeros((CELLS, CELLS), dtype=bool)
         grid.ravel()[row["relevant"]] = True
         assert np.array_equal(grid, relevant_patches(scene, item.about, CELLS))
+        assert (tuple(row["about"]), scene_of(row["scene"])) == (item.about, scene)
         graph = json.loads(row["scene"])
         assert graph == json.loads(json.dumps(asdict(scene)))
         assert tuple(SceneObject(**item | {"rgb": tuple(item["rgb"])}) for item in graph["objects"]) == scene.objects
