@@ -24,7 +24,7 @@ from visionflow.checkpoint.data import IGNORED, SEEN, Lessons, Patches, Teacher,
 from visionflow.checkpoint.load import load_folder
 from visionflow.checkpoint.muon import Muon
 from visionflow.errors import VisionFlowError
-from visionflow.scenes import course
+from visionflow.scenes import FULL, Course, course
 
 _SHARPNESS = 0.2
 """Patches are scored by products with word embeddings, times this: so features come out about as large as words."""
@@ -40,7 +40,8 @@ class Recipe:
     tower_pictures: int = 16
     pictures: int = 8
     length: int = 448
-    tower_share: float = 0.125
+    tower_share: float = 0.15
+    easy_share: float = 0.5
     ground_weight: float = 0.2
     tower_rate: float = 2e-3
     language_rate: float = 2e-3
@@ -61,9 +62,10 @@ class Learner:
         self.device = device
         self._take(build_processor(recipe.geometry))
         self.model: LlavaForConditionalGeneration = build_model(recipe.geometry, self.processor.tokenizer).to(device)
-        self.places = nn.ModuleDict(
-            {axis: nn.Linear(recipe.geometry.text_width, recipe.geometry.grid) for axis in ("row", "column")}
-        ).to(device)
+        # Fixed, and as large as words: learned heads are content with a trace, and nobody can read where things are.
+        self.places = {
+            axis: torch.randn(recipe.geometry.grid, recipe.geometry.text_width) for axis in ("row", "column")
+        }
         self.enter("tower")
 
     def enter(self, phase: Phase) -> None:
@@ -72,7 +74,7 @@ class Learner:
         inner = self.model.model
         words, head = self.model.get_input_embeddings(), self.model.lm_head
         lessons_of: dict[Phase, list[nn.Module]] = {
-            "tower": [inner.vision_tower, inner.multi_modal_projector, words, self.places],
+            "tower": [inner.vision_tower, inner.multi_modal_projector, words],
             "language": [inner.multi_modal_projector, inner.language_model, head],
         }
         self.model.requires_grad_(False)
@@ -125,7 +127,6 @@ class Learner:
         return {
             "phase": self.phase,
             "model": self.model.state_dict(),
-            "places": self.places.state_dict(),
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
         }
 
@@ -133,7 +134,6 @@ class Learner:
         """Go on from a `state`."""
         self.enter(state["phase"])
         self.model.load_state_dict(state["model"])
-        self.places.load_state_dict(state["places"])
         for optimiser, kept in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(kept)
 
@@ -146,7 +146,7 @@ class Learner:
         model, processor = load_folder(folder, device=self.device)
         if _sizes(model) != _sizes(self.model):
             raise VisionFlowError(f"{folder} is a model of other sizes than the recipe's: start from one of its own")
-        self.model.load_state_dict(model.state_dict())
+        self.model = model
         self._take(processor)
 
     def _take(self, processor: LlavaProcessor) -> None:
@@ -167,9 +167,12 @@ class Learner:
 
     def _language_loss(self, number: int, within: float) -> torch.Tensor:
         numbers = _numbers(number, self.recipe.pictures)
-        taught = self.teacher.lessons("train", numbers, course(within)).to(self.device)
+        taught = self.teacher.lessons("train", numbers, self._course(within)).to(self.device)
         logits, targets = self._answers(taught)
         return F.cross_entropy(logits.float(), targets)
+
+    def _course(self, within: float) -> Course:
+        return course(within / self.recipe.easy_share) if self.recipe.easy_share else FULL
 
     def _answers(self, taught: Lessons) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits [answer tokens, vocabulary] and targets [answer tokens]; no other position needs logits."""
@@ -187,8 +190,9 @@ class Learner:
         """Logits [b, patches, classes] of what each patch shows: against words, and as places."""
         features = torch.stack(list(self.model.get_image_features(seen.pixel_values).pooler_output))
         embedding = self.model.get_input_embeddings().weight
-        scores = {name: _SHARPNESS * features @ embedding[ids].T for name, ids in self.words.items()}
-        return scores | {axis: head(features) for axis, head in self.places.items()}
+        signs = {name: embedding[ids] for name, ids in self.words.items()}
+        signs |= {axis: places.to(self.device) for axis, places in self.places.items()}
+        return {name: _SHARPNESS * features @ sign.T for name, sign in signs.items()}
 
     def _word_ids(self, words: tuple[str, ...]) -> torch.Tensor:
         """The tokens of the words, and last the image token's, which stands for the bare ground."""
@@ -215,7 +219,12 @@ def _parameters(modules: Iterable[nn.Module]) -> Iterator[nn.Parameter]:
 
 
 def _sizes(model: nn.Module) -> dict[str, torch.Size]:
-    return {name: weight.shape for name, weight in model.state_dict().items()}
+    """The shapes of all weights but those that have a row per word."""
+    return {
+        name: weight.shape
+        for name, weight in model.state_dict().items()
+        if not name.endswith(("embed_tokens.weight", "lm_head.weight"))
+    }
 
 
 def _numbers(step: int, many: int) -> range:

@@ -83,7 +83,7 @@ def train(
         raise VisionFlowError(f"there is nothing to resume in {out}: it has no {_STATE}")
     out.mkdir(parents=True, exist_ok=True)
     if start is not None:
-        recipe = replace(recipe, tower_share=0.0)
+        recipe = replace(recipe, tower_share=0.0, easy_share=0.0)
     learner = Learner(recipe, torch.device(device))
     step, seconds = 0, 0.0
     if start is not None:

@@ -6,7 +6,8 @@ from numpy.random import Generator
 
 from visionflow.scenes import phrases
 from visionflow.scenes.captions import some_caption
-from visionflow.scenes.tasks import TASKS, Item
+from visionflow.scenes.questions import ask, colour, comparison, count, mark, odd_one_out, relation, shape
+from visionflow.scenes.tasks import TASKS, lettered
 from visionflow.scenes.world import FEW, MANY, Scene, pick
 
 
@@ -25,7 +26,7 @@ class Course:
     Attributes:
         between: fewest and most objects in a scene.
         tasks: the tasks that questions are drawn from, each as often as it stands there.
-        bare: how often a question that needs no options is asked as a user would type it, without instructions.
+        bare: how often a question is asked as a user would type it, without instructions.
     """
 
     between: tuple[int, int]
@@ -33,19 +34,22 @@ class Course:
     bare: float
 
 
-FULL = Course((FEW[0], MANY[1]), (*("open",) * 6, *("existence",) * 4, *("choice",) * 2, "science"), 0.4)
+FULL = Course((FEW[0], MANY[1]), (*("open",) * 5, *("existence",) * 2, *("choice",) * 4, *("science",) * 2), 0.5)
 """Everything, in pictures with few or many objects."""
 
-_GROWN, _COMPLETE = 0.5, 0.3
+_COMPLETE = 0.6
+
+# What takes longest to learn is taught most.
+_OPEN = (*(count,) * 4, *(relation,) * 3, *(odd_one_out,) * 3, colour, shape, mark, comparison)
 
 
 def course(progress: float) -> Course:
-    """From few objects and short questions to everything; `progress` is 0 at the start of the lessons and 1 at the end.
+    """From few objects and short questions (`progress` 0) to everything (1 and more).
 
     To look something up among four objects is soon learnt, and then only has to be sharpened; among fourteen it takes
     many times as long to be found at all.
     """
-    most = round(FEW[1] + (MANY[1] - FEW[1]) * min(1.0, progress / _GROWN))
+    most = round(FEW[1] + (MANY[1] - FEW[1]) * min(1.0, progress))
     if progress < _COMPLETE:
         return Course((FEW[0], most), (*("open",) * 2, "existence"), 0.95)
     return replace(FULL, between=(FEW[0], most))
@@ -58,15 +62,22 @@ def lessons(scene: Scene, rng: Generator, number: int, taught: Course = FULL) ->
         prompt = phrases.CAPTION if rng.random() >= taught.bare else pick(rng, phrases.DESCRIBE)
         learned[prompt] = Lesson(prompt, some_caption(scene, rng))
     while len(learned) < number:
-        item = TASKS[pick(rng, taught.tasks)].make(scene, rng, int(rng.integers(2**30)))
-        if item is not None:
-            lesson = _lesson(item, rng, taught.bare)
+        lesson = _some_lesson(scene, rng, taught)
+        if lesson is not None:
             learned.setdefault(lesson.prompt, lesson)
     return list(learned.values())
 
 
-def _lesson(item: Item, rng: Generator, bare: float) -> Lesson:
-    """As the task asks it, or, where that needs no options, as a user would type it."""
-    if item.task == "existence" and rng.random() < bare:
-        return Lesson(phrases.as_typed(item.question, rng), item.gold[0])
-    return Lesson(item.prompt, item.gold[0])
+def _some_lesson(scene: Scene, rng: Generator, taught: Course) -> Lesson | None:
+    """A question as its task asks it, or as a user would type it: without instructions."""
+    task = pick(rng, taught.tasks)
+    if task == "open":
+        question = ask(scene, rng, pick(rng, _OPEN))
+        return question and Lesson(phrases.as_typed(question.text, rng), question.answer)
+    item = TASKS[task].make(scene, rng, int(rng.integers(2**30)))
+    if item is None:
+        return None
+    if rng.random() >= taught.bare:
+        return Lesson(item.prompt, item.gold[0])
+    text = f"{item.question} {lettered(item.options)}" if item.options else phrases.as_typed(item.question, rng)
+    return Lesson(text, item.gold[0])

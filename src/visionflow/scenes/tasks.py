@@ -4,7 +4,7 @@ An item is decided by `(task, split, number)` alone. Gold letters, yes and no, s
 number, so that they are balanced whatever the limit.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -112,6 +112,11 @@ def sample_item(task: str, split: Split, number: int) -> tuple[Scene, Item]:
             return scene, item
 
 
+def lettered(options: Sequence[str]) -> str:
+    """`A. red B. blue`."""
+    return " ".join(f"{letter}. {option}" for letter, option in zip("ABCD", options, strict=False))
+
+
 def _item(task: str, question: Question, prompt: str, gold: str = "", options: tuple[str, ...] = ()) -> Item:
     return Item(task, question.kind, question.text, prompt, (gold or question.answer,), options, question.about)
 
@@ -125,8 +130,7 @@ def _lettered(
         return None
     options = [wrong[i] for i in rng.permutation(size - 1)]
     options.insert(right, question.answer)
-    listed = " ".join(f"{letter}. {option}" for letter, option in zip("ABCD", options, strict=False))
-    text = prompt.format(question=question.text, options=listed)
+    text = prompt.format(question=question.text, options=lettered(options))
     return _item(task, question, text, "ABCD"[right], tuple(options))
 
 
