@@ -73,7 +73,7 @@ def _some_lesson(scene: Scene, rng: Generator, taught: Course) -> Lesson | None:
     task = pick(rng, taught.tasks)
     if task == "open":
         question = ask(scene, rng, pick(rng, _OPEN))
-        return question and Lesson(phrases.as_typed(question.text, rng), question.answer)
+        return Lesson(phrases.as_typed(question.text, rng), question.answer) if question else None
     item = TASKS[task].make(scene, rng, int(rng.integers(2**30)))
     if item is None:
         return None
