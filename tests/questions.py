@@ -6,7 +6,7 @@ from PIL import Image
 
 from tests.tiny import IMAGE_SIZE, tiny_llava
 from tests.tiny_processor import tiny_processor
-from visionflow.evaluation.suites import Form, Sample
+from visionflow.evaluation.samples import Form, Sample
 from visionflow.loading.models import Loaded
 
 FORMS: dict[str, Form] = {"choice": "letter", "existence": "yes_no", "open": "words"}

@@ -19,7 +19,8 @@ from visionflow.evaluation.plan import plan_run
 from visionflow.evaluation.records import Records
 from visionflow.evaluation.rows import chosen_rows, table_rows
 from visionflow.evaluation.runner import check_rows, evaluate
-from visionflow.evaluation.suites import SUITES, Sample, suite_called
+from visionflow.evaluation.samples import Sample
+from visionflow.evaluation.suites import SUITES, suite_called
 from visionflow.scenes import TASKS
 from visionflow.scenes.export import export, rows_of
 

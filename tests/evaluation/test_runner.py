@@ -17,7 +17,8 @@ from visionflow.evaluation import runner
 from visionflow.evaluation.records import RECORDS, RUN, Records
 from visionflow.evaluation.rows import Oracle, Row, chosen_rows, seeing, table_rows
 from visionflow.evaluation.runner import evaluate, fingerprint
-from visionflow.evaluation.suites import SUITES, Sample, suite_called
+from visionflow.evaluation.samples import Sample
+from visionflow.evaluation.suites import SUITES, suite_called
 from visionflow.loading.models import Loaded
 from visionflow.loading.prompts import make_prompt
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from visionflow.evaluation.records import Record, Records
     from visionflow.evaluation.rows import Row
-    from visionflow.evaluation.suites import Sample
+    from visionflow.evaluation.samples import Sample
     from visionflow.loading.models import Loaded
 
 CURVE = "curve.png"

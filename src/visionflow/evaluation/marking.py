@@ -5,7 +5,7 @@ from collections import Counter
 
 from visionflow.evaluation.answers import matches, yes_no
 from visionflow.evaluation.letters import option_letter
-from visionflow.evaluation.suites import Sample
+from visionflow.evaluation.samples import Sample
 from visionflow.evaluation.words import words
 
 _NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9}

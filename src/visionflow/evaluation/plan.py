@@ -7,7 +7,7 @@ from typing import Any
 from visionflow import __version__
 from visionflow.evaluation.rows import BLIND, REFERENCE, Row, chosen_rows, seeing, sweep_rows, table_rows
 from visionflow.evaluation.runner import fingerprint
-from visionflow.evaluation.suites import Sample
+from visionflow.evaluation.samples import Sample
 from visionflow.loading.models import Loaded
 
 

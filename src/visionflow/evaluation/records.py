@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from visionflow.errors import VisionFlowError
-from visionflow.evaluation.suites import Sample
+from visionflow.evaluation.samples import Sample
 
 Record = dict[str, Any]
 """One sample: id, task, kind, form, question, gold, the numbers of the image tokens that are ``relevant`` (None where

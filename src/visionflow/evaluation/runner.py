@@ -17,7 +17,7 @@ from visionflow.errors import VisionFlowError
 from visionflow.evaluation.marking import is_right
 from visionflow.evaluation.records import Record, Records
 from visionflow.evaluation.rows import Oracle, Row, Sight
-from visionflow.evaluation.suites import Form, Sample
+from visionflow.evaluation.samples import Form, Sample
 from visionflow.loading.models import Loaded
 from visionflow.loading.prompts import make_prompts
 from visionflow.methods import Method

@@ -1,0 +1,95 @@
+"""The shape that every question comes in, whatever suite it is from."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from visionflow.errors import VisionFlowError
+
+Form = Literal["letter", "yes_no", "words", "caption"]
+"""How a task wants its answer, and so how it is scored."""
+
+Relevance = Callable[[int], NDArray[np.bool_]]
+"""From the grid's side g to the patches that an answer rests on, bool [g, g], row by row as the model sees them."""
+
+FORMS: dict[str, Form] = {
+    "choice": "letter",
+    "science": "letter",
+    "existence": "yes_no",
+    "caption": "caption",
+    "open": "words",
+}
+"""The form of the answers of every task that there is."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question about one picture.
+
+    Attributes:
+        id: its name within the suite.
+        task: the table it belongs to.
+        kind: the kind of question within the task; of existence the sampling.
+        form: the form of the answer.
+        question: the question alone.
+        prompt: all that the model is asked, with options and instructions.
+        gold: the right answer (a letter, yes or no, a few words); of captions the references.
+        options: the texts of A, B, C, ... of a multiple choice.
+        objects: what a caption has to name, each thing as often as it is there.
+        image: makes the picture.
+        relevant: the patches that the answer rests on; None where nobody knows.
+    """
+
+    id: str
+    task: str
+    kind: str
+    form: Form
+    question: str
+    prompt: str
+    gold: tuple[str, ...]
+    options: tuple[str, ...]
+    objects: tuple[str, ...]
+    image: Callable[[], Image.Image]
+    relevant: Relevance | None
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A set of tasks, each with as many samples as one likes or as there are.
+
+    Attributes:
+        name: what records know it by; another name, other questions.
+        tasks: the form of the answers of each task.
+        sample: makes sample `number` of a task, the same one each time.
+        counts: how many samples a task has, where that is not as many as one likes.
+    """
+
+    name: str
+    tasks: Mapping[str, Form]
+    sample: Callable[[str, int], Sample]
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    def samples(self, limit: int, tasks: Sequence[str] = ()) -> list[Sample]:
+        """`limit` samples in all, task by task, as many of each as can be; of all tasks where none is named.
+
+        A task with too few samples gives those it has, and no other task stands in for it.
+
+        Raises:
+            VisionFlowError: there is no such task, no question is asked, or a sample of a file is not sound.
+        """
+        for task in tasks:
+            if task not in self.tasks:
+                raise VisionFlowError(f"unknown task {task!r}: choose of {', '.join(self.tasks)}")
+        if limit < 1:
+            raise VisionFlowError(f"the limit is the number of questions, at least 1, not {limit}")
+        chosen = [task for task in self.tasks if not tasks or task in tasks]
+        shares = [limit // len(chosen) + (place < limit % len(chosen)) for place in range(len(chosen))]
+        return [
+            self.sample(task, number)
+            for task, share in zip(chosen, shares, strict=True)
+            for number in range(min(share, self.counts.get(task, share)))
+        ]
