@@ -79,3 +79,13 @@ def test_lessons_grow_from_few_objects_and_short_questions_to_everything() -> No
     rng = scene_rng("train", 3)
     prompts = [lesson.prompt for lesson in lessons(sample_scene(rng, start.between), rng, 20, start)]
     assert not any("Options:" in prompt for prompt in prompts)
+
+
+def test_the_drill_of_letters_is_right() -> None:
+    rng = scene_rng("train", 4)
+    scene = sample_scene(rng)
+    drills = [each for each in lessons(scene, rng, 120) if each.prompt.startswith("Which letter is ")]
+    assert len(drills) > 5
+    for drill in drills:
+        named = drill.prompt.removeprefix("Which letter is ").split("?")[0]
+        assert f"{drill.answer}. {named}" in drill.prompt

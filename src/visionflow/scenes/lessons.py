@@ -8,7 +8,7 @@ from visionflow.scenes import phrases
 from visionflow.scenes.captions import some_caption
 from visionflow.scenes.questions import ask, colour, comparison, count, mark, odd_one_out, relation, shape
 from visionflow.scenes.tasks import TASKS, lettered
-from visionflow.scenes.world import FEW, MANY, Scene, pick
+from visionflow.scenes.world import COLOURS, FEW, MANY, MARKS, SHAPES, Scene, pick
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Course:
 
     Attributes:
         between: fewest and most objects in a scene.
-        tasks: the tasks that questions are drawn from, each as often as it stands there.
+        tasks: the tasks that questions are drawn from, each as often as it stands there; "letters" is a drill beside.
         bare: how often a question is asked as a user would type it, without instructions.
     """
 
@@ -34,13 +34,19 @@ class Course:
     bare: float
 
 
-FULL = Course((FEW[0], MANY[1]), (*("open",) * 5, *("existence",) * 2, *("choice",) * 4, *("science",) * 2), 0.5)
+_LETTERS = "letters"
+
+FULL = Course(
+    (FEW[0], MANY[1]), (*("open",) * 5, *("existence",) * 2, *("choice",) * 4, *("science",) * 2, *(_LETTERS,) * 3), 0.5
+)
 """Everything, in pictures with few or many objects."""
 
 _COMPLETE = 0.6
 
 # What takes longest to learn is taught most.
 _OPEN = (*(count,) * 4, *(relation,) * 3, *(odd_one_out,) * 3, colour, shape, mark, comparison)
+
+_OPTIONS = (tuple(COLOURS), SHAPES, MARKS, tuple("0123456"))
 
 
 def course(progress: float) -> Course:
@@ -74,6 +80,8 @@ def _some_lesson(scene: Scene, rng: Generator, taught: Course) -> Lesson | None:
     if task == "open":
         question = ask(scene, rng, pick(rng, _OPEN))
         return Lesson(phrases.as_typed(question.text, rng), question.answer) if question else None
+    if task == _LETTERS:
+        return _letter(rng)
     item = TASKS[task].make(scene, rng, int(rng.integers(2**30)))
     if item is None:
         return None
@@ -81,3 +89,11 @@ def _some_lesson(scene: Scene, rng: Generator, taught: Course) -> Lesson | None:
         return Lesson(item.prompt, item.gold[0])
     text = f"{item.question} {lettered(item.options)}" if item.options else phrases.as_typed(item.question, rng)
     return Lesson(text, item.gold[0])
+
+
+def _letter(rng: Generator) -> Lesson:
+    """To say the letter of a named option: half of a lettered question, and learnt apart from seeing."""
+    pool = pick(rng, _OPTIONS)
+    options = [str(option) for option in rng.choice(pool, size=int(rng.integers(2, 5)), replace=False)]
+    right = int(rng.integers(len(options)))
+    return Lesson(f"Which letter is {options[right]}? {lettered(options)}", "ABCD"[right])
