@@ -11,7 +11,7 @@ from tests.matrix import models, prompts
 from tests.reference import HIDDEN, image_columns, instruction_columns
 from tests.tiny import IMAGE_TOKEN, Prompt, batch_of, positions, prompt
 from visionflow import UnsupportedUsageError
-from visionflow.runtime import Block, Plan
+from visionflow.runtime import Block, LayerAttention, Plan, Watch, Withhold
 from visionflow.runtime.scope import Scope
 
 TO_TEXT = {"source": "image", "target": "instruction"}
@@ -125,3 +125,75 @@ def test_layers_after_a_blocked_one_run_free(model: PreTrainedModel) -> None:
     with torch.no_grad():
         free = layer(states[3], position_embeddings=rotary)
     torch.testing.assert_close(states[4], free, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", [("llava-grouped", "eager"), ("llava", "sdpa")], indirect=True)
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_zeroed_flow_is_gone_and_the_rest_stays_as_it_was(model: PreTrainedModel, side: str) -> None:
+    """What the heads read without the pairs, against eager attention's own weights and values."""
+    inputs = batch_of(prompts(), side)
+    seen: list[LayerAttention] = []
+    watch = Watch([2], seen.append)
+    with torch.no_grad():
+        with Scope(model, Plan(watches=(watch,))):
+            model(**inputs)
+        with Scope(model, Plan(blocks=(Block([2], "image", "instruction", "zero"),), watches=(watch,))):
+            model(**inputs)
+    free, zeroed = seen
+    torch.testing.assert_close(zeroed.query, free.query)
+    key, value = (x.repeat_interleave(free.query.shape[1] // x.shape[1], 1) for x in (free.key, free.value))
+    for sample in range(4):
+        image, text = image_columns(inputs, sample), instruction_columns(inputs, sample)
+        others = sorted(set(range(free.query.shape[2])) - set(text))
+        torch.testing.assert_close(zeroed.output[sample, others], free.output[sample, others])
+        for row in text:
+            scores = (free.query[sample, :, row, None] * key[sample, :, : row + 1]).sum(-1) * free.scaling
+            scores[:, ~inputs["attention_mask"][sample, : row + 1].bool()] = -torch.inf
+            weights = scores.softmax(-1)
+            weights[:, [column for column in image if column <= row]] = 0
+            expected = (weights[..., None] * value[sample, :, : row + 1]).sum(1)
+            torch.testing.assert_close(zeroed.output[sample, row], expected, rtol=1e-4, atol=1e-5)
+
+
+@models
+def test_withheld_keys_are_read_by_the_prompt_only(model: PreTrainedModel) -> None:
+    """The answer goes on as it would from a cache whose keys of the picture are masked by hand."""
+    inputs = batch_of([prompt(3, "image", 6), prompt(20, "image", 12, seed=5)])
+    scope = Scope(model, Plan(withheld=(Withhold(range(6), "image"),)))
+    with scope, torch.no_grad():
+        first = model(**inputs)
+        token = first.logits[:, -1:].argmax(-1)
+        mask = torch.cat([inputs["attention_mask"], torch.ones(2, 1, dtype=torch.long)], 1)
+        place = mask.sum(1, keepdim=True) - 1
+        withheld = model(
+            input_ids=token, attention_mask=mask, position_ids=place, past_key_values=first.past_key_values
+        ).logits
+    with torch.no_grad():
+        free = model(**inputs)
+        torch.testing.assert_close(first.logits, free.logits)
+        blind = mask.clone()
+        blind[:, :-1][inputs["input_ids"] == IMAGE_TOKEN] = 0
+        expected = model(
+            input_ids=token, attention_mask=blind, position_ids=place, past_key_values=free.past_key_values
+        ).logits
+    torch.testing.assert_close(withheld, expected, rtol=1e-4, atol=1e-5)
+
+
+@models
+def test_a_chosen_set_of_tokens_is_blocked_like_a_group(model: PreTrainedModel) -> None:
+    inputs = batch_of(prompts())
+    named = states_of(model, inputs, Block([3], "image", "instruction"))
+    chosen = Block([3], lambda tokens: tokens.image.mask, lambda tokens: tokens.instruction.mask)
+    for one, other in zip(named, states_of(model, inputs, chosen), strict=True):
+        assert torch.equal(one, other)
+
+
+@models
+def test_watching_changes_no_bit(model: PreTrainedModel) -> None:
+    inputs = batch_of(prompts())
+    layers: list[int] = []
+    with torch.no_grad():
+        expected = model(**inputs).logits
+        with Scope(model, Plan(watches=(Watch([0, 4], lambda seen: layers.append(seen.layer)),))):
+            assert torch.equal(model(**inputs).logits, expected)
+    assert layers == [0, 4]

@@ -5,7 +5,8 @@ take transformers' model classes with them and are imported where a model is at 
 """
 
 from visionflow.runtime.attention import AttentionRows, paid, received
-from visionflow.runtime.plan import Block, Cut, Plan, Probe
+from visionflow.runtime.layer import LayerAttention
+from visionflow.runtime.plan import Block, Cut, Plan, Probe, Selection, Watch, Withhold
 from visionflow.runtime.tokens import Group, Tokens, find_tokens
 from visionflow.runtime.trace import Stage, Trace
 
@@ -14,11 +15,15 @@ __all__ = [
     "Block",
     "Cut",
     "Group",
+    "LayerAttention",
     "Plan",
     "Probe",
+    "Selection",
     "Stage",
     "Tokens",
     "Trace",
+    "Watch",
+    "Withhold",
     "find_tokens",
     "paid",
     "received",

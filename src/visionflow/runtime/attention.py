@@ -44,23 +44,23 @@ class AttentionRows:
 
     def chunks(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Chunks of rows: their index and realness ``[batch, r]``, and A ``[batch, r, keys]``, zero in fillers."""
+        for index, real, weights in self.heads():
+            yield index, real, weights.float().mean(dim=1) * real.unsqueeze(2)
+
+    def heads(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """The same with A of each head, ``[batch, heads, r, keys]``, in fp32 or fp64; fillers are not zeroed."""
         batch, heads = self.query.shape[:2]
         step = max(1, CHUNK_ELEMENTS // (batch * heads * self.key.shape[2]))
-        key = self.key.float().transpose(2, 3)
+        key = exact(self.key).transpose(2, 3)
         for start in range(0, self.index.shape[1], step):
             index = self.index[:, start : start + step]
-            real = self.real[:, start : start + step]
-            yield index, real, self._weights(index, key) * real.unsqueeze(2)
+            yield index, self.real[:, start : start + step], self._weights(index, key)
 
     def _weights(self, index: Tensor, key: Tensor) -> Tensor:
-        batch, heads, _, head_dim = self.query.shape
-        kv_heads, keys = key.shape[1], key.shape[3]
-        rows = index.shape[1]
-        query = self.query.gather(2, index[:, None, :, None].expand(-1, heads, -1, head_dim)).float()
-        # The query heads of a group share their key head: one product for all of them, keys never repeated.
-        scores = query.reshape(batch, kv_heads, -1, head_dim) @ key
-        scores = scores.view(batch, heads, rows, keys) * self.scaling
-        return self._masked(scores, index).softmax(dim=-1).mean(dim=1)
+        heads, head_dim = self.query.shape[1], self.query.shape[3]
+        query = exact(self.query.gather(2, index[:, None, :, None].expand(-1, heads, -1, head_dim)))
+        scores = per_group(query, key) * self.scaling
+        return self._masked(scores, index).softmax(dim=-1)
 
     def _masked(self, scores: Tensor, index: Tensor) -> Tensor:
         if self.mask is None:
@@ -71,7 +71,27 @@ class AttentionRows:
         lowest = torch.finfo(torch.float32).min
         if mask.dtype == torch.bool:
             return scores.masked_fill(~mask, lowest)
-        return scores + mask.float().clamp(min=lowest)  # an fp64 mask's minimum would be -inf here
+        return scores + exact(mask).clamp(min=lowest)  # an fp64 mask's minimum would be -inf here
+
+
+def exact(values: Tensor) -> Tensor:
+    """The values in fp32, or in fp64 where they are."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def per_group(rows: Tensor, shared: Tensor) -> Tensor:
+    """``rows @ shared``, where the query heads of a group share one key-value head: it is never repeated.
+
+    Args:
+        rows: ``[batch, heads, rows, inner]``.
+        shared: ``[batch, kv_heads, inner, columns]``.
+
+    Returns:
+        ``[batch, heads, rows, columns]``.
+    """
+    batch, heads, count, inner = rows.shape
+    grouped = rows.reshape(batch, shared.shape[1], -1, inner) @ shared
+    return grouped.view(batch, heads, count, shared.shape[3])
 
 
 def received(rows: AttentionRows, exclude_self: bool = False) -> Tensor:

@@ -33,6 +33,12 @@ class Forward:
     def probe(self, layer: int, query: Tensor, key: Tensor, scaling: float, mask: Tensor | None) -> None:
         """Nothing is decided here, so nothing is looked at."""
 
+    def attended(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, mask: Tensor | None, output: Tensor
+    ) -> Tensor:
+        """The output ``[batch, tokens, heads, head_dim]`` that attention is to have: what it had."""
+        return output
+
     def restore(self, hidden: Tensor) -> Tensor:
         """The decoder's output is as long as its input."""
         return hidden

@@ -1,6 +1,6 @@
 """Which columns of the sequence each layer's KV cache holds, remembered per cache from the prompt to the last token."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -39,13 +39,20 @@ class Held:
         real = torch.ones_like(tail, dtype=torch.bool)
         return Held(torch.cat([self.index, tail], 1), torch.cat([self.real, real], 1), self.full, total)
 
+    def hide(self, columns: Tensor) -> "Held":
+        """The same keys, those of `columns` (bool ``[batch, covered]``) never to be read again."""
+        return replace(self, real=self.real & ~columns.to(self.index.device).gather(1, self.index), full=False)
+
+
+def everything(columns: int, batch: int, device: torch.device) -> Held:
+    """All of the first `columns`."""
+    index = torch.arange(columns, device=device).expand(batch, -1)
+    return Held(index, torch.ones_like(index, dtype=torch.bool), True, columns)
+
 
 def append(before: Held | None, past: int, columns: Tensor, real: Tensor, full: bool, total: int) -> Held:
     """What is held when `columns` ``[batch, tokens]`` join a cache of `past` columns of which `before` is held."""
-    if before is None:
-        everything = torch.arange(past, device=columns.device).expand(columns.shape[0], -1)
-        before = Held(everything, torch.ones_like(everything, dtype=torch.bool), True, past)
-    before = before.until(past)
+    before = everything(past, len(columns), columns.device) if before is None else before.until(past)
     index = torch.cat([before.index.to(columns.device), columns], 1)
     return Held(index, torch.cat([before.real.to(columns.device), real], 1), before.full and full, total)
 

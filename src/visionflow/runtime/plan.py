@@ -2,12 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
 from visionflow.errors import UnsupportedUsageError
 from visionflow.runtime.attention import AttentionRows
+from visionflow.runtime.layer import LayerAttention
 from visionflow.runtime.tokens import GroupName, Tokens
+
+Selection = GroupName | Callable[[Tokens], Tensor]
+"""Some of the tokens present: a group, or a function that gives bool ``[batch, tokens]``."""
+
+BlockMode = Literal["renormalise", "zero"]
 
 
 @dataclass(frozen=True)
@@ -46,20 +53,43 @@ class Cut:
 
 @dataclass(frozen=True)
 class Block:
-    """In each of `layers`, no prompt token of group `target` may read the keys of group `source`.
+    """In each of `layers`, no token of `target` may read the keys of `source`.
 
-    The pairs are removed before the softmax, so the rest of the row is renormalised. Generated tokens belong to no
-    group. ``Block(range(5), source="image", target="instruction")`` cuts the visual-textual flow of five layers.
+    ``Block(range(5), source="image", target="instruction")`` cuts the visual-textual flow of five layers.
+
+    Attributes:
+        layers: 0-based decoder layers, exactly these.
+        source: prompt tokens whose keys are not to be read.
+        target: prompt tokens that may not read them; generated tokens read on (see `Withhold`).
+        mode: "renormalise" takes the pairs away before the softmax, so the rest of the row grows; "zero" sets their
+            attention to zero after it, so the row sums to less than one.
     """
 
     layers: Sequence[int]
-    source: GroupName
-    target: GroupName
+    source: Selection
+    target: Selection
+    mode: BlockMode = "renormalise"
+
+
+@dataclass(frozen=True)
+class Withhold:
+    """In each of `layers`, no token after the prompt reads the keys of `source`: as if the cache did not hold them."""
+
+    layers: Sequence[int]
+    source: Selection
+
+
+@dataclass(frozen=True)
+class Watch:
+    """`look` sees the attention of each of `layers` just after it has run on a prompt, gradients and all."""
+
+    layers: Sequence[int]
+    look: Callable[[LayerAttention], None]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Cuts in layer order, and blocks: all that a pruning scope does to a model.
+    """Cuts in layer order, and what is blocked, withheld and watched: all that a scope does to a model.
 
     Raises:
         UnsupportedUsageError: on construction, when a cut is before layer 1 or two cuts share a layer.
@@ -67,6 +97,8 @@ class Plan:
 
     cuts: tuple[Cut, ...] = ()
     blocks: tuple[Block, ...] = ()
+    withheld: tuple[Withhold, ...] = ()
+    watches: tuple[Watch, ...] = ()
 
     def __post_init__(self) -> None:
         layers = [cut.layer for cut in self.cuts]
@@ -83,11 +115,19 @@ class Plan:
                     f"the cut before layer {cut.layer} is beyond the model's {num_layers} decoder layers: "
                     f"use a k between 1 and {num_layers - 1}"
                 )
-        for block in self.blocks:
-            if any(not 0 <= layer < num_layers for layer in block.layers):
+        named: tuple[Block | Withhold | Watch, ...] = (*self.blocks, *self.withheld, *self.watches)
+        for part in named:
+            if any(not 0 <= layer < num_layers for layer in part.layers):
                 raise UnsupportedUsageError(
-                    f"a block names layers {list(block.layers)}, the model has decoder layers 0 to {num_layers - 1}"
+                    f"a {type(part).__name__.lower()} names layers {list(part.layers)}, "
+                    f"the model has decoder layers 0 to {num_layers - 1}"
                 )
+
+    def attended_layers(self) -> set[int]:
+        """The layers whose attention itself is looked at or altered; all others run as they are."""
+        probed = {cut.layer - 1 for cut in self.cuts if cut.probe is not None}
+        zeroed = {layer for block in self.blocks if block.mode == "zero" for layer in block.layers}
+        return probed | zeroed | {layer for watch in self.watches for layer in watch.layers}
 
     def image_tokens(self, image_tokens: int, num_layers: int) -> list[int]:
         """Image tokens in each layer for a prompt of `image_tokens`, a pure function of the counts.

@@ -1,5 +1,6 @@
 """The forward pass of a prompt: where tokens are dropped, on evidence from the layer before, and flows are blocked."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,8 +10,9 @@ from visionflow.errors import UnsupportedUsageError
 from visionflow.runtime import masks
 from visionflow.runtime.attention import AttentionRows
 from visionflow.runtime.forward import Forward
-from visionflow.runtime.held import CacheRecord, Held, append
-from visionflow.runtime.plan import Block, Cut, Plan
+from visionflow.runtime.held import CacheRecord, Held, append, everything
+from visionflow.runtime.layer import LayerAttention, without
+from visionflow.runtime.plan import Block, BlockMode, Cut, Plan, Selection
 from visionflow.runtime.tokens import Tokens, best, pack
 from visionflow.runtime.trace import Stage, Trace
 
@@ -31,6 +33,9 @@ class PromptForward(Forward):
         self._after: list[Held | None] = list(record.held)
         self._cuts = {cut.layer: cut for cut in plan.cuts}
         self._blocks = plan.blocks if any(tokens.image.counts) else ()
+        self._withheld = plan.withheld if any(tokens.image.counts) else ()
+        self._watches = plan.watches
+        self._given = tokens
         self._scores: dict[int, Tensor] = {}
         self._trace = trace
         self._check(plan)
@@ -43,7 +48,7 @@ class PromptForward(Forward):
                     f"no text follows the picture in sample {sample}: put the question after the image token, "
                     "and give the prompt in one piece (no chunked prefill)"
                 )
-        if self._blocks and self._past:
+        if (self._blocks or self._withheld) and self._past:
             raise UnsupportedUsageError("blocks need the prompt in one piece: start with an empty KV cache")
 
     def enter(self, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
@@ -56,7 +61,7 @@ class PromptForward(Forward):
             hidden, kwargs = super().enter(layer, hidden, kwargs)
         else:
             kwargs = self._shortened(layer, kwargs, self.rows)
-        blocks = [block for block in self._blocks if layer in block.layers]
+        blocks = self._blocks_of(layer, "renormalise")
         if blocks:
             mask = self._blocked(kwargs.get("attention_mask"), blocks, hidden.device)
             kwargs = {**kwargs, "attention_mask": mask}
@@ -164,26 +169,57 @@ class PromptForward(Forward):
         return masks.allow(mask, own & ~self.tokens.valid.to(mask.device)[:, None, :, None])
 
     def record(self) -> CacheRecord:
-        """What the caches hold after this pass."""
+        """What the caches hold after this pass, and what of it the answer may read."""
+        for withheld in self._withheld:
+            hidden = _members(self._given, withheld.source)
+            for layer in withheld.layers:
+                held = self._after[layer] or everything(self._total, len(hidden), hidden.device)
+                self._after[layer] = held.hide(hidden)
         return CacheRecord(self._after, self._total)
 
-    # -- block --------------------------------------------------------------------------------------------------------
+    # -- block and watch ----------------------------------------------------------------------------------------------
+
+    def _blocks_of(self, layer: int, mode: BlockMode) -> list[Block]:
+        return [block for block in self._blocks if layer in block.layers and block.mode == mode]
 
     def _blocked(self, mask: Tensor | None, blocks: list[Block], device: torch.device) -> Tensor:
         tokens = self.tokens.to(device)
         if mask is None:
             mask = masks.causal(tokens.columns, tokens.columns)
         for block in blocks:
-            source, target = tokens.group(block.source).mask, tokens.group(block.target).mask
+            source, target = _members(tokens, block.source), _members(tokens, block.target)
             pairs = target[:, None, :, None] & source[:, None, None, :]
             mask = masks.forbid(mask, pairs.to(mask.device))
             left = masks.readable(mask).any(3) | ~target[:, None, :].to(mask.device)
             if not bool(left.all()):
                 raise UnsupportedUsageError(
-                    f"blocking {block.source} to {block.target} leaves a token with nothing to read: "
+                    f"blocking {_name(block.source)} to {_name(block.target)} leaves a token with nothing to read: "
                     "put a system prompt (at least a beginning-of-sequence token) before the picture"
                 )
         return mask
+
+    def attended(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, mask: Tensor | None, output: Tensor
+    ) -> Tensor:
+        """The output that attention is to have, without what it read of zeroed flows; shown to those who watch."""
+        tokens = self.tokens.to(query.device)
+        attention = LayerAttention(layer, query, key, value, scaling, mask, output, tokens)
+        for block in self._blocks_of(layer, "zero"):
+            rows = attention.rows(_members(tokens, block.target))
+            attention = replace(attention, output=without(attention, rows, _members(tokens, block.source)))
+        for watch in self._watches:
+            if layer in watch.layers:
+                watch.look(attention)
+        return attention.output
+
+
+def _members(tokens: Tokens, selection: Selection) -> Tensor:
+    """Bool ``[batch, tokens]``."""
+    return selection(tokens) if callable(selection) else tokens.group(selection).mask
+
+
+def _name(selection: Selection) -> str:
+    return selection if isinstance(selection, str) else "the chosen tokens"
 
 
 def _gather_sequence(value: Tensor, rows: Tensor) -> Tensor:

@@ -84,31 +84,32 @@ class Scope:
         self._keep(decoder.register_forward_hook(self._restore))
         for index, layer in enumerate(self.layers):
             self._keep(layer.register_forward_pre_hook(_LayerHook(self, index), with_kwargs=True))
-        for cut in self.plan.cuts:
-            if cut.probe is not None:
-                self._wrap_attention(cut.layer - 1)
+        for index in self.plan.attended_layers():
+            self._wrap_attention(index)
         self._undo.append(guard_generation(self.model))
 
     def _keep(self, handle: RemovableHandle) -> None:
         self._undo.append(handle.remove)
 
     def _wrap_attention(self, layer: int) -> None:
-        """Give one attention module its own attention function: probe, then the implementation it had."""
+        """Give one attention module its own attention function: the one it had, with the pass looking on."""
         module = self.family.attention_of(self.layers[layer])
         config: Any = module.config
         implementation: str = config._attn_implementation
         eager = getattr(inspect.getmodule(type(module)), "eager_attention_forward", None)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager)
 
-        def probe_then_attend(
+        def attend_watched(
             module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
-        ) -> Any:
-            self._active().probe(layer, query, key, kwargs["scaling"], attention_mask)
-            return attend(module, query, key, value, attention_mask, **kwargs)
+        ) -> tuple[Tensor, Tensor | None]:
+            forward, scaling = self._active(), kwargs["scaling"]
+            forward.probe(layer, query, key, scaling, attention_mask)
+            output, weights = attend(module, query, key, value, attention_mask, **kwargs)
+            return forward.attended(layer, query, key, value, scaling, attention_mask, output), weights
 
         # transformers looks for "sdpa" and the like inside the name, so the wrapper's name contains it.
         name = f"visionflow_{id(self)}_{layer}_{implementation}"
-        ALL_ATTENTION_FUNCTIONS[name] = probe_then_attend
+        ALL_ATTENTION_FUNCTIONS[name] = attend_watched
         self._undo.append(partial(ALL_ATTENTION_FUNCTIONS.pop, name))
         own_config = copy.copy(config)
         own_config._attn_implementation = name

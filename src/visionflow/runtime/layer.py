@@ -1,0 +1,53 @@
+"""The attention of a whole layer as it runs, for an analysis that watches it, and what it gives without some reads."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from visionflow.runtime.attention import AttentionRows, exact, per_group
+from visionflow.runtime.tokens import Tokens, pack
+
+
+@dataclass(frozen=True)
+class LayerAttention:
+    """The attention of one layer as it has just run on a prompt, after RoPE and norms.
+
+    Attributes:
+        layer: 0-based index of the decoder layer.
+        query: ``[batch, heads, tokens, head_dim]``.
+        key, value: ``[batch, kv_heads, keys, head_dim]``.
+        scaling: factor of the scores before the softmax.
+        mask: as the layer got it, see `AttentionRows`.
+        output: what the heads read, before the output projection: ``[batch, tokens, heads, head_dim]``.
+        tokens: the tokens present.
+    """
+
+    layer: int
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    scaling: float
+    mask: Tensor | None
+    output: Tensor
+    tokens: Tokens
+
+    def rows(self, chosen: Tensor) -> AttentionRows:
+        """The rows of the tokens that are True in `chosen`, bool ``[batch, tokens]``."""
+        index, real = pack(chosen, int(chosen.sum(1).max()))
+        return AttentionRows(self.query, self.key, self.scaling, self.mask, index, real, self.tokens)
+
+
+def without(attention: LayerAttention, rows: AttentionRows, columns: Tensor) -> Tensor:
+    """The layer's output had A been zero where `rows` read `columns`, and the rest as it was: not renormalised.
+
+    Args:
+        columns: bool ``[batch, keys]``.
+
+    Returns:
+        ``[batch, tokens, heads, head_dim]`` in the output's dtype.
+    """
+    output, value = exact(attention.output), exact(attention.value)
+    for index, real, weights in rows.heads():
+        gone = per_group(weights * (columns[:, None, None, :] & real[:, None, :, None]), value)
+        output = output.scatter_add(1, index[:, :, None, None].expand_as(gone.transpose(1, 2)), -gone.transpose(1, 2))
+    return output.to(attention.output.dtype)
