@@ -7,7 +7,7 @@ from numpy.random import Generator
 from visionflow.scenes import phrases
 from visionflow.scenes.captions import some_caption
 from visionflow.scenes.questions import ask, colour, comparison, count, mark, odd_one_out, relation, shape
-from visionflow.scenes.tasks import TASKS, lettered
+from visionflow.scenes.tasks import TASKS, Item, lettered
 from visionflow.scenes.world import COLOURS, FEW, MANY, MARKS, SHAPES, Scene, pick
 
 
@@ -75,20 +75,19 @@ def lessons(scene: Scene, rng: Generator, number: int, taught: Course = FULL) ->
 
 
 def _some_lesson(scene: Scene, rng: Generator, taught: Course) -> Lesson | None:
-    """A question as its task asks it, or as a user would type it: without instructions."""
+    """One of any of the tasks, or None where the scene allows no such question."""
     task = pick(rng, taught.tasks)
     if task == "open":
-        question = ask(scene, rng, pick(rng, _OPEN))
-        return Lesson(phrases.as_typed(question.text, rng), question.answer) if question else None
+        return _open(scene, rng)
     if task == _LETTERS:
         return _letter(rng)
-    item = TASKS[task].make(scene, rng, int(rng.integers(2**30)))
-    if item is None:
-        return None
-    if rng.random() >= taught.bare:
-        return Lesson(item.prompt, item.gold[0])
-    text = f"{item.question} {lettered(item.options)}" if item.options else phrases.as_typed(item.question, rng)
-    return Lesson(text, item.gold[0])
+    return _of_task(scene, rng, task, taught.bare)
+
+
+def _open(scene: Scene, rng: Generator) -> Lesson | None:
+    """A question with a short answer; not the task's own, which asks all kinds equally often."""
+    question = ask(scene, rng, pick(rng, _OPEN))
+    return Lesson(phrases.as_typed(question.text, rng), question.answer) if question else None
 
 
 def _letter(rng: Generator) -> Lesson:
@@ -97,3 +96,16 @@ def _letter(rng: Generator) -> Lesson:
     options = [str(option) for option in rng.choice(pool, size=int(rng.integers(2, 5)), replace=False)]
     right = int(rng.integers(len(options)))
     return Lesson(f"Which letter is {options[right]}? {lettered(options)}", "ABCD"[right])
+
+
+def _of_task(scene: Scene, rng: Generator, task: str, bare: float) -> Lesson | None:
+    """A question as its task asks it or, so often as `bare` says, as a user would type it."""
+    item = TASKS[task].make(scene, rng, int(rng.integers(2**30)))
+    if item is None:
+        return None
+    return Lesson(item.prompt if rng.random() >= bare else _typed(item, rng), item.gold[0])
+
+
+def _typed(item: Item, rng: Generator) -> str:
+    """The question without instructions."""
+    return f"{item.question} {lettered(item.options)}" if item.options else phrases.as_typed(item.question, rng)
