@@ -76,7 +76,7 @@ def science(scene: Scene, rng: Generator, number: int) -> Item | None:
 def exists(scene: Scene, rng: Generator, number: int) -> Item | None:
     """A yes/no question about existence, like POPE: the kind is the sampling."""
     question = existence(scene, rng, _dealt(tuple(SAMPLINGS), number // 2), there=number % 2 == 0)
-    return _item("existence", question, phrases.YES_NO.format(question=question.text))
+    return _item("existence", question, phrases.YES_NO.format(question=question.text), question.answer)
 
 
 def captions(scene: Scene, rng: Generator, number: int) -> Item | None:
@@ -90,7 +90,7 @@ def opened(scene: Scene, rng: Generator, number: int) -> Item | None:
     question = ask(scene, rng, _dealt(tuple(OPEN.values()), number))
     if question is None:
         return None
-    return _item("open", question, phrases.as_typed(question.text, rng))
+    return _item("open", question, phrases.as_typed(question.text, rng), question.answer)
 
 
 TASKS: dict[str, Task] = {
@@ -117,8 +117,8 @@ def lettered(options: Sequence[str]) -> str:
     return " ".join(f"{letter}. {option}" for letter, option in zip("ABCD", options, strict=False))
 
 
-def _item(task: str, question: Question, prompt: str, gold: str = "", options: tuple[str, ...] = ()) -> Item:
-    return Item(task, question.kind, question.text, prompt, (gold or question.answer,), options, question.about)
+def _item(task: str, question: Question, prompt: str, gold: str, options: tuple[str, ...] = ()) -> Item:
+    return Item(task, question.kind, question.text, prompt, (gold,), options, question.about)
 
 
 def _lettered(
