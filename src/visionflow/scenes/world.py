@@ -3,9 +3,10 @@
 Everything is decided from `(split, index)` alone, so a scene never has to be stored: the same pair gives the same
 scene on every machine, and the three splits use disjoint streams of random numbers.
 
-The picture is a grid of cells, one cell to an image token of the embedded model. A small object sits in one cell (now
-and then it reaches into a second), a large one covers two by two, and the mark printed on a small object can be read in
-that one cell only: a method that drops the wrong token has dropped the answer.
+The picture is a grid of cells, one cell to an image token of the embedded model. A small object sits in one cell, a
+large one covers two by two, and the mark printed on a small object can be read in that one cell only: a method that
+drops the wrong token has dropped the answer. The rim of an object may stick out of its cells by a pixel or so, which is
+too little to make another patch of this grid relevant to a question.
 """
 
 from collections.abc import Sequence
@@ -60,7 +61,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object: its attributes, its centre and radius in pixels, how it is turned (radians), tinted and shaded."""
+    """One object: its attributes, its centre and radius in pixels, how it is turned (radians), and its very tint."""
 
     shape: str
     colour: str
