@@ -14,9 +14,10 @@ from tests.tiny import LAYERS, PER_IMAGE
 from visionflow.cost import DecoderShape, cost_of
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation import runner
+from visionflow.evaluation.plan import fingerprint
 from visionflow.evaluation.records import RECORDS, RUN, Records
 from visionflow.evaluation.rows import Oracle, Row, chosen_rows, seeing, table_rows
-from visionflow.evaluation.runner import evaluate, fingerprint
+from visionflow.evaluation.runner import evaluate
 from visionflow.evaluation.samples import Sample
 from visionflow.evaluation.suites import SUITES, suite_called
 from visionflow.loading.models import Loaded

@@ -1,12 +1,14 @@
 """Which samples and rows a run has, and the description by which it is known again."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from transformers import PreTrainedModel
+
 from visionflow import __version__
 from visionflow.evaluation.rows import BLIND, REFERENCE, Row, chosen_rows, seeing, sweep_rows, table_rows
-from visionflow.evaluation.runner import fingerprint
 from visionflow.evaluation.samples import Sample
 from visionflow.loading.models import Loaded
 
@@ -66,3 +68,12 @@ def plan_run(
         "visionflow": __version__,
     }
     return Run(rows, described)
+
+
+def fingerprint(model: PreTrainedModel) -> str:
+    """A short name for a model's weights: a hash of a few numbers of each, whatever the device."""
+    digest = hashlib.sha256()
+    for name, weight in model.named_parameters():
+        few = weight.detach().flatten()[:: max(1, weight.numel() // 64)]
+        digest.update(name.encode() + few.float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,6 +1,5 @@
 """Every sample through every row: greedy answers, and what they cost, batch by batch."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from math import isqrt
@@ -16,7 +15,7 @@ from visionflow.cost import Convention, DecoderShape, cost_of_run, probes_of
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation.marking import is_right
 from visionflow.evaluation.records import Record, Records
-from visionflow.evaluation.rows import Oracle, Row, Sight
+from visionflow.evaluation.rows import Row, Sight
 from visionflow.evaluation.samples import Form, Sample
 from visionflow.loading.models import Loaded
 from visionflow.loading.prompts import make_prompts
@@ -68,12 +67,12 @@ def evaluate(
 def check_rows(model: PreTrainedModel, samples: Sequence[Sample], rows: Sequence[Row]) -> None:
     """Refuse, before any work, a row that the model is too shallow for, or an oracle that would know nothing."""
     shape = DecoderShape.from_config(model.config)
+    unknown = [sample for sample in samples if sample.relevant is None]
+    relevant = _relevant(unknown[:1] or samples[:1], shape)  # one sample shows whether all are known
     for row in rows:
-        if row.method is not None:
-            row.method.plan().check_depth(shape.num_layers)
-        if isinstance(row.method, Oracle):
-            unknown = [sample for sample in samples if sample.relevant is None]
-            row.on(_relevant(unknown[:1] or samples[:1], shape))
+        method = row.on(relevant)
+        if method is not None:
+            method.plan().check_depth(shape.num_layers)
 
 
 @torch.inference_mode()
@@ -83,26 +82,15 @@ def run_batch(loaded: Loaded, samples: Sequence[Sample], rows: Sequence[Row]) ->
     inputs = {sight: _inputs(loaded, samples, pictures, sight) for sight in {row.sight for row in rows}}
     shape = DecoderShape.from_config(loaded.model.config)
     relevant = _relevant(samples, shape)
-    records = [_record(sample) for sample in samples]
-    for place, record in enumerate(records):
-        record["relevant"] = None if relevant is None else relevant[place].nonzero()[:, 0].tolist()
+    records = [_record(sample, None if relevant is None else relevant[n]) for n, sample in enumerate(samples)]
     for row in rows:
-        method = row.on(relevant) if isinstance(row.method, Oracle) else row.method
+        method = row.on(relevant)
         answers, trace = _answers(loaded, inputs[row.sight], method, LONGEST[samples[0].form])
         kept = _kept(loaded.model, inputs[row.sight]["input_ids"], trace)
         for place, (sample, answer) in enumerate(zip(samples, answers, strict=True)):
             facts = {"answer": answer, "right": is_right(sample, answer), "kept": kept[place]}
             records[place]["rows"][row.name] = facts | _cost(shape, method, trace, place)
     return records
-
-
-def fingerprint(model: PreTrainedModel) -> str:
-    """A short name for a model's weights: a hash of a few numbers of each, whatever the device."""
-    digest = hashlib.sha256()
-    for name, weight in model.named_parameters():
-        few = weight.detach().flatten()[:: max(1, weight.numel() // 64)]
-        digest.update(name.encode() + few.float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _batches(samples: Sequence[Sample], batch: int) -> Iterator[list[Sample]]:
@@ -143,7 +131,7 @@ def _relevant(samples: Sequence[Sample], shape: DecoderShape) -> Tensor | None:
     if side**2 != shape.image_tokens:
         return None
     known = [sample.relevant(side).ravel() for sample in samples if sample.relevant is not None]
-    return torch.from_numpy(np.stack(known)) if len(known) == len(samples) else None
+    return torch.from_numpy(np.stack(known)) if known and len(known) == len(samples) else None
 
 
 def _kept(model: PreTrainedModel, input_ids: Tensor, trace: Trace) -> list[list[int]]:
@@ -154,7 +142,8 @@ def _kept(model: PreTrainedModel, input_ids: Tensor, trace: Trace) -> list[list[
     return [torch.searchsorted(all_, left).tolist() for all_, left in zip(columns, kept, strict=True)]
 
 
-def _record(sample: Sample) -> Record:
+def _record(sample: Sample, relevant: Tensor | None) -> Record:
+    """What is known before any row has run; `relevant` is bool ``[patches]``."""
     return {
         "id": sample.id,
         "task": sample.task,
@@ -163,6 +152,7 @@ def _record(sample: Sample) -> Record:
         "question": sample.question,
         "gold": list(sample.gold),
         "rows": {},
+        "relevant": None if relevant is None else relevant.nonzero()[:, 0].tolist(),
     }
 
 
