@@ -28,12 +28,20 @@ def is_right(sample: Sample, answer: str) -> bool:
 def names_every(caption: str, objects: tuple[str, ...]) -> bool:
     """Whether a caption names all `objects` (``red circle``), each as often as it is there.
 
-    A number before the plural counts (``two red circles``); what is named beyond that is not held against it.
+    A number before the plural counts (``two red circles``, ``2 red circles``), one before the singular only numbers the
+    lines of a list. What is named beyond that is not held against the caption.
     """
     said = " ".join(words(caption))
     return all(_mentions(said, " ".join(words(name))) >= wanted for name, wanted in Counter(objects).items())
 
 
 def _mentions(said: str, name: str) -> int:
-    found = re.finditer(rf"\b(?:(\w+) )?{re.escape(name)}(?:e?s)?\b", said)
-    return sum(_NUMBERS.get(match[1], 1) for match in found)
+    found = re.finditer(rf"\b(?:(\w+) )?{re.escape(name)}(e?s)?\b", said)
+    return sum(_number(match[1]) if match[2] else 1 for match in found)
+
+
+def _number(word: str | None) -> int:
+    """1 of what is no number."""
+    if word is not None and word.isdecimal():
+        return int(word)
+    return _NUMBERS.get(word or "", 1)
