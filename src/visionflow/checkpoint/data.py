@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
+from PIL import Image
 from transformers import LlavaProcessor
 
 from visionflow.scenes import (
@@ -97,15 +98,13 @@ class Teacher:
         self.length = length
         chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": _QUESTION}]}]
         before, self.after = processor.apply_chat_template(chat, add_generation_prompt=True).split(_QUESTION)
-        crop = processor.image_processor.crop_size
-        places = (crop["height"] // processor.patch_size) * (crop["width"] // processor.patch_size)
-        wide = before.replace(processor.image_token, processor.image_token * places)
-        self.picture: list[int] = processor.tokenizer(wide)["input_ids"]
+        # Any picture will do: all are cropped to one size and take as many tokens.
+        self.picture: list[int] = processor(images=Image.new("RGB", (1, 1)), text=before)["input_ids"][0]
 
-    def lessons(self, split: Split, indices: Iterable[int], taught: Course = FULL) -> Lessons:
+    def lessons(self, split: Split, indices: Iterable[int], course: Course = FULL) -> Lessons:
         """As many lessons about each of the scenes as there is room for."""
         most = (self.length - len(self.picture)) // _SHORTEST
-        drawn = [_scene_with_lessons(scene_rng(split, index), most, taught) for index in indices]
+        drawn = [_scene_with_lessons(scene_rng(split, index), most, course) for index in indices]
         rows = [self._fill(taught) for _, taught in drawn]
         ids, labels, positions, owner = (torch.tensor(column) for column in zip(*rows, strict=True))
         shared = owner == 0
@@ -136,9 +135,9 @@ class Teacher:
         return ids
 
 
-def _scene_with_lessons(rng: Generator, most: int, taught: Course) -> tuple[Scene, list[Lesson]]:
-    scene = sample_scene(rng, taught.between)
-    return scene, lessons(scene, rng, most, taught)
+def _scene_with_lessons(rng: Generator, most: int, course: Course) -> tuple[Scene, list[Lesson]]:
+    scene = sample_scene(rng, course.between)
+    return scene, lessons(scene, rng, most, course)
 
 
 def _pixels(processor: LlavaProcessor, scenes: Sequence[Scene]) -> torch.Tensor:
