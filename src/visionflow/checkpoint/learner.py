@@ -138,7 +138,7 @@ class Learner:
             optimiser.load_state_dict(kept)
 
     def adopt(self, folder: Path) -> None:
-        """Take over the weights and the vocabulary of a finished model.
+        """Take over the weights and the vocabulary of a finished model, and begin the language phase with them.
 
         Raises:
             VisionFlowError: it has other sizes than this recipe.
@@ -148,6 +148,7 @@ class Learner:
             raise VisionFlowError(f"{folder} is a model of other sizes than the recipe's: start from one of its own")
         self.model = model
         self._take(processor)
+        self.enter("language")  # the optimisers so far hold the old model's parameters
 
     def _take(self, processor: LlavaProcessor) -> None:
         self.processor = processor
