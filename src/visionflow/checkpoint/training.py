@@ -73,23 +73,17 @@ def train(
 
     With `start`, the folder of a finished model, its weights are the first ones and the tower is left as it is.
     Interrupted (also by Ctrl-C) it leaves `state.pt`, from which `resume=True` goes on; with a budget of steps the
-    result is then the same as without the interruption.
+    result is then the same as without the interruption. A run that is refused leaves no folder.
+
+    Raises:
+        VisionFlowError: `out` holds a run and `resume` is not set, or it is set and there is none, or one of another
+            recipe; `start` holds no model, or one of other sizes.
     """
     rhythm = rhythm or Rhythm()
     state_file = out / _STATE
-    if state_file.exists() and not resume:
-        raise VisionFlowError(f"{out} already holds a training run: resume it, or name another folder")
-    if resume and not state_file.exists():
-        raise VisionFlowError(f"there is nothing to resume in {out}: it has no {_STATE}")
+    learner, step, seconds = _begin(state_file, recipe, torch.device(device), resume, start)
+    recipe = learner.recipe
     out.mkdir(parents=True, exist_ok=True)
-    if start is not None:
-        recipe = replace(recipe, tower_share=0.0, easy_share=0.0)
-    learner = Learner(recipe, torch.device(device))
-    step, seconds = 0, 0.0
-    if start is not None:
-        learner.adopt(start)
-    if resume:
-        step, seconds = _load(state_file, learner)
 
     began = time.monotonic() - seconds
     with (out / _CURVE).open("a", encoding="utf-8") as curve:
@@ -117,6 +111,23 @@ def export(learner: Learner, folder: Path) -> Path:
     half.save_pretrained(folder)
     learner.processor.save_pretrained(folder)
     return folder
+
+
+def _begin(
+    state_file: Path, recipe: Recipe, device: torch.device, resume: bool, start: Path | None
+) -> tuple[Learner, int, float]:
+    """The learner, the step and the seconds that the run begins or goes on with; writes nothing."""
+    if state_file.exists() and not resume:
+        raise VisionFlowError(f"{state_file.parent} already holds a training run: resume it, or name another folder")
+    if resume and not state_file.exists():
+        raise VisionFlowError(f"there is nothing to resume in {state_file.parent}: it has no {_STATE}")
+    if start is not None:
+        recipe = replace(recipe, tower_share=0.0, easy_share=0.0)
+    learner = Learner(recipe, device)
+    if start is not None:
+        learner.adopt(start)  # also before a state is loaded: the vocabulary is in no state
+    step, seconds = _load(state_file, learner) if resume else (0, 0.0)
+    return learner, step, seconds
 
 
 def _within(spent: float, learner: Learner, recipe: Recipe) -> float:
