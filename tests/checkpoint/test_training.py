@@ -12,7 +12,7 @@ from transformers import LlavaProcessor
 
 from visionflow.checkpoint.build import Geometry, build_model, build_processor
 from visionflow.checkpoint.data import IGNORED, SEEN, Teacher, patches
-from visionflow.checkpoint.learner import Recipe
+from visionflow.checkpoint.learner import Learner, Recipe
 from visionflow.checkpoint.load import load_folder
 from visionflow.checkpoint.muon import Muon, orthogonal
 from visionflow.checkpoint.training import Budget, Report, Rhythm, train
@@ -162,11 +162,43 @@ def test_a_run_can_start_from_a_finished_model(tmp_path: Path) -> None:
     assert not torch.equal(before["lm_head.weight"], after["lm_head.weight"])
     with pytest.raises(VisionFlowError, match="other sizes"):
         train(tmp_path / "third", replace(RECIPE, geometry=replace(TINY, text_layers=3)), Budget(steps=1), start=first)
+    assert not (tmp_path / "third").exists()
+
+
+def test_an_interrupted_run_from_a_finished_model_ends_like_a_whole_one(tmp_path: Path) -> None:
+    first = train(tmp_path / "first", RECIPE, Budget(steps=1))
+    budget = Budget(steps=3)
+    whole = train(tmp_path / "whole", RECIPE, budget, start=first)
+
+    def stop(report: Report) -> None:
+        if report.step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "cut", RECIPE, budget, start=first, on_step=stop)
+    resumed = train(tmp_path / "cut", RECIPE, budget, start=first, resume=True)
+    one, other = (torch.load(folder.parent / "state.pt", weights_only=True) for folder in (whole, resumed))
+    assert one["step"] == other["step"] == 3
+    for name, weight in one["model"].items():
+        assert torch.equal(weight, other["model"][name]), name
+
+
+def test_a_learner_that_adopts_a_model_trains_that_model(tmp_path: Path) -> None:
+    """Optimisers of the model before it would step, and nothing would be learnt."""
+    learner = Learner(RECIPE, torch.device("cpu"))
+    learner.adopt(train(tmp_path, RECIPE, Budget(steps=1)))
+    before = learner.model.lm_head.weight.detach().clone()
+    learner.step(0, 0.5)
+    assert learner.phase == "language"
+    assert not torch.equal(learner.model.lm_head.weight, before)
 
 
 def test_runs_that_cannot_start_say_why(tmp_path: Path) -> None:
     with pytest.raises(VisionFlowError, match="nothing to resume"):
-        train(tmp_path, RECIPE, Budget(steps=1), resume=True)
+        train(tmp_path / "new", RECIPE, Budget(steps=1), resume=True)
+    with pytest.raises(VisionFlowError, match=r"no model\.safetensors"):
+        train(tmp_path / "new", RECIPE, Budget(steps=1), start=tmp_path)
+    assert not (tmp_path / "new").exists()
     (tmp_path / "state.pt").touch()
     with pytest.raises(VisionFlowError, match="already holds"):
         train(tmp_path, RECIPE, Budget(steps=1))
