@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from tests.tiny import LAYERS, PER_IMAGE
 from visionflow.cost import DecoderShape, cost_of
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation import runner
+from visionflow.evaluation.batches import batches_of, inputs_of
+from visionflow.evaluation.blind import answerable_without_picture
 from visionflow.evaluation.plan import fingerprint
 from visionflow.evaluation.records import RECORDS, RUN, Records
 from visionflow.evaluation.rows import Oracle, Row, chosen_rows, seeing, table_rows
@@ -108,6 +111,31 @@ def test_without_the_picture_there_are_no_image_tokens(loaded: Loaded, asked: li
     seen = evaluate(loaded, asked[:3], table_rows(LAYERS)[:1], Records())
     assert [each["rows"]["dense"]["image_tokens"] for each in grey] == [[PER_IMAGE] * LAYERS] * 3
     assert grey != seen
+
+
+def test_what_needs_no_picture_is_found(loaded: Loaded, asked: list[Sample]) -> None:
+    rows = seeing(table_rows(LAYERS)[:1], "none")
+    blind = [record["rows"]["dense"]["answer"] for record in evaluate(loaded, asked, rows, Records())]
+    wanted = {sample.id for sample in asked if sample.form == "words"} - {"open-1"}
+    guessed = [
+        replace(each, gold=(said,)) if each.id in wanted else each for each, said in zip(asked, blind, strict=True)
+    ]
+    assert answerable_without_picture(loaded, guessed, batch=2) == wanted
+    assert answerable_without_picture(loaded, []) == set()
+
+
+def test_batches_are_of_one_task(loaded: Loaded, asked: list[Sample]) -> None:
+    several = list(batches_of(asked, 2))
+    assert [[sample.id for sample in each] for each in several] == [
+        ["choice-0", "choice-1"],
+        ["choice-2"],
+        ["open-0", "open-1"],
+        ["open-2"],
+    ]
+    inputs = inputs_of(loaded, several[0])
+    lengths = [make_prompt(loaded.model, loaded.processor, [each.image()], each.prompt) for each in several[0]]
+    assert inputs["attention_mask"].sum(1).tolist() == [each["input_ids"].shape[1] for each in lengths]
+    assert inputs["attention_mask"][:, -1].all()  # padded on the left
 
 
 def test_an_interrupted_run_goes_on_and_ends_the_same(

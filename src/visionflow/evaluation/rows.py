@@ -121,6 +121,10 @@ class Row:
         return call + {"picture": "", "grey": ", on a grey picture", "none": ", without the picture"}[self.sight]
 
 
+WITHOUT_PICTURE = Row(BLIND, None, sight="none")
+"""The unpruned model that has to guess."""
+
+
 def table_rows(num_layers: int, seed: int = 0) -> list[Row]:
     """The rows of a table for a model of `num_layers`, the dense one first.
 
@@ -148,7 +152,7 @@ def table_rows(num_layers: int, seed: int = 0) -> list[Row]:
         Row("himap-stage1", replace(himap, r2=0.0)),
         Row("himap-stage2", replace(himap, r1=0.0)),
         Row("vtw", VTW(max(1, num_layers // 2))),
-        Row(BLIND, None, sight="none"),
+        WITHOUT_PICTURE,
     ]
 
 
@@ -162,7 +166,7 @@ def sweep_rows(num_layers: int, seed: int = 0) -> list[Row]:
     """
     himap = _himap(num_layers)
     k1, k2 = himap.k1, himap.k2
-    rows = [Row(REFERENCE, None), Row(BLIND, None, sight="none"), Row("oracle", Oracle(k1), series="oracle")]
+    rows = [Row(REFERENCE, None), WITHOUT_PICTURE, Row("oracle", Oracle(k1), series="oracle")]
     for r in SWEPT:
         methods: dict[str, Method] = {
             "random": RandomPruning(k1, r, seed),

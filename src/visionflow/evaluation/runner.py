@@ -1,24 +1,20 @@
 """Every sample through every row: greedy answers, and what they cost, batch by batch."""
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
-from math import isqrt
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from visionflow.cost import Convention, DecoderShape, cost_of_run, probes_of
 from visionflow.errors import VisionFlowError
+from visionflow.evaluation.batches import batches_of, inputs_of, relevant_tokens
 from visionflow.evaluation.marking import is_right
 from visionflow.evaluation.records import Record, Records
-from visionflow.evaluation.rows import Row, Sight
+from visionflow.evaluation.rows import Row
 from visionflow.evaluation.samples import Form, Sample
 from visionflow.loading.models import Loaded
-from visionflow.loading.prompts import make_prompts
 from visionflow.methods import Method
 from visionflow.pruning import prune
 from visionflow.runtime.families import family_of
@@ -30,8 +26,6 @@ LONGEST: dict[Form, int] = {"letter": 16, "yes_no": 16, "words": 16, "caption": 
 """New tokens, at most, by the form of the answer."""
 
 CONVENTIONS: tuple[Convention, ...] = ("paper", "flops")
-
-_GREY = (128, 128, 128)
 
 
 def evaluate(
@@ -49,7 +43,8 @@ def evaluate(
         samples: the questions.
         rows: the configurations.
         records: what is done; it grows with each batch.
-        batch: samples of one task that are run at a time; it does not change the answers.
+        batch: samples of one task that are run at a time. Answers hang on it only where two tokens are all but equally
+            likely: sums of another shape are rounded otherwise.
         on_batch: called after each batch with its task and the number of samples done so far.
 
     Raises:
@@ -58,7 +53,7 @@ def evaluate(
     """
     check_rows(loaded.model, samples, rows)
     todo = [sample for sample in samples if sample.id not in records.by_id]
-    for several in _batches(todo, batch):
+    for several in batches_of(todo, batch):
         records.append(run_batch(loaded, several, rows))
         on_batch(several[0].task, len(records.by_id))
     return [records.by_id[sample.id] for sample in samples]
@@ -66,49 +61,31 @@ def evaluate(
 
 def check_rows(model: PreTrainedModel, samples: Sequence[Sample], rows: Sequence[Row]) -> None:
     """Refuse, before any work, a row that the model is too shallow for, or an oracle that would know nothing."""
-    shape = DecoderShape.from_config(model.config)
+    num_layers = DecoderShape.from_config(model.config).num_layers
     unknown = [sample for sample in samples if sample.relevant is None]
-    relevant = _relevant(unknown[:1] or samples[:1], shape)  # one sample shows whether all are known
+    relevant = relevant_tokens(model, unknown[:1] or samples[:1])  # one sample shows whether all are known
     for row in rows:
         method = row.on(relevant)
         if method is not None:
-            method.plan().check_depth(shape.num_layers)
+            method.plan().check_depth(num_layers)
 
 
 @torch.inference_mode()
 def run_batch(loaded: Loaded, samples: Sequence[Sample], rows: Sequence[Row]) -> list[Record]:
     """The records of one batch of samples with the same form of answer, each row on the same inputs."""
-    pictures = [sample.image() for sample in samples]
-    inputs = {sight: _inputs(loaded, samples, pictures, sight) for sight in {row.sight for row in rows}}
+    longest = LONGEST[samples[0].form]
+    inputs = {sight: inputs_of(loaded, samples, sight, longest) for sight in {row.sight for row in rows}}
     shape = DecoderShape.from_config(loaded.model.config)
-    relevant = _relevant(samples, shape)
+    relevant = relevant_tokens(loaded.model, samples)
     records = [_record(sample, None if relevant is None else relevant[n]) for n, sample in enumerate(samples)]
     for row in rows:
         method = row.on(relevant)
-        answers, trace = _answers(loaded, inputs[row.sight], method, LONGEST[samples[0].form])
+        answers, trace = _answers(loaded, inputs[row.sight], method, longest)
         kept = _kept(loaded.model, inputs[row.sight]["input_ids"], trace)
         for place, (sample, answer) in enumerate(zip(samples, answers, strict=True)):
             facts = {"answer": answer, "right": is_right(sample, answer), "kept": kept[place]}
             records[place]["rows"][row.name] = facts | _cost(shape, method, trace, place)
     return records
-
-
-def _batches(samples: Sequence[Sample], batch: int) -> Iterator[list[Sample]]:
-    """Samples of one task at a time: their prompts and answers are about as long."""
-    for _, group in groupby(samples, key=lambda sample: sample.task):
-        several = list(group)
-        for start in range(0, len(several), batch):
-            yield several[start : start + batch]
-
-
-def _inputs(loaded: Loaded, samples: Sequence[Sample], pictures: Sequence[Image.Image], sight: Sight) -> Any:
-    shown: dict[Sight, list[list[Image.Image]]] = {
-        "picture": [[picture] for picture in pictures],
-        "grey": [[Image.new("RGB", picture.size, _GREY)] for picture in pictures],
-        "none": [[] for _ in pictures],
-    }
-    questions = [sample.prompt for sample in samples]
-    return make_prompts(loaded.model, loaded.processor, shown[sight], questions, LONGEST[samples[0].form])
 
 
 def _answers(loaded: Loaded, inputs: Any, method: Method | None, max_new_tokens: int) -> tuple[list[str], Trace]:
@@ -123,15 +100,6 @@ def _answers(loaded: Loaded, inputs: Any, method: Method | None, max_new_tokens:
         ) from error
     said = loaded.processor.tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     return [text.strip() for text in said], trace
-
-
-def _relevant(samples: Sequence[Sample], shape: DecoderShape) -> Tensor | None:
-    """Which image tokens the answers rest on, bool ``[batch, patches]``; None where that is not known."""
-    side = isqrt(shape.image_tokens or 0)
-    if side**2 != shape.image_tokens:
-        return None
-    known = [sample.relevant(side).ravel() for sample in samples if sample.relevant is not None]
-    return torch.from_numpy(np.stack(known)) if known and len(known) == len(samples) else None
 
 
 def _kept(model: PreTrainedModel, input_ids: Tensor, trace: Trace) -> list[list[int]]:

@@ -1,0 +1,61 @@
+"""Samples in batches, as the inputs of a model, with what is known about their image tokens."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from math import isqrt
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from visionflow.cost import DecoderShape
+from visionflow.evaluation.rows import Sight
+from visionflow.evaluation.samples import Sample
+from visionflow.loading.models import Loaded
+from visionflow.loading.prompts import make_prompts
+
+_GREY = (128, 128, 128)
+
+
+def batches_of(samples: Sequence[Sample], batch: int) -> Iterator[list[Sample]]:
+    """At most `batch` samples of one task at a time: their prompts and answers are about as long."""
+    for _, group in groupby(samples, key=lambda sample: sample.task):
+        several = list(group)
+        for start in range(0, len(several), batch):
+            yield several[start : start + batch]
+
+
+def inputs_of(loaded: Loaded, samples: Sequence[Sample], sight: Sight = "picture", new_tokens: int = 0) -> Any:
+    """The inputs of the model, one batch padded on the left, on its device.
+
+    Args:
+        loaded: the model with its processor.
+        samples: the questions.
+        sight: what is shown in place of the picture: "picture", "grey" or "none".
+        new_tokens: that the model has to have room for after the prompt.
+
+    Raises:
+        VisionFlowError: a picture cannot be decoded, or `make_prompts` refuses a question.
+    """
+    shown = [_shown(sample, sight) for sample in samples]
+    return make_prompts(loaded.model, loaded.processor, shown, [sample.prompt for sample in samples], new_tokens)
+
+
+def relevant_tokens(model: PreTrainedModel, samples: Sequence[Sample]) -> Tensor | None:
+    """Which image tokens the answers rest on, bool ``[batch, patches]``; None where that is not known of each."""
+    patches = DecoderShape.from_config(model.config).image_tokens or 0
+    side = isqrt(patches)
+    if not patches or side**2 != patches:
+        return None
+    known = [sample.relevant(side).ravel() for sample in samples if sample.relevant is not None]
+    return torch.from_numpy(np.stack(known)) if known and len(known) == len(samples) else None
+
+
+def _shown(sample: Sample, sight: Sight) -> list[Image.Image]:
+    if sight == "none":
+        return []
+    picture = sample.image()
+    return [picture if sight == "picture" else Image.new("RGB", picture.size, _GREY)]
