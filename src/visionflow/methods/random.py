@@ -1,14 +1,12 @@
 """Random pruning: the speed ceiling and the accuracy floor that every table needs."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
 from visionflow.methods.base import Method, check_layer, check_ratio, keep_ratio
+from visionflow.runtime.draw import draw
 from visionflow.runtime.plan import Cut
-from visionflow.runtime.tokens import Tokens
 
 
 @dataclass(frozen=True)
@@ -39,17 +37,4 @@ class RandomPruning(Method):
 
     def cuts(self) -> tuple[Cut, ...]:
         """One cut, on no evidence at all."""
-        return (Cut(self.k, keep_ratio(self.r), score=self._draw),)
-
-    def _draw(self, tokens: Tokens) -> Tensor:
-        place = tokens.valid.cumsum(dim=1)
-        prompt = (tokens.input_ids * place * tokens.valid).sum(dim=1, keepdim=True)
-        mixed = _mix(_mix(_mix(torch.full_like(place, self.seed)) ^ prompt) ^ place)
-        return (mixed >> 40).float()  # 24 bits: exact in fp32
-
-
-def _mix(x: Tensor) -> Tensor:
-    """The finaliser of splitmix64 on int64 tensors; multiplication wraps."""
-    x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * -0x40A7B892E31B1A47
-    x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * -0x6B2FB644ECCEEE15
-    return x ^ ((x >> 31) & 0x1FFFFFFFF)
+        return (Cut(self.k, keep_ratio(self.r), score=partial(draw, seed=self.seed)),)
