@@ -9,6 +9,7 @@ import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
+from torch.nn.utils.rnn import pad_sequence
 from transformers import LlavaProcessor
 
 from visionflow.scenes import (
@@ -23,6 +24,7 @@ from visionflow.scenes import (
     Scene,
     Split,
     draw,
+    drill,
     lessons,
     patch_owner,
     sample_scene,
@@ -81,6 +83,14 @@ class Lessons(_Movable):
     attention_mask: torch.Tensor
 
 
+@dataclass(frozen=True)
+class Drills(_Movable):
+    """Lessons without a picture, one in each row, filled up on the right: `input_ids`, `labels` int64 [b, n]."""
+
+    input_ids: torch.Tensor
+    labels: torch.Tensor
+
+
 def patches(processor: LlavaProcessor, split: Split, indices: Iterable[int]) -> Patches:
     """Very crowded pictures, so that every one has much to teach, and what each of their patches shows."""
     scenes = [sample_scene(scene_rng(split, index), _CROWD) for index in indices]
@@ -96,8 +106,8 @@ class Teacher:
     def __init__(self, processor: LlavaProcessor, length: int) -> None:
         self.processor = processor
         self.length = length
-        chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": _QUESTION}]}]
-        before, self.after = processor.apply_chat_template(chat, add_generation_prompt=True).split(_QUESTION)
+        before, self.after = _around(processor, {"type": "image"})
+        self.before_text, _ = _around(processor)
         # Any picture will do: all are cropped to one size and take as many tokens.
         self.picture: list[int] = processor(images=Image.new("RGB", (1, 1)), text=before)["input_ids"][0]
 
@@ -112,10 +122,21 @@ class Teacher:
         mask = (sees & torch.ones(self.length, self.length, dtype=torch.bool).tril())[:, None]
         return Lessons(_pixels(self.processor, [scene for scene, _ in drawn]), ids, labels, positions, mask)
 
+    def drills(self, rng: Generator, many: int) -> Drills:
+        """So many drills."""
+        drawn = [drill(rng) for _ in range(many)]
+        asked = self.processor.tokenizer([f"{self.before_text}{each.prompt}{self.after}" for each in drawn])[
+            "input_ids"
+        ]
+        answered = self._answers(drawn)
+        rows = [question + answer for question, answer in zip(asked, answered, strict=True)]
+        labels = [[IGNORED] * len(question) + answer for question, answer in zip(asked, answered, strict=True)]
+        return Drills(_table(rows, self.processor.tokenizer.pad_token_id), _table(labels, IGNORED))
+
     def _fill(self, taught: Sequence[Lesson]) -> tuple[list[int], list[int], list[int], list[int]]:
         """Ids, labels, positions, and whose token it is: 0 the picture's, then 1, 2, ... and -1 for padding."""
         asked = self._ids([f"{lesson.prompt}{self.after}" for lesson in taught])
-        answered = self._ids([f" {lesson.answer}{self.processor.tokenizer.eos_token}" for lesson in taught])
+        answered = self._answers(taught)
         ids, labels = list(self.picture), [IGNORED] * len(self.picture)
         positions, owner = list(range(len(ids))), [0] * len(ids)
         for number, (question, answer) in enumerate(zip(asked, answered, strict=True), start=1):
@@ -130,9 +151,23 @@ class Teacher:
         pad = self.processor.tokenizer.pad_token_id
         return ids + [pad] * left, labels + [IGNORED] * left, positions + [0] * left, owner + [-1] * left
 
+    def _answers(self, taught: Sequence[Lesson]) -> list[list[int]]:
+        return self._ids([f" {lesson.answer}{self.processor.tokenizer.eos_token}" for lesson in taught])
+
     def _ids(self, texts: list[str]) -> list[list[int]]:
         ids: list[list[int]] = self.processor.tokenizer(texts, add_special_tokens=False)["input_ids"]
         return ids
+
+
+def _around(processor: LlavaProcessor, *picture: dict[str, str]) -> list[str]:
+    """The chat template before and after a question."""
+    chat = [{"role": "user", "content": [*picture, {"type": "text", "text": _QUESTION}]}]
+    around: list[str] = processor.apply_chat_template(chat, add_generation_prompt=True).split(_QUESTION)
+    return around
+
+
+def _table(rows: list[list[int]], filler: int) -> torch.Tensor:
+    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=filler)
 
 
 def _scene_with_lessons(rng: Generator, most: int, course: Course) -> tuple[Scene, list[Lesson]]:

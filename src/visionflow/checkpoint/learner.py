@@ -3,7 +3,7 @@
 `tower`: the vision tower and the projector learn what each patch shows, in the words of the language model: a patch of
 a red circle is to be near the embeddings of "red" and "circle", so that the second phase finds its answers half said.
 `language`: with the tower at rest, the projector and the language model learn to answer, many questions about a picture
-side by side in one sequence, loss on the answers only.
+side by side in one sequence, loss on the answers only. Beside them go drills without a picture.
 Both go through the stock forward of the model. Muon trains the matrices, AdamW the rest.
 """
 
@@ -20,11 +20,11 @@ from torch.nn import functional as F
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from visionflow.checkpoint.build import Geometry, build_model, build_processor
-from visionflow.checkpoint.data import IGNORED, SEEN, Lessons, Patches, Teacher, patches
+from visionflow.checkpoint.data import IGNORED, SEEN, Drills, Lessons, Patches, Teacher, patches
 from visionflow.checkpoint.load import load_folder
 from visionflow.checkpoint.muon import Muon
 from visionflow.errors import VisionFlowError
-from visionflow.scenes import FULL, Course, course
+from visionflow.scenes import FULL, Course, course, scene_rng
 
 _SHARPNESS = 0.2
 """Patches are scored by products with word embeddings, times this: so features come out about as large as words."""
@@ -40,9 +40,11 @@ class Recipe:
     tower_pictures: int = 16
     pictures: int = 8
     length: int = 448
+    drills: int = 32
     tower_share: float = 0.15
     easy_share: float = 0.5
     ground_weight: float = 0.2
+    drill_weight: float = 0.5
     tower_rate: float = 2e-3
     language_rate: float = 2e-3
     warm_up_share: float = 0.02
@@ -169,21 +171,20 @@ class Learner:
     def _language_loss(self, number: int, within: float) -> torch.Tensor:
         numbers = _numbers(number, self.recipe.pictures)
         taught = self.teacher.lessons("train", numbers, self._course(within)).to(self.device)
+        drills = self.teacher.drills(scene_rng("train", number), self.recipe.drills).to(self.device)
+        return self._answer_loss(taught) + self.recipe.drill_weight * self._answer_loss(drills)
+
+    def _answer_loss(self, taught: Lessons | Drills) -> torch.Tensor:
         logits, targets = self._answers(taught)
         return F.cross_entropy(logits.float(), targets)
 
     def _course(self, within: float) -> Course:
         return course(within / self.recipe.easy_share) if self.recipe.easy_share else FULL
 
-    def _answers(self, taught: Lessons) -> tuple[torch.Tensor, torch.Tensor]:
+    def _answers(self, taught: Lessons | Drills) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits [answer tokens, vocabulary] and targets [answer tokens]; no other position needs logits."""
-        out = self.model.model(
-            input_ids=taught.input_ids,
-            pixel_values=taught.pixel_values,
-            attention_mask=taught.attention_mask,
-            position_ids=taught.position_ids,
-            use_cache=False,
-        )
+        inputs = {name: value for name, value in vars(taught).items() if name != "labels"}
+        out = self.model.model(**inputs, use_cache=False)
         asked = taught.labels[:, 1:] != IGNORED
         return self.model.lm_head(out.last_hidden_state[:, :-1][asked]), taught.labels[:, 1:][asked]
 

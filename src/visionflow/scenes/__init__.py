@@ -1,7 +1,7 @@
 """A small world in which everything is known: pictures, their scene graphs, questions and the patches that matter."""
 
 from visionflow.scenes.draw import draw
-from visionflow.scenes.lessons import FULL, Course, Lesson, course, lessons
+from visionflow.scenes.lessons import FULL, Course, Lesson, course, drill, lessons
 from visionflow.scenes.patches import object_patches, patch_owner, relevant_patches
 from visionflow.scenes.questions import OPEN, Question
 from visionflow.scenes.tasks import TASKS, Item, sample_item
@@ -46,6 +46,7 @@ __all__ = [
     "Split",
     "course",
     "draw",
+    "drill",
     "lessons",
     "object_patches",
     "patch_owner",
