@@ -31,7 +31,7 @@ def main() -> None:
     """Run the command line; wrong input is told in one line and ends the process with code 2."""
     try:
         try:
-            code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+            code = app(args=sys.argv[1:] or ["--help"], prog_name="visionflow", standalone_mode=False)
         finally:
             sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
