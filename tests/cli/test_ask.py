@@ -7,8 +7,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,10 +17,10 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from tests.cli.running import Run
 from tests.tiny import LAYERS, PER_IMAGE, tiny_llava
-from tests.tiny_processor import save_tiny, tiny_processor
+from tests.tiny_processor import tiny_processor
 from visionflow import HiMAP
-from visionflow.cli import main
 from visionflow.cli.ask_report import _pairs, layer_ranges
 from visionflow.cli.methods import METHOD_OPTIONS, chosen_method
 from visionflow.comparison import compare
@@ -29,11 +29,6 @@ from visionflow.loading.prompts import make_prompt
 from visionflow.methods import METHODS
 
 QUESTION = "w5 w6 w7"
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny(tmp_path_factory.mktemp("checkpoints") / "tiny")
 
 
 @pytest.fixture(autouse=True)
@@ -47,23 +42,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run the command in this process; gives exit code, standard output and standard error."""
-
-    def run(*args: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["visionflow", "ask", *map(str, args)])
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+def ask(visionflow: Run) -> Run:
+    return partial(visionflow, "ask")
 
 
-def test_the_facts_as_json(ask: Callable[..., Any], checkpoint: Path) -> None:
+def test_the_facts_as_json(ask: Run, checkpoint: Path) -> None:
     code, out, err = ask("wide.png", QUESTION, "--model", checkpoint, "--json", "--max-new-tokens", 8)
     facts = json.loads(out)
     assert (code, err) == (0, "")
@@ -89,7 +72,7 @@ def test_the_facts_as_json(ask: Callable[..., Any], checkpoint: Path) -> None:
         assert overlay.format == "PNG"
 
 
-def test_the_answers_are_the_models_own(ask: Callable[..., Any], checkpoint: Path) -> None:
+def test_the_answers_are_the_models_own(ask: Run, checkpoint: Path) -> None:
     facts = json.loads(ask("wide.png", QUESTION, "--model", checkpoint, "--json", "--max-new-tokens", 6)[1])
     model, processor = tiny_llava(), tiny_processor()
     inputs = make_prompt(model, processor, [Image.open("wide.png")], QUESTION)
@@ -99,7 +82,7 @@ def test_the_answers_are_the_models_own(ask: Callable[..., Any], checkpoint: Pat
     assert compare(model, processor, inputs, HiMAP(1, 0.5, 3, 0.75), 6).pruned.answer == facts["pruned_answer"]
 
 
-def test_the_facts_for_people(ask: Callable[..., Any], checkpoint: Path) -> None:
+def test_the_facts_for_people(ask: Run, checkpoint: Path) -> None:
     code, out, err = ask("wide.png", QUESTION, "--model", checkpoint, "--method", "vtw", "--max-new-tokens", 4)
     assert (code, err) == (0, "")
     for text in ("VTW(k=3), the default for 6 layers", QUESTION, "layers 0-2: 25, 3-5: 0", "FLOPs", "KV cache", "KiB"):
@@ -107,7 +90,7 @@ def test_the_facts_for_people(ask: Callable[..., Any], checkpoint: Path) -> None
     assert "wide.kept.png" in out
 
 
-def test_further_pictures_and_another_place(ask: Callable[..., Any], checkpoint: Path, folder: Path) -> None:
+def test_further_pictures_and_another_place(ask: Run, checkpoint: Path, folder: Path) -> None:
     options = ("--method", "random", "--k", 2, "--r", 0.6, "--seed", 3, "--dtype", "bf16", "--attention", "eager")
     code, out, err = ask(
         *("wide.png", QUESTION, "--image", "tall.jpg", "--model", checkpoint, "--json", "--max-new-tokens", 2),
@@ -159,9 +142,7 @@ def test_further_pictures_and_another_place(ask: Callable[..., Any], checkpoint:
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
 )
-def test_bad_input_is_one_line(
-    args: list[str], message: str, ask: Callable[..., Any], checkpoint: Path, folder: Path
-) -> None:
+def test_bad_input_is_one_line(args: list[str], message: str, ask: Run, checkpoint: Path, folder: Path) -> None:
     (folder / "notes.txt").write_text("hello")
     (folder / "cut.png").write_bytes((folder / "wide.png").read_bytes()[:90])
     (folder / "folder.png").mkdir()
@@ -176,14 +157,14 @@ def test_bad_input_is_one_line(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")
-def test_a_device_that_is_not_there(ask: Callable[..., Any], checkpoint: Path) -> None:
+def test_a_device_that_is_not_there(ask: Run, checkpoint: Path) -> None:
     code, _, err = ask("wide.png", "q", "--model", checkpoint, "--device", "cuda")
     assert code == 2
     assert err.startswith("visionflow: device 'cuda' is not available here")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_permission(ask: Callable[..., Any], checkpoint: Path, folder: Path) -> None:
+def test_a_folder_without_permission(ask: Run, checkpoint: Path, folder: Path) -> None:
     (folder / "locked").mkdir(mode=0o500)
     code, _, err = ask("wide.png", "q", "--model", checkpoint, "--out", "locked/over.png")
     assert (code, "cannot write" in err) == (2, True)
@@ -259,7 +240,7 @@ def _change(file: str, key: str, value: object) -> Callable[[Path], None]:
     ],
 )
 def test_a_bad_model_is_one_line(
-    damage: Callable[[Path], None], message: str, ask: Callable[..., Any], checkpoint: Path, folder: Path
+    damage: Callable[[Path], None], message: str, ask: Run, checkpoint: Path, folder: Path
 ) -> None:
     directory = folder / "bad"
     shutil.copytree(checkpoint, directory)
@@ -281,9 +262,7 @@ def test_a_bad_model_is_one_line(
         ("nobody/nothing", "cannot load the model nobody/nothing"),
     ],
 )
-def test_a_model_that_is_not_there(
-    model: str, message: str, ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_is_not_there(model: str, message: str, ask: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # no waiting for a network in tests
     code, out, err = ask("wide.png", "q", "--model", model)
     assert (code, out, err.count("\n")) == (2, "", 1)
@@ -315,7 +294,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (1, b"")
 
 
-def test_an_interrupt_ends_quietly(ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_ends_quietly(ask: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(source: str) -> None:
         raise KeyboardInterrupt
 

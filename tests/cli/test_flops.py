@@ -4,13 +4,14 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from visionflow.cli import main
+from tests.cli.running import Run
 from visionflow.cli.app import app
 from visionflow.cli.flops import METHOD_OPTIONS
 
@@ -26,14 +27,16 @@ def as_json(*arguments: str) -> dict[str, Any]:
     return content
 
 
-def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    monkeypatch.setattr(sys, "argv", ["visionflow", "flops", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    assert caught.value.code == 2
-    output = capsys.readouterr()
-    assert output.out == ""
-    return output.err
+@pytest.fixture
+def refused(visionflow: Run) -> Callable[..., str]:
+    """Run the command with wrong input; gives standard error."""
+
+    def run(*arguments: str) -> str:
+        code, out, err = visionflow("flops", *arguments)
+        assert (code, out) == (2, "")
+        return err
+
+    return run
 
 
 def test_json_with_nothing_said_is_the_papers_first_row() -> None:
@@ -160,29 +163,23 @@ def test_help_gives_the_defaults_that_are_used() -> None:
         ("--model llava-1.5-70b", "no such model: 'llava-1.5-70b' is not a preset (llava-1.5-7b, llava-1.5-13b)"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str, message: str
-) -> None:
-    error = refused(monkeypatch, capsys, *line.split())
+def test_bad_input_is_one_line_and_exit_code_2(refused: Callable[..., str], line: str, message: str) -> None:
+    error = refused(*line.split())
     assert error.startswith("visionflow: ")
     assert message in error
     assert error.count("\n") == 1
 
 
-def test_a_config_without_image_tokens(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_config_without_image_tokens(refused: Callable[..., str], tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"model_type": "llama"}))
-    error = refused(monkeypatch, capsys, "--model", str(config))
+    error = refused("--model", str(config))
     assert "depend on the picture: say how many with --image-tokens" in error
 
 
 @pytest.mark.parametrize("line", ["--k1 two", "--no-such-option", "surplus"])
-def test_what_typer_refuses_is_one_line_and_exit_code_2(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str
-) -> None:
-    error = refused(monkeypatch, capsys, *line.split())
+def test_what_typer_refuses_is_one_line_and_exit_code_2(refused: Callable[..., str], line: str) -> None:
+    error = refused(*line.split())
     assert error.startswith("visionflow: ")
     assert error.endswith("see visionflow flops --help\n")
     assert error.count("\n") == 1

@@ -3,11 +3,12 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from visionflow.cli import main
+from tests.cli.running import Run
 from visionflow.scenes import TASKS, sample_item
 
 datasets = pytest.importorskip("datasets")
@@ -19,12 +20,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def scenes(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
-    """Run the command in this process; gives its exit code."""
-    monkeypatch.setattr(sys, "argv", ["visionflow", "scenes", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    return stop.value.code
+@pytest.fixture
+def scenes(visionflow: Run) -> Run:
+    return partial(visionflow, "scenes")
 
 
 def test_one_task_of_one_split(folder: Path) -> None:
@@ -37,15 +35,15 @@ def test_one_task_of_one_split(folder: Path) -> None:
     assert rows["prompt"][:] == [sample_item("choice", "train", number)[1].prompt for number in range(2)]
 
 
-def test_all_tasks_where_none_is_named(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    assert scenes(monkeypatch, "--limit", "1", "--out", "all.parquet") == 0
+def test_all_tasks_where_none_is_named(scenes: Run, folder: Path) -> None:
+    assert scenes("--limit", "1", "--out", "all.parquet")[0] == 0
     rows = datasets.load_dataset("parquet", data_files="all.parquet", split="train", cache_dir=str(folder / "cache"))
     assert rows["id"][:] == [f"{task}-test-0" for task in TASKS]
 
 
-def test_force_replaces(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+def test_force_replaces(scenes: Run, folder: Path) -> None:
     (folder / "old.parquet").write_text("old")
-    assert scenes(monkeypatch, "--task", "open", "--limit", "1", "--out", "old.parquet", "--force") == 0
+    assert scenes("--task", "open", "--limit", "1", "--out", "old.parquet", "--force")[0] == 0
     assert (folder / "old.parquet").read_bytes().startswith(b"PAR1")
 
 
@@ -69,31 +67,26 @@ def test_bad_input_is_one_line(
     arguments: list[str],
     message: str,
     folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    scenes: Run,
 ) -> None:
     (folder / "old.parquet").write_text("old")
-    assert scenes(monkeypatch, *arguments) == 2
-    output = capsys.readouterr()
-    assert output.out == ""
-    assert message in output.err
-    assert output.err.count("\n") == 1
+    code, out, err = scenes(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
     assert [each.name for each in folder.iterdir()] == ["old.parquet"]
     assert (folder / "old.parquet").read_text() == "old"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_permission(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_without_permission(folder: Path, scenes: Run) -> None:
     (folder / "locked").mkdir(mode=0o500)
-    assert scenes(monkeypatch, "--out", "locked/new.parquet") == 2
-    assert "cannot write in the folder locked: no permission" in capsys.readouterr().err
+    code, _, err = scenes("--out", "locked/new.parquet")
+    assert code == 2
+    assert "cannot write in the folder locked: no permission" in err
 
 
-def test_without_the_library(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_the_library(scenes: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    assert scenes(monkeypatch, "--out", "new.parquet") == 2
-    output = capsys.readouterr()
-    assert (output.out, output.err.count("\n")) == ("", 1)
-    assert "pip install 'visionflow[data]'" in output.err
+    code, out, err = scenes("--out", "new.parquet")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "pip install 'visionflow[data]'" in err
