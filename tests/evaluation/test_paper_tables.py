@@ -57,6 +57,16 @@ def test_ours_stand_in_their_columns_and_a_certain_loss_is_marked() -> None:
     assert cells(made, "| embedded | HiMAP (eq. 9 as printed)")[4:] == ["50.0\\*", "50.0\\*", "50.0\\*"]
 
 
-def test_a_task_that_was_not_run_is_named() -> None:
-    with pytest.raises(VisionFlowError, match="the task caption"):
-        paper_tables(report([record for record in everything() if record["task"] != "caption"]))
+def test_the_models_name_stands_in_front() -> None:
+    assert cells(paper_tables(report(everything()), "owner/name"), "| owner/name | oracle")[1] == "oracle"
+
+
+def test_what_is_missing_is_named() -> None:
+    made = everything()
+    with pytest.raises(VisionFlowError, match="there is none of caption: raise --limit to 5 or more"):
+        paper_tables(report([record for record in made if record["task"] != "caption"]))
+    with pytest.raises(VisionFlowError, match="need the rows dense, fastv"):
+        paper_tables(report([each | {"rows": {"dense": each["rows"]["dense"]}} for each in made]))
+    blind = {"no-image": made[0]["rows"]["dense"]}
+    with pytest.raises(VisionFlowError, match="the filter left no question of choice"):
+        paper_tables(report([each | {"rows": each["rows"] | blind} for each in made], filtered=True))

@@ -1,6 +1,6 @@
 """Tables 1 and 2 of the HiMAP paper, as printed and, below, in the same layout, on a suite of ours."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from visionflow.cost import himap_tables
@@ -73,19 +73,36 @@ TABLES = (
 )
 
 
-def paper_tables(reports: Sequence[TaskReport]) -> str:
-    """Both tables as Markdown.
+def check_tasks(tasks: Collection[str]) -> None:
+    """Refuse questions of which none is of a task that the tables need.
+
+    Raises:
+        VisionFlowError: says which task it is.
+    """
+    needed = dict.fromkeys(task for table in TABLES for task in table.tasks)
+    for task in needed:
+        if task not in tasks:
+            raise VisionFlowError(
+                f"the paper's tables need questions of {', '.join(needed)}, and there is none of {task}: "
+                f"raise --limit to {len(needed)} or more"
+            )
+
+
+def paper_tables(reports: Sequence[TaskReport], model: str = "embedded") -> str:
+    """Both tables as Markdown, ours under the name of the `model`.
 
     Raises:
         VisionFlowError: a task or a row that they need has no questions.
     """
     by_task = {report.task: report for report in reports}
-    for task in dict.fromkeys(task for table in TABLES for task in table.tasks):
-        if task not in by_task or not METHODS.keys() <= {line.row for line in by_task[task].lines}:
-            raise VisionFlowError(
-                f"the paper's tables need the task {task} with every row: raise --limit, or no --filter"
-            )
-    return "\n\n".join(_printed(table) + "\n\n" + _rebuilt(table, by_task) for table in TABLES) + f"\n\n{_NOTE}"
+    check_tasks(by_task)
+    for report in reports:
+        if not report.questions:
+            raise VisionFlowError(f"the filter left no question of {report.task}: raise --limit, or leave --filter out")
+        if not METHODS.keys() <= {line.row for line in report.lines}:
+            raise VisionFlowError(f"the paper's tables need the rows {', '.join(METHODS)}: leave --methods out")
+    tables = (_printed(table) + "\n\n" + _rebuilt(table, by_task, model) for table in TABLES)
+    return "\n\n".join(tables) + f"\n\n{_NOTE}"
 
 
 _NOTE = (
@@ -106,7 +123,7 @@ def _printed(table: PaperTable) -> str:
     return f"**Table {table.number} as printed**\n\n" + "\n".join(lines)
 
 
-def _rebuilt(table: PaperTable, by_task: dict[str, TaskReport]) -> str:
+def _rebuilt(table: PaperTable, by_task: dict[str, TaskReport], model: str) -> str:
     reports = [by_task[task] for task in dict.fromkeys(table.tasks)]
     columns = [f"{report.task} ({_column(report)}, {report.questions})" for report in reports]
     lines = [_row("Model", "Method", "MFLOPs", "Ratio", *columns), _rule(len(columns))]
@@ -115,7 +132,7 @@ def _rebuilt(table: PaperTable, by_task: dict[str, TaskReport]) -> str:
         cost = sum(line.spent.paper for line in own) / len(own)
         ratios = [line.spent.paper_ratio for line in own]
         ratio = sum(ratio or 0.0 for ratio in ratios) / len(ratios)
-        lines.append(_row("embedded", name, f"{cost / 1e6:.0f}", f"{ratio:.0%}", *(_score(line) for line in own)))
+        lines.append(_row(model, name, f"{cost / 1e6:.0f}", f"{ratio:.0%}", *(_score(line) for line in own)))
     return f"**Table {table.number} on the generated world**\n\n" + "\n".join(lines)
 
 
