@@ -28,7 +28,7 @@ def show(tables: Sequence[TaskReport], settings: Mapping[str, str], console: Con
     """A table per task and metric, POPE's metrics where there are any, and what the names stand for."""
     for table in tables:
         left_out = f", {table.filtered} left out: answered rightly without the image" if table.filtered else ""
-        console.print(f"{table.task}: {table.questions} questions{left_out}")
+        console.print(f"{table.task}: {table.questions} question{'s' * (table.questions != 1)}{left_out}")
         for metric in table.lines[0].figures if table.lines else ():
             console.print(_task_table(table.lines, metric))
             console.print()
