@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from visionflow.cli.methods import METHOD_OPTIONS, chosen_method, own_options
+from visionflow.cli.options import Attention, Device, Dtype, Json, Model
 from visionflow.errors import VisionFlowError
 
 HIMAP_DEFAULT = "[default: {}; earlier in models of 8 layers or fewer]"
@@ -18,10 +19,7 @@ def ask(
         list[str] | None,
         typer.Option("--image", metavar="<str>", help="A further picture, for models that take several. Repeatable."),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="A directory with a saved model, or owner/name on the Hub. [default: the embedded model]"),
-    ] = None,
+    model: Model = None,
     method: Annotated[str, typer.Option(help=f"One of {', '.join(METHOD_OPTIONS)}.")] = "himap",
     k1: Annotated[
         int | None, typer.Option(help=f"himap: layers before the first cut. {HIMAP_DEFAULT.format(2)}")
@@ -46,18 +44,13 @@ def ask(
         int | None, typer.Option(min=0, max=2**32 - 1, help="random: another seed, another draw. [default: 0]")
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length of the answers, at most.")] = 64,
-    dtype: Annotated[
-        str | None,
-        typer.Option(help="float32, bfloat16 or float16. [default: the checkpoint's; float32 for the embedded model]"),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, ... [default: the GPU where there is one]")
-    ] = None,
-    attention: Annotated[str, typer.Option(help="sdpa or eager.")] = "sdpa",
+    dtype: Dtype = None,
+    device: Device = None,
+    attention: Attention = "sdpa",
     out: Annotated[
         Path | None, typer.Option(help="Where the overlay goes. [default: NAME.kept.png in the current folder]")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Answer a question about a picture, dense and pruned side by side, and draw what was kept."""
     options = {"k1": k1, "r1": r1, "k2": k2, "r2": r2, "deep_criterion": deep_criterion, "k": k, "r": r, "seed": seed}

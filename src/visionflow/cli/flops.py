@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from visionflow.cli.methods import flag, own_options
+from visionflow.cli.options import Json
 from visionflow.cli.output import print_json
 from visionflow.errors import VisionFlowError
 
@@ -72,7 +73,7 @@ def flops(
     table: Annotated[
         str | None, typer.Option(help="himap: print the cost columns of that paper's Tables 1 and 2 beside ours.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+    as_json: Json = False,
 ) -> None:
     """What a prompt costs, dense and pruned: operations, image tokens per layer, KV cache. No weights are needed."""
     given = {name for name in context.params if _is_given(context, name)}

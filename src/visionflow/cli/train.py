@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from visionflow.cli.options import Threads, use_threads
 from visionflow.errors import VisionFlowError
 
 if TYPE_CHECKING:
@@ -22,13 +23,12 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, mps.")] = "cpu",
-    threads: Annotated[int | None, typer.Option(help="CPU threads; torch decides if not given.")] = None,
+    threads: Threads = None,
 ) -> None:
     """Retrain the embedded model from nothing on scenes drawn on the fly.
 
     Ctrl-C leaves a checkpoint; the same command with --resume goes on from it.
     """
-    import torch
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -36,11 +36,8 @@ def train(
     from visionflow.checkpoint.training import Budget, Report
     from visionflow.checkpoint.training import train as run_training
 
-    if threads is not None and threads < 1:
-        raise VisionFlowError(f"--threads must be at least 1, not {threads}")
+    use_threads(threads)
     _check_device(device)
-    if threads is not None:
-        torch.set_num_threads(threads)
     budget = Budget(steps, 60.0 if steps is None and minutes is None else minutes)
 
     columns = (
