@@ -1,44 +1,25 @@
 """`visionflow eval`, as a user types it, on a tiny LLaVA with random weights."""
 
 import json
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cli.running import Run
 from tests.parquet import edited
-from tests.tiny_processor import save_tiny
-from visionflow.cli import main
 from visionflow.evaluation import runner
 from visionflow.evaluation.rows import sweep_rows, table_rows
 from visionflow.scenes.export import export, rows_of
 
-Run = Callable[..., tuple[int, str, str]]
 QUICK = ("--limit", 6, "--tasks", "choice,open", "--methods", "oracle,vtw", "--batch", 2)
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny(tmp_path_factory.mktemp("checkpoints") / "tiny")
-
-
 @pytest.fixture
-def evaluate(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command in this process; gives exit code, standard output and standard error."""
+def evaluate(checkpoint: Path, visionflow: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr(runner, "LONGEST", dict.fromkeys(runner.LONGEST, 4))  # random weights never end a sentence
-
-    def run(*args: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["visionflow", "eval", "--model", str(checkpoint), *map(str, args)])
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return partial(visionflow, "eval", "--model", checkpoint)
 
 
 def test_json_is_one_object_and_all_there_is(evaluate: Run, checkpoint: Path) -> None:
@@ -93,6 +74,8 @@ def test_the_sweep_is_drawn(evaluate: Run, tmp_path: Path) -> None:
     assert (code, err) == (0, "")
     assert set(json.loads(out)["curve"]["open"]["accuracy"]) == {"vtw", "fastv"}
     assert (tmp_path / "curve.png").stat().st_size > 10_000
+    assert evaluate(*options)[1].endswith(f"the curve in {tmp_path / 'curve.png'}\n")
+    assert evaluate(*options[:-2])[1].endswith("The curve was not drawn: give it a folder with --out\n")
 
 
 def test_the_filter_adds_the_row_it_needs(evaluate: Run) -> None:
@@ -126,6 +109,8 @@ def test_without_the_picture(evaluate: Run) -> None:
         (("--suite", "gone.parquet"), "no such file: gone.parquet"),
         (("--paper", "--suite", "own.parquet"), "--paper compares with the generated world: leave out --suite"),
         (("--paper", "--sweep"), "leave out --tasks, --methods, --sweep and --json"),
+        (("--paper", "--limit", 4), "and there is none of open: raise --limit to 5 or more"),
+        (("--threads", 0), "--threads must be at least 1, not 0"),
         (("--device", "abacus"), "unknown device 'abacus'"),
         (("--model", "nowhere"), "nowhere"),
     ],
@@ -156,11 +141,11 @@ def test_the_records_of_another_run_are_left_alone(evaluate: Run, tmp_path: Path
     assert "choose another --out" in err
 
 
-def test_the_papers_tables_as_markdown(evaluate: Run) -> None:
+def test_the_papers_tables_as_markdown(evaluate: Run, checkpoint: Path) -> None:
     code, out, _ = evaluate("--limit", 10, "--paper")
     assert code == 0
     assert out.count("**Table") == 4
-    assert out.count("| embedded |") == 12
+    assert out.count(f"| {checkpoint} |") == 12
 
 
 def records_in(folder: Path) -> list[dict[str, Any]]:

@@ -2,43 +2,45 @@
 
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from visionflow.cli.options import (
+    Batch,
+    Device,
+    Dtype,
+    Folder,
+    Json,
+    Limit,
+    Model,
+    OnlyVisual,
+    Seed,
+    SightName,
+    SuiteName,
+    Tasks,
+    Threads,
+    listed,
+    use_threads,
+)
 from visionflow.cli.output import print_json, quiet_libraries, working
 from visionflow.errors import VisionFlowError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from visionflow.cli.eval_report import EvalReport
     from visionflow.evaluation.records import Record, Records
     from visionflow.evaluation.rows import Row
     from visionflow.evaluation.samples import Sample
     from visionflow.loading.models import Loaded
 
-CURVE = "curve.png"
-
 
 def evaluate(
-    suite: Annotated[
-        str,
-        typer.Option(
-            help="What is asked: scenes (the generated world, unseen scenes), or FILE.parquet in the layout that "
-            "visionflow scenes writes."
-        ),
-    ] = "scenes",
-    model: Annotated[
-        str | None,
-        typer.Option(help="A directory with a saved model, or owner/name on the Hub. [default: the embedded model]"),
-    ] = None,
-    limit: Annotated[
-        int, typer.Option(min=1, help="Number of questions in all, spread evenly over the tasks, at most.")
-    ] = 200,
-    tasks: Annotated[
-        str, typer.Option(metavar="A,B", help="Some of choice, science, existence, caption, open. [default: all]")
-    ] = "",
+    suite: SuiteName = "scenes",
+    model: Model = None,
+    limit: Limit = 200,
+    tasks: Tasks = "",
     methods: Annotated[
         str,
         typer.Option(
@@ -51,29 +53,18 @@ def evaluate(
     sweep: Annotated[
         bool, typer.Option("--sweep", help="Accuracy against cost, each method at several ratios; a plot in --out.")
     ] = False,
-    sight: Annotated[
-        str, typer.Option(help="picture, grey or none: what the model sees, to check that the image matters.")
-    ] = "picture",
-    only_visual: Annotated[
-        bool, typer.Option("--filter", help="Leave out what dense answers rightly without the image (appendix B).")
-    ] = False,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the random rows and of the bootstrap.")] = 0,
-    batch: Annotated[int, typer.Option(min=1, help="Questions at a time; it does not change the answers.")] = 16,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the records; the same command goes on from what is there.")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, ... [default: the GPU where there is one]")
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(help="float32, bfloat16 or float16. [default: the checkpoint's; float32 for the embedded model]"),
-    ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; torch decides if not given.")] = None,
+    sight: SightName = "picture",
+    only_visual: OnlyVisual = False,
+    seed: Seed = 0,
+    batch: Batch = 16,
+    out: Folder = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    threads: Threads = None,
     paper: Annotated[
         bool, typer.Option("--paper", help="Print Tables 1 and 2 of the HiMAP paper, rebuilt, as Markdown instead.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Accuracy of each method on a suite, beside its cost: 95 % intervals, and paired tests against the dense model.
 
@@ -87,24 +78,26 @@ def evaluate(
     from visionflow.evaluation.suites import suite_called
 
     asked = suite_called(suite)
-    samples = asked.samples(limit, _names(tasks))
+    samples = asked.samples(limit, listed(tasks))
     with working(f"loading the {model or 'embedded'} model"):
         quiet_libraries(model)
-        import torch
-
+        from visionflow.cli.eval_report import EvalReport
+        from visionflow.evaluation.paper_tables import check_tasks
         from visionflow.evaluation.plan import plan_run
         from visionflow.evaluation.records import Records
+        from visionflow.evaluation.report import report
         from visionflow.evaluation.runner import check_rows
         from visionflow.loading.models import load_model
 
-        if threads is not None:
-            torch.set_num_threads(threads)
+        if paper:
+            check_tasks({sample.task for sample in samples})
+        use_threads(threads)
         loaded = load_model(model, dtype, device)
         run = plan_run(
             loaded,
             asked.name,
             samples,
-            methods=_names(methods),
+            methods=listed(methods),
             sweep=sweep,
             sight=sight,
             filtered=only_visual,
@@ -113,31 +106,19 @@ def evaluate(
         check_rows(loaded.model, samples, run.rows)
         records = Records.open(out, run.described, samples) if out else Records()
     done = _run(loaded, samples, run.rows, records, batch)
+    _tell(EvalReport(run, report(done, seed, only_visual), only_visual, sweep, out), paper, as_json)
 
+
+def _tell(found: "EvalReport", paper: bool, as_json: bool) -> None:
     from rich.console import Console
 
-    from visionflow.evaluation import curve, paper_tables, tables
-    from visionflow.evaluation.report import report, to_json
-
-    reports = report(done, seed, only_visual)
-    settings = {row.name: row.settings for row in run.rows}
-    if sweep and out:
-        curve.draw_curve(reports, run.rows, out / CURVE)
+    found.draw()
     if as_json:
-        content = run.described | {"filter": only_visual, "tables": to_json(reports)}
-        print_json(content | ({"curve": curve.points(reports, run.rows)} if sweep else {}))
+        print_json(found.to_json())
     elif paper:
-        print(paper_tables.paper_tables(reports))
+        print(found.to_markdown())
     else:
-        console = Console(markup=False, highlight=False)
-        console.width = max(console.width, tables.WIDTH)
-        tables.show(reports, settings, console)
-        if out:
-            console.print(f"\nThe records are in {out}" + (f", the curve in {out / CURVE}" if sweep else ""))
-
-
-def _names(listed: str) -> list[str]:
-    return [name.strip() for name in listed.split(",") if name.strip()]
+        found.show(Console(markup=False, highlight=False))
 
 
 def _check_extras() -> None:
