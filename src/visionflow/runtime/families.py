@@ -18,6 +18,8 @@ class Family:
         merger: the module that gets input ids and pictures and calls the decoder.
         decoder: the text decoder; its layers are under ``layers``.
         attention: the attention module inside a decoder layer.
+        projection: the output projection W_O inside an attention module.
+        norm: the normalisation inside the decoder that comes after its last layer.
         image_token: name of the config field with the placeholder's token id.
         image_inputs: arguments of the merger that carry pictures; without one of them there are no image tokens.
     """
@@ -27,6 +29,8 @@ class Family:
     merger: str = "model"
     decoder: str = "model.language_model"
     attention: str = "self_attn"
+    projection: str = "o_proj"
+    norm: str = "norm"
     image_token: str = "image_token_id"
     image_inputs: tuple[str, ...] = ("pixel_values", "mm_encoder_outputs")
 
@@ -45,6 +49,14 @@ class Family:
     def attention_of(self, layer: nn.Module) -> nn.Module:
         """The attention module of one decoder layer."""
         return layer.get_submodule(self.attention)
+
+    def projection_of(self, layer: nn.Module) -> nn.Module:
+        """The output projection of one decoder layer's attention."""
+        return self.attention_of(layer).get_submodule(self.projection)
+
+    def norm_of(self, model: nn.Module) -> nn.Module:
+        """The normalisation between the last decoder layer and the unembedding."""
+        return self.decoder_of(model).get_submodule(self.norm)
 
     def image_token_id(self, model: PreTrainedModel) -> int:
         """The id that stands for one image token in the input ids."""
