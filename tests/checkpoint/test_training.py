@@ -31,7 +31,10 @@ TINY = Geometry(
     text_head_width=8,
     text_mlp=16,
 )
-RECIPE = Recipe(geometry=TINY, tower_pictures=2, pictures=2, length=256, tower_share=0.5, validation_pictures=2)
+RECIPE = Recipe(
+    geometry=TINY, tower_pictures=2, pictures=2, length=256, drills=4, meant_layers=1, tower_share=0.5,
+    validation_pictures=2,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

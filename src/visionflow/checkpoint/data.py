@@ -72,23 +72,34 @@ class Patches(_Movable):
 class Lessons(_Movable):
     """Several lessons about each picture, side by side: the picture once, then every question as if it were the only.
 
-    `pixel_values` [b, 3, side, side]; `input_ids`, `labels` and `position_ids` int64 [b, n]: each question's positions
-    go on from the picture's. `attention_mask` bool [b, 1, n, n]: a question sees the picture and itself.
+    `pixel_values` [b, 3, side, side]; `input_ids`, `labels`, `meant` and `position_ids` int64 [b, n]: each question's
+    positions go on from the picture's, and where a letter is to be said, `meant` has what it stands for.
+    `attention_mask` bool [b, 1, n, n]: a question sees the picture and itself.
     """
 
-    pixel_values: torch.Tensor
     input_ids: torch.Tensor
     labels: torch.Tensor
+    meant: torch.Tensor
+    pixel_values: torch.Tensor
     position_ids: torch.Tensor
     attention_mask: torch.Tensor
+
+    def inputs(self) -> dict[str, torch.Tensor]:
+        """Arguments of the model."""
+        return {name: value for name, value in vars(self).items() if name not in ("labels", "meant")}
 
 
 @dataclass(frozen=True)
 class Drills(_Movable):
-    """Lessons without a picture, one in each row, filled up on the right: `input_ids`, `labels` int64 [b, n]."""
+    """Lessons without a picture, one in each row, filled up on the right: `input_ids`, `labels`, `meant` as above."""
 
     input_ids: torch.Tensor
     labels: torch.Tensor
+    meant: torch.Tensor
+
+    def inputs(self) -> dict[str, torch.Tensor]:
+        """Arguments of the model."""
+        return {"input_ids": self.input_ids}
 
 
 def patches(processor: LlavaProcessor, split: Split, indices: Iterable[int]) -> Patches:
@@ -107,7 +118,7 @@ class Teacher:
         self.processor = processor
         self.length = length
         before, self.after = _around(processor, {"type": "image"})
-        self.before_text, _ = _around(processor)
+        self.before_text = processor.tokenizer.bos_token + _around(processor)[0]
         # Any picture will do: all are cropped to one size and take as many tokens.
         self.picture: list[int] = processor(images=Image.new("RGB", (1, 1)), text=before)["input_ids"][0]
 
@@ -116,46 +127,50 @@ class Teacher:
         most = (self.length - len(self.picture)) // _SHORTEST
         drawn = [_scene_with_lessons(scene_rng(split, index), most, course) for index in indices]
         rows = [self._fill(taught) for _, taught in drawn]
-        ids, labels, positions, owner = (torch.tensor(column) for column in zip(*rows, strict=True))
+        ids, labels, meant, positions, owner = (torch.tensor(column) for column in zip(*rows, strict=True))
         shared = owner == 0
         sees = (owner[:, :, None] == owner[:, None, :]) | shared[:, None, :]
         mask = (sees & torch.ones(self.length, self.length, dtype=torch.bool).tril())[:, None]
-        return Lessons(_pixels(self.processor, [scene for scene, _ in drawn]), ids, labels, positions, mask)
+        return Lessons(ids, labels, meant, _pixels(self.processor, [scene for scene, _ in drawn]), positions, mask)
 
     def drills(self, rng: Generator, many: int) -> Drills:
         """So many drills."""
-        drawn = [drill(rng) for _ in range(many)]
-        asked = self.processor.tokenizer([f"{self.before_text}{each.prompt}{self.after}" for each in drawn])[
-            "input_ids"
-        ]
-        answered = self._answers(drawn)
-        rows = [question + answer for question, answer in zip(asked, answered, strict=True)]
-        labels = [[IGNORED] * len(question) + answer for question, answer in zip(asked, answered, strict=True)]
-        return Drills(_table(rows, self.processor.tokenizer.pad_token_id), _table(labels, IGNORED))
+        rows = [self._row(drill(rng), self.before_text) for _ in range(many)]
+        fillers = (self.processor.tokenizer.pad_token_id, IGNORED, IGNORED)
+        return Drills(
+            *(_table(column, filler) for column, filler in zip(zip(*rows, strict=True), fillers, strict=True))
+        )
 
-    def _fill(self, taught: Sequence[Lesson]) -> tuple[list[int], list[int], list[int], list[int]]:
-        """Ids, labels, positions, and whose token it is: 0 the picture's, then 1, 2, ... and -1 for padding."""
-        asked = self._ids([f"{lesson.prompt}{self.after}" for lesson in taught])
-        answered = self._answers(taught)
-        ids, labels = list(self.picture), [IGNORED] * len(self.picture)
-        positions, owner = list(range(len(ids))), [0] * len(ids)
-        for number, (question, answer) in enumerate(zip(asked, answered, strict=True), start=1):
-            size = len(question) + len(answer)
+    def _fill(self, taught: Sequence[Lesson]) -> tuple[list[int], ...]:
+        """Ids, labels, what is meant, positions, and whose token it is: 0 the picture's, 1, 2, ..., -1 padding."""
+        start = len(self.picture)
+        ids, labels, meant = list(self.picture), [IGNORED] * start, [IGNORED] * start
+        positions, owner = list(range(start)), [0] * start
+        for number, lesson in enumerate(taught, start=1):
+            row = self._row(lesson)
+            size = len(row[0])
             if len(ids) + size > self.length:
                 break
-            ids += question + answer
-            labels += [IGNORED] * len(question) + answer
-            positions += range(len(self.picture), len(self.picture) + size)
+            for whole, part in zip((ids, labels, meant), row, strict=True):
+                whole += part
+            positions += range(start, start + size)
             owner += [number] * size
         left = self.length - len(ids)
         pad = self.processor.tokenizer.pad_token_id
-        return ids + [pad] * left, labels + [IGNORED] * left, positions + [0] * left, owner + [-1] * left
+        fillers = (pad, IGNORED, IGNORED, 0, -1)
+        columns = (ids, labels, meant, positions, owner)
+        return tuple(column + [filler] * left for column, filler in zip(columns, fillers, strict=True))
 
-    def _answers(self, taught: Sequence[Lesson]) -> list[list[int]]:
-        return self._ids([f" {lesson.answer}{self.processor.tokenizer.eos_token}" for lesson in taught])
+    def _row(self, lesson: Lesson, before: str = "") -> tuple[list[int], list[int], list[int]]:
+        """Ids of a lesson, its labels, and the first token of what is meant where the answer begins."""
+        question = self._ids(f"{before}{lesson.prompt}{self.after}")
+        answer = self._ids(f" {lesson.answer}{self.processor.tokenizer.eos_token}")
+        ignored = [IGNORED] * len(question)
+        meant = [IGNORED if lesson.meant is None else self._ids(f" {lesson.meant}")[0]]
+        return question + answer, ignored + answer, ignored + meant + [IGNORED] * (len(answer) - 1)
 
-    def _ids(self, texts: list[str]) -> list[list[int]]:
-        ids: list[list[int]] = self.processor.tokenizer(texts, add_special_tokens=False)["input_ids"]
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
 
@@ -166,7 +181,7 @@ def _around(processor: LlavaProcessor, *picture: dict[str, str]) -> list[str]:
     return around
 
 
-def _table(rows: list[list[int]], filler: int) -> torch.Tensor:
+def _table(rows: Sequence[list[int]], filler: int) -> torch.Tensor:
     return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=filler)
 
 

@@ -3,7 +3,8 @@
 `tower`: the vision tower and the projector learn what each patch shows, in the words of the language model: a patch of
 a red circle is to be near the embeddings of "red" and "circle", so that the second phase finds its answers half said.
 `language`: with the tower at rest, the projector and the language model learn to answer, many questions about a picture
-side by side in one sequence, loss on the answers only. Beside them go drills without a picture.
+side by side in one sequence, loss on the answers only. Beside them go drills without a picture. Where a letter is to be
+said, some layers before the last have to know what it stands for: two steps of thought, each with its own lesson.
 Both go through the stock forward of the model. Muon trains the matrices, AdamW the rest.
 """
 
@@ -45,6 +46,8 @@ class Recipe:
     easy_share: float = 0.5
     ground_weight: float = 0.2
     drill_weight: float = 0.5
+    meant_layers: int = 5
+    meant_weight: float = 0.5
     tower_rate: float = 2e-3
     language_rate: float = 2e-3
     warm_up_share: float = 0.02
@@ -119,7 +122,9 @@ class Learner:
                 scores = self._patch_scores(seen)
                 right = [scores[name].argmax(-1) == getattr(seen, name) for name in SEEN]
                 return float(torch.stack(right).all(0)[seen.row != IGNORED].float().mean())
-            logits, targets = self._answers(self.teacher.lessons("validation", numbers).to(self.device))
+            taught = self.teacher.lessons("validation", numbers).to(self.device)
+            states = self.model.model(**taught.inputs(), use_cache=False).last_hidden_state
+            logits, targets = self._answers(states, taught.labels)
         # End tokens are nearly always right and would only flatter the figure.
         spoken = targets != self.processor.tokenizer.eos_token_id
         return float((logits.argmax(-1) == targets)[spoken].float().mean())
@@ -175,18 +180,23 @@ class Learner:
         return self._answer_loss(taught) + self.recipe.drill_weight * self._answer_loss(drills)
 
     def _answer_loss(self, taught: Lessons | Drills) -> torch.Tensor:
-        logits, targets = self._answers(taught)
-        return F.cross_entropy(logits.float(), targets)
+        """Cross-entropy of the answers, and after `meant_layers` layers of what their letters stand for."""
+        out = self.model.model(**taught.inputs(), use_cache=False, output_hidden_states=True)
+        halfway = self.model.model.language_model.norm(out.hidden_states[self.recipe.meant_layers])
+        said, meant = self._loss(out.last_hidden_state, taught.labels), self._loss(halfway, taught.meant)
+        return said + self.recipe.meant_weight * meant
+
+    def _loss(self, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        logits, targets = self._answers(states, labels)
+        return F.cross_entropy(logits.float(), targets, reduction="sum") / max(1, len(targets))
 
     def _course(self, within: float) -> Course:
         return course(within / self.recipe.easy_share) if self.recipe.easy_share else FULL
 
-    def _answers(self, taught: Lessons | Drills) -> tuple[torch.Tensor, torch.Tensor]:
+    def _answers(self, states: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits [answer tokens, vocabulary] and targets [answer tokens]; no other position needs logits."""
-        inputs = {name: value for name, value in vars(taught).items() if name != "labels"}
-        out = self.model.model(**inputs, use_cache=False)
-        asked = taught.labels[:, 1:] != IGNORED
-        return self.model.lm_head(out.last_hidden_state[:, :-1][asked]), taught.labels[:, 1:][asked]
+        asked = labels[:, 1:] != IGNORED
+        return self.model.lm_head(states[:, :-1][asked]), labels[:, 1:][asked]
 
     def _patch_scores(self, seen: Patches) -> dict[str, torch.Tensor]:
         """Logits [b, patches, classes] of what each patch shows: against words, and as places."""

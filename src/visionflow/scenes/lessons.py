@@ -7,16 +7,17 @@ from numpy.random import Generator
 from visionflow.scenes import phrases
 from visionflow.scenes.captions import some_caption
 from visionflow.scenes.questions import ask, colour, comparison, count, mark, odd_one_out, relation, shape
-from visionflow.scenes.tasks import TASKS, Item, lettered
+from visionflow.scenes.tasks import LETTERS, TASKS, Item, lettered
 from visionflow.scenes.world import COLOURS, FEW, MANY, MARKS, SHAPES, Scene, pick
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """A prompt and the answer to give."""
+    """A prompt and the answer to give; of a letter also what it stands for, which is to be known before it."""
 
     prompt: str
     answer: str
+    meant: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def drill(rng: Generator) -> Lesson:
     right = int(rng.integers(size))
     wording = pick(rng, ("{question} {options}", phrases.CHOICE, phrases.SCIENCE))
     question = f"Which letter is {options[right]}?"
-    return Lesson(wording.format(question=question, options=lettered(options)), "ABCD"[right])
+    return Lesson(wording.format(question=question, options=lettered(options)), LETTERS[right], options[right])
 
 
 def _some_lesson(scene: Scene, rng: Generator, taught: Course) -> Lesson | None:
@@ -112,7 +113,8 @@ def _of_task(scene: Scene, rng: Generator, task: str, bare: float) -> Lesson | N
     item = TASKS[task].make(scene, rng, int(rng.integers(2**30)))
     if item is None:
         return None
-    return Lesson(item.prompt if rng.random() >= bare else _typed(item, rng), item.gold[0])
+    meant = item.options[LETTERS.index(item.gold[0])] if item.options else None
+    return Lesson(item.prompt if rng.random() >= bare else _typed(item, rng), item.gold[0], meant)
 
 
 def _typed(item: Item, rng: Generator) -> str:

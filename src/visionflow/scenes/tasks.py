@@ -30,6 +30,8 @@ from visionflow.scenes.world import FEW, MANY, Scene, Split, sample_scene, scene
 
 T = TypeVar("T")
 
+LETTERS = "ABCD"
+
 
 @dataclass(frozen=True)
 class Item:
@@ -114,7 +116,7 @@ def sample_item(task: str, split: Split, number: int) -> tuple[Scene, Item]:
 
 def lettered(options: Sequence[str]) -> str:
     """`A. red B. blue`."""
-    return " ".join(f"{letter}. {option}" for letter, option in zip("ABCD", options, strict=False))
+    return " ".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
 
 
 def _item(task: str, question: Question, prompt: str, gold: str, options: tuple[str, ...] = ()) -> Item:
@@ -131,7 +133,7 @@ def _lettered(
     options = [wrong[i] for i in rng.permutation(size - 1)]
     options.insert(right, question.answer)
     text = prompt.format(question=question.text, options=lettered(options))
-    return _item(task, question, text, "ABCD"[right], tuple(options))
+    return _item(task, question, text, LETTERS[right], tuple(options))
 
 
 def _plausible(scene: Scene, question: Question, rng: Generator, many: int) -> list[str]:
