@@ -1,5 +1,6 @@
 """Saliency against its definition in float64, for every family, attention implementation and side of padding."""
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -9,9 +10,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
-from transformers.models.llama import modeling_llama
 
 from tests.flow.saliency_reference import (
+    exact_in_double,
     maps_and_gradients,
     paper_matrix,
     perturbed,
@@ -41,33 +42,9 @@ def pictured() -> list[Prompt]:
 
 
 @pytest.fixture
-def in_double(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Norms and eager's softmax in the dtype of what they get: transformers' own are in fp32, also in an fp64 model."""
-
-    def norm(self: Any, hidden: Tensor) -> Tensor:
-        normed: Tensor = hidden * torch.rsqrt(hidden.square().mean(-1, keepdim=True) + self.variance_epsilon)
-        return normed * self.weight
-
-    def softmax(scores: Tensor, dim: int, dtype: Any = None) -> Tensor:
-        return scores.softmax(dim)
-
-    monkeypatch.setattr(modeling_llama.LlamaRMSNorm, "forward", norm)
-    monkeypatch.setattr(torch.nn.functional, "softmax", softmax)
-
-
-@pytest.fixture
-def in_double(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Norms and eager's softmax in the dtype of what they get: transformers' own are in fp32, also in an fp64 model."""
-
-    def norm(self: Any, hidden: Tensor) -> Tensor:
-        normed: Tensor = hidden * torch.rsqrt(hidden.square().mean(-1, keepdim=True) + self.variance_epsilon)
-        return normed * self.weight
-
-    def softmax(scores: Tensor, dim: int, dtype: Any = None) -> Tensor:
-        return scores.softmax(dim)
-
-    monkeypatch.setattr(modeling_llama.LlamaRMSNorm, "forward", norm)
-    monkeypatch.setattr(torch.nn.functional, "softmax", softmax)
+def in_double() -> Iterator[None]:
+    with exact_in_double():
+        yield
 
 
 @cache
@@ -78,33 +55,6 @@ def expected_of(family: str, sample: int, convention: str = "paper", objective: 
 def double(inputs: dict[str, Any]) -> dict[str, Any]:
     """In fp64, with positions that padding does not shift: transformers makes rotary angles in fp32 even so."""
     return inputs | {"pixel_values": inputs["pixel_values"].double(), "position_ids": positions(inputs)}
-
-
-@pytest.fixture
-def exact_norms(monkeypatch: pytest.MonkeyPatch) -> None:
-    """RMS norms in the dtype of what they get: transformers' own are in fp32, which hides what fp64 is to show."""
-
-    def forward(norm: Any, hidden: Tensor) -> Tensor:
-        scale: Tensor = torch.rsqrt(hidden.square().mean(-1, keepdim=True) + norm.variance_epsilon)
-        return norm.weight * hidden * scale  # type: ignore[no-any-return]
-
-    monkeypatch.setattr(modeling_llama.LlamaRMSNorm, "forward", forward)
-
-
-@cache
-def expected_of(family: str, sample: int, convention: str = "paper", objective: str = "loss") -> dict[str, list[float]]:
-    return reference_saliency(family, pictured()[sample], TARGETS[sample], convention, objective)
-
-
-def double(inputs: dict[str, Any]) -> dict[str, Any]:
-    """In fp64, with positions that padding does not shift: transformers makes rotary angles in fp32 even so."""
-    return inputs | {"pixel_values": inputs["pixel_values"].double(), "position_ids": positions(inputs)}
-
-
-TOLERANCE = {
-    "sdpa": {"rtol": 1e-9, "atol": 1e-13},
-    "eager": {"rtol": 1e-4, "atol": 1e-8},  # its softmax is always in fp32
-}
 
 
 def assert_matches(profile: Saliency, family: str, samples: list[int], **tolerance: float) -> None:
