@@ -38,8 +38,13 @@ def assert_untouched(model: PreTrainedModel, inputs: dict[str, Any], act: Callab
         assert torch.equal(model(**inputs).logits, before)
 
 
-def _hooks(model: PreTrainedModel) -> list[tuple[int, int, str]]:
+def _hooks(model: PreTrainedModel) -> list[tuple[int, int, str | None]]:
+    """Of each module: how many hooks it has, and the attention that its config names."""
     return [
-        (len(module._forward_pre_hooks), len(module._forward_hooks), str(getattr(module, "config", None)))
+        (
+            len(module._forward_pre_hooks),
+            len(module._forward_hooks),
+            getattr(getattr(module, "config", None), "_attn_implementation", None),
+        )
         for module in model.modules()
     ]
