@@ -12,6 +12,7 @@ from tests.reference import HIDDEN, image_columns, instruction_columns
 from tests.tiny import IMAGE_TOKEN, Prompt, batch_of, positions, prompt
 from visionflow import UnsupportedUsageError
 from visionflow.runtime import Block, LayerAttention, Plan, Watch, Withhold
+from visionflow.runtime.plan import BlockMode
 from visionflow.runtime.scope import Scope
 
 TO_TEXT = {"source": "image", "target": "instruction"}
@@ -197,3 +198,17 @@ def test_watching_changes_no_bit(model: PreTrainedModel) -> None:
         with Scope(model, Plan(watches=(Watch([0, 4], lambda seen: layers.append(seen.layer)),))):
             assert torch.equal(model(**inputs).logits, expected)
     assert layers == [0, 4]
+
+
+@models
+@pytest.mark.parametrize("mode", ["renormalise", "zero"])
+def test_a_sample_without_a_picture_is_left_alone_in_any_company(model: PreTrainedModel, mode: BlockMode) -> None:
+    text_only = prompt(9, seed=4)
+    inputs = batch_of([prompt(3, "image", 6), text_only])
+    with torch.no_grad():
+        expected = model(**text_only.inputs).logits[0, -1]
+        with Scope(model, Plan(blocks=(Block([2], "system", "last", mode),))):
+            blocked = model(**inputs, position_ids=positions(inputs)).logits[:, -1]
+        free = model(**inputs, position_ids=positions(inputs)).logits[:, -1]
+    torch.testing.assert_close(blocked[1], expected, rtol=1e-4, atol=1e-5)
+    assert (blocked[0] - free[0]).abs().max() > 1e-3

@@ -187,7 +187,7 @@ class PromptForward(Forward):
         if mask is None:
             mask = masks.causal(tokens.columns, tokens.columns)
         for block in blocks:
-            source, target = _members(tokens, block.source), _members(tokens, block.target)
+            source, target = self._source(block, tokens), _members(tokens, block.target)
             pairs = target[:, None, :, None] & source[:, None, None, :]
             mask = masks.forbid(mask, pairs.to(mask.device))
             left = masks.readable(mask).any(3) | ~target[:, None, :].to(mask.device)
@@ -198,6 +198,11 @@ class PromptForward(Forward):
                 )
         return mask
 
+    def _source(self, block: Block, tokens: Tokens) -> Tensor:
+        """Its keys ``[batch, tokens]``; a sample without a picture is left alone, whatever company it is in."""
+        pictured = torch.tensor([count > 0 for count in self._given.image.counts], device=tokens.valid.device)
+        return _members(tokens, block.source) & pictured.unsqueeze(1)
+
     def attended(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, mask: Tensor | None, output: Tensor
     ) -> Tensor:
@@ -206,7 +211,7 @@ class PromptForward(Forward):
         attention = LayerAttention(layer, query, key, value, scaling, mask, output, tokens)
         for block in self._blocks_of(layer, "zero"):
             rows = attention.rows(_members(tokens, block.target))
-            attention = replace(attention, output=without(attention, rows, _members(tokens, block.source)))
+            attention = replace(attention, output=without(attention, rows, self._source(block, tokens)))
         for watch in self._watches:
             if layer in watch.layers:
                 watch.look(attention)
