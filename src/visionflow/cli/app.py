@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from visionflow.cli import ask, flops, scenes, train
+from visionflow.cli import ask, disrupt, flops, lens, saliency, scenes, train
 from visionflow.cli.eval import evaluate
 from visionflow.errors import VisionFlowError
 
@@ -19,6 +19,9 @@ app = typer.Typer(
 app.command("ask")(ask.ask)
 app.command("eval")(evaluate)
 app.command("flops")(flops.flops)
+app.command("lens")(lens.lens)
+app.command("saliency")(saliency.saliency)
+app.command("disrupt")(disrupt.disrupt)
 app.command("scenes")(scenes.scenes)
 app.command("train")(train.train)
 

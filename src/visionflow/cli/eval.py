@@ -1,6 +1,5 @@
 """`visionflow eval`: how often each method is right, beside what it costs."""
 
-import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,16 +23,11 @@ from visionflow.cli.options import (
     use_threads,
 )
 from visionflow.cli.output import print_json, quiet_libraries, working
+from visionflow.cli.progress import questions
 from visionflow.errors import VisionFlowError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from visionflow.cli.eval_report import EvalReport
-    from visionflow.evaluation.records import Record, Records
-    from visionflow.evaluation.rows import Row
-    from visionflow.evaluation.samples import Sample
-    from visionflow.loading.models import Loaded
 
 
 def evaluate(
@@ -87,6 +81,7 @@ def evaluate(
         from visionflow.evaluation.records import Records
         from visionflow.evaluation.report import report
         from visionflow.evaluation.runner import check_rows
+        from visionflow.evaluation.runner import evaluate as run_all
         from visionflow.loading.models import load_model
 
         if paper:
@@ -105,7 +100,8 @@ def evaluate(
         )
         check_rows(loaded.model, samples, run.rows)
         records = Records.open(out, run.described, samples) if out else Records()
-    done = _run(loaded, samples, run.rows, records, batch)
+    with questions(f"{len(run.rows)} rows", len(samples), records) as on_batch:
+        done = run_all(loaded, samples, run.rows, records, batch, on_batch)
     _tell(EvalReport(run, report(done, seed, only_visual), only_visual, sweep, out), paper, as_json)
 
 
@@ -126,37 +122,3 @@ def _check_extras() -> None:
     for package in ("scipy", "pycocoevalcap", "matplotlib"):
         if find_spec(package) is None:
             raise VisionFlowError(f"eval needs the package {package}: pip install 'visionflow[eval]'")
-
-
-def _run(
-    loaded: "Loaded", samples: "Sequence[Sample]", rows: "list[Row]", records: "Records", batch: int
-) -> "list[Record]":
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    from visionflow.evaluation.runner import evaluate as run_all
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("questions"))
-    clock = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False))
-    try:
-        with Progress(
-            *columns, *clock, console=console, disable=not console.is_terminal, speed_estimate_period=600
-        ) as progress:
-            bar = progress.add_task(f"{len(rows)} rows", total=len(samples), completed=len(records.by_id))
-
-            def on_batch(task: str, done: int) -> None:
-                progress.update(bar, completed=done, description=f"{len(rows)} rows, {task}")
-
-            return run_all(loaded, samples, rows, records, batch, on_batch)
-    except KeyboardInterrupt:
-        way_on = f"the same command goes on from {records.folder}" if records.folder else "with --out it could go on"
-        print(f"visionflow: stopped after {len(records.by_id)} of {len(samples)} questions; {way_on}", file=sys.stderr)
-        raise typer.Exit(130) from None

@@ -121,6 +121,9 @@ class Row:
         return call + {"picture": "", "grey": ", on a grey picture", "none": ", without the picture"}[self.sight]
 
 
+DENSE = Row(REFERENCE, None)
+"""The model as it is."""
+
 WITHOUT_PICTURE = Row(BLIND, None, sight="none")
 """The unpruned model that has to guess."""
 
@@ -139,7 +142,7 @@ def table_rows(num_layers: int, seed: int = 0) -> list[Row]:
     fastv: Any = default_options("fastv", num_layers)
     k = himap.k1
     return [
-        Row(REFERENCE, None),
+        DENSE,
         Row("oracle", Oracle(k)),
         Row("random-end", RandomPruning(k, end, seed)),
         Row("random-average", RandomPruning(k, average, seed)),
@@ -166,7 +169,7 @@ def sweep_rows(num_layers: int, seed: int = 0) -> list[Row]:
     """
     himap = _himap(num_layers)
     k1, k2 = himap.k1, himap.k2
-    rows = [Row(REFERENCE, None), WITHOUT_PICTURE, Row("oracle", Oracle(k1), series="oracle")]
+    rows = [DENSE, WITHOUT_PICTURE, Row("oracle", Oracle(k1), series="oracle")]
     for r in SWEPT:
         methods: dict[str, Method] = {
             "random": RandomPruning(k1, r, seed),

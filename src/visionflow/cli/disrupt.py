@@ -1,0 +1,137 @@
+"""`visionflow disrupt`: what the answer loses when some tokens may not read some others in some layers."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from visionflow.cli.flow_run import All, Asked, ask
+from visionflow.cli.options import (
+    Batch,
+    Device,
+    Dtype,
+    Folder,
+    Json,
+    Limit,
+    Model,
+    Seed,
+    SuiteName,
+    Tasks,
+    Threads,
+)
+from visionflow.cli.output import print_json
+from visionflow.errors import VisionFlowError
+
+if TYPE_CHECKING:
+    from visionflow.evaluation.records import Record
+    from visionflow.flow.disruption import Disruption
+
+FIGURES = {"disruptions": "disruption.png", "windows": "shift.png"}
+_EDGE = 5
+_GROUPS = "system, image, instruction, last"
+
+
+def disrupt(
+    suite: SuiteName = "scenes",
+    model: Model = None,
+    limit: Limit = 200,
+    tasks: Tasks = "",
+    everything: All = False,
+    source: Annotated[str, typer.Option(help=f"With --layers: tokens not to be read: {_GROUPS}.")] = "image",
+    target: Annotated[
+        str, typer.Option(help=f"With --layers: tokens that may not read them: {_GROUPS}, or random.")
+    ] = "instruction",
+    layers: Annotated[
+        str,
+        typer.Option(
+            metavar="0-4,7", help="Disrupt exactly these layers, once, instead of the paper's two experiments."
+        ),
+    ] = "",
+    width: Annotated[int, typer.Option(min=1, help="Layers in a window of figure 5.")] = 2,
+    edge: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"First and last layers of figure 4. [default: {_EDGE}, or half of a shallow model]"),
+    ] = None,
+    mode: Annotated[
+        str,
+        typer.Option(help="renormalise (pairs go before the softmax), or zero (after it; the rest stays as it was)."),
+    ] = "renormalise",
+    seed: Seed = 0,
+    batch: Batch = 8,
+    out: Folder = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Block flows of visual information and see what the answer loses (HiMAP, section 3.2 and 3.3: figures 4 and 5).
+
+    Figure 4: the question, or random tokens, may not read the image in the first or last layers. Figure 5: in every
+    window of layers, image tokens may not read each other, or the question not the image: E_vv, E_vt and D. With --out,
+    records and figures are kept.
+    """
+    chosen = _layers(layers) if layers else None
+    asked = ask(suite, model, limit, tasks, everything, batch, out, device, dtype, threads)
+    from visionflow.evaluation.flow_runs import disruption_analysis
+    from visionflow.flow.disruption import Disruption
+
+    # typer hands over plain strings; a Disruption checks them.
+    options: Any = {"source": source, "target": target, "mode": mode}
+    if chosen is not None:
+        drawn = seed if target == "random" else None
+        disruptions, shown = [Disruption(**options, layers=chosen, seed=drawn)], ""
+    else:
+        shallow = edge or min(_EDGE, max(1, asked.num_layers // 2))
+        disruptions, shown = _papers(asked.num_layers, shallow, width, options["mode"], seed), "both"
+    records = asked.run(f"{len(disruptions)} disruptions", disruption_analysis(disruptions), repr(disruptions))
+    _tell(asked, records, disruptions, mode, seed, bool(shown), as_json)
+
+
+def _papers(num_layers: int, edge: int, width: int, mode: Any, seed: int) -> "list[Disruption]":
+    from visionflow.flow.disruption_sweep import both_flows, first_and_last_layers
+
+    return [*first_and_last_layers(num_layers, edge, seed, mode), *both_flows(num_layers, width, mode=mode)]
+
+
+def _layers(named: str) -> list[int]:
+    """The layers in ``0-4,7``."""
+    found: list[int] = []
+    for part in named.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise VisionFlowError(f"--layers is a list like 0-4,7, not {named}")
+        found += range(int(first), int(last or first) + 1)
+    return sorted(set(found))
+
+
+def _tell(
+    asked: Asked,
+    records: "list[Record]",
+    disruptions: "list[Disruption]",
+    mode: str,
+    seed: int,
+    figures: bool,
+    as_json: bool,
+) -> None:
+    from rich.console import Console
+
+    from visionflow.evaluation.flow_runs import effects_of
+    from visionflow.evaluation.flow_tables import show_disruptions
+    from visionflow.flow.disruption_sweep import flow_shift
+    from visionflow.viz.flow_figures import draw_disruptions, draw_shift
+
+    effects = effects_of(records, disruptions)
+    found = asked.describe() | {
+        "samples": len(effects[0].jaccard),
+        "mode": mode,
+        "disruptions": [effect.row(seed) for effect in effects],
+        "windows": [shift.row() for shift in flow_shift(effects, seed)],
+    }
+    if asked.out and figures:
+        draw_disruptions(found, asked.out / FIGURES["disruptions"])
+        draw_shift(found, asked.out / FIGURES["windows"])
+    if as_json:
+        print_json(found)
+    else:
+        console = Console(markup=False, highlight=False)
+        show_disruptions(found, console)
+        asked.say_where(console, FIGURES.values() if figures else ())

@@ -1,0 +1,43 @@
+"""Progress over the questions of a suite, on standard error where that is a terminal, and a way on after Ctrl-C."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from visionflow.evaluation.records import Records
+
+
+@contextmanager
+def questions(what: str, total: int, records: "Records") -> Iterator[Callable[[str, int], None]]:
+    """Yields what is to be called after each batch with its task and the number of questions done.
+
+    Raises:
+        typer.Exit: with code 130, after saying how to go on, where the work was interrupted.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("questions"))
+    clock = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False))
+    try:
+        with Progress(
+            *columns, *clock, console=console, disable=not console.is_terminal, speed_estimate_period=600
+        ) as progress:
+            bar = progress.add_task(what, total=total, completed=len(records.by_id))
+            yield lambda task, done: progress.update(bar, completed=done, description=f"{what}, {task}")
+    except KeyboardInterrupt:
+        way_on = f"the same command goes on from {records.folder}" if records.folder else "with --out it could go on"
+        print(f"visionflow: stopped after {len(records.by_id)} of {total} questions; {way_on}", file=sys.stderr)
+        raise typer.Exit(130) from None

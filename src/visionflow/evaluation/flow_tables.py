@@ -1,0 +1,108 @@
+"""The flow analyses as rows for JSON and as tables for people."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from visionflow.evaluation.intervals import Interval, bootstrap_mean
+from visionflow.flow.saliency import MEASURES, Saliency
+
+WIDTH = 150
+
+SALIENCY_LEGEND = {
+    "S_sys, S_img, S_ins": "how much the answer hangs on a token of that kind being read, mean per token (eq. 2 to 4)",
+    "S_vv": "... on image tokens reading each other, per image token (eq. 5)",
+    "S_vt": "... on instruction tokens reading the image, per image token (eq. 6)",
+    "[low, high]": "95 % bootstrap intervals of the mean over questions",
+}
+DISRUPTION_LEGEND = {
+    "label": "questions whose likeliest first answer token stays what it was",
+    "score": "mean overlap (Jaccard) of the five likeliest first tokens with what they were",
+    "E": "what the score loses; D = ln(E_vv / E_vt), above 0 where the flow among image tokens matters more",
+    "[low, high]": "95 % bootstrap intervals over questions; undefined where a disruption changes nothing",
+}
+
+
+def saliency_rows(profile: Saliency, seed: int = 0) -> list[dict[str, Any]]:
+    """One row per layer: each measure, and under ``interval`` its bounds."""
+    bounds = {
+        name: [_bounds(bootstrap_mean(profile.per_sample[name][:, layer].numpy(), seed)) for layer in _layers(profile)]
+        for name in MEASURES
+    }
+    return [
+        row | {"interval": {name: bounds[name][layer] for name in MEASURES}} for layer, row in enumerate(profile.rows())
+    ]
+
+
+def show_saliency(found: Mapping[str, Any], console: Console) -> None:
+    """A table with a line per layer."""
+    console.width = max(console.width, WIDTH)
+    console.print(f"{_questions(found)}, objective {found['objective']}, convention {found['convention']}")
+    table = Table("layer", *(name.replace("s_", "S_") for name in MEASURES), box=None, padding=(0, 3, 0, 0))
+    for row in found["layers"]:
+        table.add_row(str(row["layer"]), *(_with_bounds(row[name], row["interval"][name], ".3g") for name in MEASURES))
+    console.print(table)
+    _legend(SALIENCY_LEGEND, console)
+
+
+def show_disruptions(found: Mapping[str, Any], console: Console) -> None:
+    """A table with a line per disruption, and one with a line per window in which both visual flows were disrupted."""
+    console.width = max(console.width, WIDTH)
+    console.print(f"{_questions(found)}; blocked pairs: {found['mode']}")
+    table = Table("from", "to", "layers", "label %", "score %", box=None, padding=(0, 3, 0, 0))
+    for row in found["disruptions"]:
+        shares = (_estimate(row[name], ".1%") for name in ("label_consistency", "score_consistency"))
+        table.add_row(row["source"], row["target"], layers_named(row["layers"]), *shares)
+    console.print(table)
+    if found["windows"]:
+        shifts = Table("layers", "E_vv", "E_vt", "D", "undefined", box=None, padding=(0, 3, 0, 0))
+        for row in found["windows"]:
+            errors = (
+                _with_bounds(row[name]["value"], [row[name]["low"], row[name]["high"]], ".3f")
+                for name in ("e_vv", "e_vt")
+            )
+            d = row["d"]
+            shift = "undefined" if d["value"] is None else _with_bounds(d["value"], [d["low"], d["high"]], "+.2f")
+            shifts.add_row(layers_named(row["layers"]), *errors, shift, f"{d['undefined_share']:.0%} of resamples")
+        console.print()
+        console.print(shifts)
+    _legend(DISRUPTION_LEGEND, console)
+
+
+def layers_named(layers: Sequence[int]) -> str:
+    """``0-4`` for layers in a row, else all of them."""
+    if len(layers) > 1 and list(layers) == list(range(layers[0], layers[-1] + 1)):
+        return f"{layers[0]}-{layers[-1]}"
+    return ",".join(map(str, layers)) or "none"
+
+
+def _layers(profile: Saliency) -> range:
+    return range(profile.s_img.shape[0])
+
+
+def _bounds(interval: Interval | None) -> list[float]:
+    assert interval is not None  # a profile has at least one sample
+    return [interval.low, interval.high]
+
+
+def _questions(found: Mapping[str, Any]) -> str:
+    kept = f"{found['samples']} of {found['limit']} questions" + " that need the picture" * found["only_visual"]
+    return f"{found['suite']}, {found['model']}: {kept}"
+
+
+def _estimate(estimate: Mapping[str, float], form: str) -> str:
+    return _with_bounds(estimate["value"], [estimate["low"], estimate["high"]], form)
+
+
+def _with_bounds(value: float, bounds: Sequence[float], form: str) -> str:
+    return f"{value:{form}} [{bounds[0]:{form}}, {bounds[1]:{form}}]"
+
+
+def _legend(entries: Mapping[str, str], console: Console) -> None:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for name, says in entries.items():
+        table.add_row(name, says)
+    console.print()
+    console.print(table)
