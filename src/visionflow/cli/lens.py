@@ -1,0 +1,107 @@
+"""`visionflow lens`: inside one answer, what each layer would say and where it looks."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from visionflow.cli.options import Attention, Device, Dtype, Json, Model, Threads, use_threads
+from visionflow.errors import VisionFlowError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+DEMO_PICTURE, DEMO_QUESTION = "the demo's picture", "How many red objects are there?"
+
+
+def lens(
+    image: Annotated[
+        str | None,
+        typer.Argument(metavar="[IMAGE]", help="A picture: a path, a URL, or - for standard input. [default: a demo]"),
+    ] = None,
+    question: Annotated[
+        str | None, typer.Argument(metavar="[QUESTION]", help="The question, in quotes; needed with IMAGE.")
+    ] = None,
+    model: Model = None,
+    heads: Annotated[
+        bool, typer.Option("--heads", help="Also what the value of each head alone would say (value-output lens).")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the figures attention.png, sinks.png and lens.png, which are replaced there."),
+    ] = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    attention: Attention = "sdpa",
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Look inside one answer: what the model would say after each layer, where it looks, which patches are sinks.
+
+    All is read at the last prompt token, which chooses the first word of the answer.
+    """
+    if image is not None and question is None:
+        raise VisionFlowError(f'ask something about {image}: visionflow lens {image} "question"')
+    if out is not None:
+        _check_out(out, image)
+
+    from rich.console import Console
+
+    from visionflow.cli.output import print_json, quiet_libraries, working
+    from visionflow.loading.pictures import read_picture
+
+    picture = _demo_picture() if image is None else read_picture(image)
+    asked = DEMO_QUESTION if question is None else question
+    with working(f"loading the {model or 'embedded'} model"):
+        quiet_libraries(model)
+        from visionflow.cli.lens_report import look_inside
+        from visionflow.loading.models import load_model
+        from visionflow.loading.prompts import check_question, make_prompt
+        from visionflow.runtime.families import family_of
+        from visionflow.viz import Scene
+
+        check_question(asked)
+        use_threads(threads)
+        loaded = load_model(model, dtype, device, attention)
+    inputs = make_prompt(loaded.model, loaded.processor, [picture], asked)
+    scene = Scene.of_prompt([picture], inputs, loaded.processor, family_of(loaded.model).image_token_id(loaded.model))
+    with working("looking inside"):
+        report = look_inside(loaded, inputs, image or DEMO_PICTURE, asked, heads)
+        figures = report.draw(scene, out) if out else []
+    if as_json:
+        print_json(report.to_json() | {"figures": [str(path) for path in figures]})
+    else:
+        report.show(Console(markup=False, highlight=False))
+        if figures:
+            print(f"\nfigures: {', '.join(map(str, figures))}")
+
+
+def _demo_picture() -> "Image.Image":
+    """examples/scene.png, which is not part of the package, drawn again."""
+    from visionflow.scenes import draw, sample_scene, scene_rng
+
+    return draw(sample_scene(scene_rng("test", 2416), between=(6, 6), columns=16, rows=12), scale=2)
+
+
+def _check_out(out: Path, image: str | None) -> None:
+    """Refuse, before any work, a folder where the figures cannot go or where the picture would be lost."""
+    import os
+
+    from visionflow.viz.lens_figures import FIGURES, figure_class
+
+    figure_class()
+    try:
+        there = next(place for place in (out, *out.absolute().parents) if place.exists())
+        taken = [out / name for name in FIGURES if image is not None and _is_same_file(out / name, image)]
+    except (OSError, ValueError) as error:  # a name that is too long, a null character
+        raise VisionFlowError(f"--out {out} is no valid path: choose another name") from error
+    if not there.is_dir():
+        raise VisionFlowError(f"--out {out} cannot be a folder, {there} is a file: choose another --out")
+    if not os.access(there, os.W_OK):
+        raise VisionFlowError(f"cannot write in {there}: no permission; choose another --out")
+    if taken:
+        raise VisionFlowError(f"{taken[0]} is the picture itself, and would be replaced: choose another --out")
+
+
+def _is_same_file(figure: Path, image: str) -> bool:
+    return figure.exists() and Path(image).exists() and figure.samefile(image)
