@@ -16,9 +16,10 @@ TEMPLATE = (
 
 
 def tiny_processor() -> LlavaProcessor:
-    """A word for each of the model's 128 ids; anything else in a prompt is unknown."""
+    """A word for each of the model's 128 ids, letters, yes and no among them; anything else in a prompt is unknown."""
     words = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "<image>": IMAGE_TOKEN}
-    words |= {f"w{i}": i for i in range(4, 128) if i != IMAGE_TOKEN}
+    answers = {100 + place: answer for place, answer in enumerate(("A", "B", "C", "D", "yes", "no"))}
+    words |= {answers.get(i, f"w{i}"): i for i in range(4, 128) if i != IMAGE_TOKEN}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return LlavaProcessor(

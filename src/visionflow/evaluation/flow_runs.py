@@ -90,12 +90,12 @@ def first_answer_tokens(loaded: Loaded, samples: Sequence[Sample], inputs: Any) 
     prompt with the answer behind it, because a tokenizer may cut a word differently when it stands alone.
 
     Raises:
-        VisionFlowError: the tokenizer melts prompt and answer into one token.
+        VisionFlowError: the tokenizer does not know the answer, or melts it into one token with the prompt.
     """
     ranked = first_tokens(loaded.model, inputs, count=loaded.model.config.get_text_config().vocab_size)
     targets = []
     for sample, ranking in zip(samples, ranked, strict=True):
-        spellings = {_first_token(loaded.processor, sample, gold) for gold in (sample.gold[0], sample.gold[0].title())}
+        spellings = _spellings(loaded.processor, sample)
         place = {token: int((ranking == token).nonzero()) for token in spellings}
         targets.append(min(spellings, key=lambda token: place[token]))
     return torch.tensor(targets)
@@ -184,6 +184,15 @@ def _analysed(loaded: Loaded, samples: Sequence[Sample], analysis: Analysis) -> 
         return []
     inputs = inputs_of(loaded, samples)
     return analysis(loaded, inputs, first_answer_tokens(loaded, samples, inputs))
+
+
+def _spellings(processor: Any, sample: Sample) -> set[int]:
+    gold = sample.gold[0]
+    found = {_first_token(processor, sample, answer) for answer in (gold, gold.title())}
+    known = found - {processor.tokenizer.unk_token_id}
+    if not known:
+        raise VisionFlowError(f"the model's tokenizer has no token for the answer {gold!r}: choose other --tasks")
+    return known
 
 
 def _first_token(processor: Any, sample: Sample, answer: str) -> int:

@@ -73,8 +73,8 @@ def picture_attention(
 
     Raises:
         UnsupportedModelError: the model is not supported.
-        UnsupportedUsageError: no such rows, no such layer, no ``input_ids`` or a KV cache in `inputs`, training mode, or
-            a scope is open on the model.
+        UnsupportedUsageError: no such rows, no such layer, no ``input_ids`` or a KV cache in `inputs`, training mode,
+            or a scope is open on the model.
     """
     check_selection(rows)
     chosen = layers_or_all(model, layers)
