@@ -15,6 +15,7 @@ from tests.tiny import IMAGE_TOKEN, LAYERS, batch_of, prompt
 from visionflow import UnsupportedUsageError
 from visionflow.flow import withhold
 from visionflow.runtime import Tokens
+from visionflow.runtime.tokens import GroupName
 
 NEW = 6
 
@@ -96,8 +97,10 @@ def test_in_some_layers_the_answer_is_that_of_a_shortened_cache(model: PreTraine
 
 
 @models
-def test_each_sample_gets_what_it_gets_alone(model: PreTrainedModel) -> None:
-    with withhold(model, [1, 4]):
+@pytest.mark.parametrize("source", ["image", "system"])
+def test_each_sample_gets_what_it_gets_alone(model: PreTrainedModel, source: GroupName) -> None:
+    """Also the one without a picture: all of its tokens are system tokens, and none is withheld."""
+    with withhold(model, [1, 4], source):
         batch = answer(model, batch_of(prompts()))
         for sample, one in enumerate(prompts()):
             torch.testing.assert_close(batch[:, sample], answer(model, one.inputs)[:, 0], rtol=1e-4, atol=1e-5)

@@ -18,7 +18,7 @@ def withhold(model: PreTrainedModel, layers: Sequence[int], source: Selection = 
             out = model.generate(**inputs, max_new_tokens=32)
 
     The prompt itself reads everything, so the *first* generated token, which the last prompt token chooses, is always
-    that of the free model. A batch without pictures runs as it is. `model` is bit-identical after the scope.
+    that of the free model. A sample without a picture is left alone. `model` is bit-identical after the scope.
 
     Args:
         model: a model of `visionflow.runtime.families.FAMILIES`, in eval mode, with sdpa or eager attention.

@@ -12,7 +12,7 @@ from visionflow.runtime.attention import AttentionRows
 from visionflow.runtime.forward import Forward
 from visionflow.runtime.held import CacheRecord, Held, append, everything
 from visionflow.runtime.layer import LayerAttention, without
-from visionflow.runtime.plan import Block, BlockMode, Cut, Plan, Selection
+from visionflow.runtime.plan import Block, BlockMode, Cut, Plan, Selection, Withhold
 from visionflow.runtime.tokens import Tokens, best, pack
 from visionflow.runtime.trace import Stage, Trace
 
@@ -171,7 +171,7 @@ class PromptForward(Forward):
     def record(self) -> CacheRecord:
         """What the caches hold after this pass, and what of it the answer may read."""
         for withheld in self._withheld:
-            hidden = _members(self._given, withheld.source)
+            hidden = self._source(withheld, self._given)
             for layer in withheld.layers:
                 held = self._after[layer] or everything(self._total, len(hidden), hidden.device)
                 self._after[layer] = held.hide(hidden)
@@ -198,10 +198,10 @@ class PromptForward(Forward):
                 )
         return mask
 
-    def _source(self, block: Block, tokens: Tokens) -> Tensor:
+    def _source(self, part: Block | Withhold, tokens: Tokens) -> Tensor:
         """Its keys ``[batch, tokens]``; a sample without a picture is left alone, whatever company it is in."""
         pictured = torch.tensor([count > 0 for count in self._given.image.counts], device=tokens.valid.device)
-        return _members(tokens, block.source) & pictured.unsqueeze(1)
+        return _members(tokens, part.source) & pictured.unsqueeze(1)
 
     def attended(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, mask: Tensor | None, output: Tensor
