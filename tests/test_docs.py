@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pytest
 import torch
 from transformers import PreTrainedModel
 
@@ -14,6 +15,13 @@ from visionflow.methods.base import keep_ratio
 from visionflow.runtime import Cut, Probe, paid
 
 DOCS = Path(__file__).parent.parent / "docs"
+
+
+def test_the_code_of_the_embedded_model_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    code = re.search(r"```python\n(.*?)```", (DOCS / "embedded-model.md").read_text(), re.S)
+    assert code is not None
+    exec(code[1], {})
+    assert capsys.readouterr().out.endswith("')\n")  # an answer, and the right ones
 
 
 def test_the_new_method_of_the_design_page_runs(model: PreTrainedModel) -> None:

@@ -1,0 +1,154 @@
+"""What VisiPruner says of the inside of a model, measured on the embedded one: ``python docs/study/lenses.py``.
+
+Writes lenses.json and lenses.png into --out, and prints a table with a line per layer.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from visionflow.evaluation.batches import batches_of, inputs_of, relevant_tokens
+from visionflow.evaluation.flow_runs import analyse, first_answer_tokens
+from visionflow.evaluation.marking import is_right
+from visionflow.evaluation.records import Records
+from visionflow.evaluation.samples import Sample
+from visionflow.evaluation.suites import suite_called
+from visionflow.flow import logit_lens, picture_attention, sinks, value_norms, withhold
+from visionflow.loading.models import Loaded, load_model
+
+TASKS = ("choice", "science", "existence", "open")
+COLUMNS = {
+    "answer_on_top": "answer is the likeliest token after the layer (logit lens)",
+    "image_mass_last": "attention of the last prompt token that goes to the image",
+    "image_mass_question": "attention of the question that goes to the image",
+    "tokens_for_90": "image tokens that hold 90 % of the former",
+    "relevant_share": "share of it on the patches that the answer rests on",
+    "sinks": "sinks among the image tokens",
+    "sink_share": "share of the picture's attention that sinks receive",
+}
+
+
+def visual(loaded: Loaded, samples: Sequence[Sample]) -> list[Sample]:
+    """The samples that are answered rightly with the picture and wrongly without."""
+    records = analyse(loaded, samples, lambda loaded, inputs, targets: [{} for _ in targets], Records(), batch=16)
+    return [sample for sample, record in zip(samples, records, strict=True) if record["rows"]["flow"] is not None]
+
+
+@torch.inference_mode()
+def looked_at(loaded: Loaded, samples: Sequence[Sample]) -> dict[str, Tensor]:
+    """Each of `COLUMNS` for a batch, fp32 ``[samples, layers]``."""
+    inputs = inputs_of(loaded, samples)
+    targets = first_answer_tokens(loaded, samples, inputs)
+    lens = logit_lens(loaded.model, inputs, top=1)
+    last = picture_attention(loaded.model, inputs, rows="last")
+    question = picture_attention(loaded.model, inputs, rows="instruction")
+    read = torch.stack(last.image)
+    shares = read / read.sum(2, keepdim=True)
+    held = shares.sort(dim=2, descending=True).values.cumsum(2)
+    relevant = relevant_tokens(loaded.model, samples)
+    assert relevant is not None  # the generated world knows
+    found = sinks(value_norms(loaded.model, inputs))
+    return {
+        "answer_on_top": (lens.ids[:, 1:, 0] == targets[:, None]).float(),
+        "image_mass_last": last.image_mass,
+        "image_mass_question": question.image_mass,
+        "tokens_for_90": (held < 0.9).sum(2).float() + 1,
+        "relevant_share": (shares * relevant[:, None]).sum(2),
+        "sinks": torch.tensor([[float(len(columns)) for columns in sample] for sample in found.columns]),
+        "sink_share": found.shares.nan_to_num(),
+    }
+
+
+@torch.inference_mode()
+def captions_without(loaded: Loaded, samples: Sequence[Sample], layers: Sequence[int]) -> list[bool]:
+    """Whether each caption names every object when its words do not see the image in `layers`; the prompt does."""
+    right = []
+    for several in batches_of(samples, 16):
+        inputs = inputs_of(loaded, several)
+        with withhold(loaded.model, layers):
+            out = loaded.model.generate(**inputs, max_new_tokens=96, do_sample=False)
+        said = loaded.processor.tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        right += [is_right(sample, answer.strip()) for sample, answer in zip(several, said, strict=True)]
+    return right
+
+
+def main(
+    limit: Annotated[int, typer.Option(help="Questions, spread over choice, science, existence and open.")] = 200,
+    captions: Annotated[int, typer.Option(help="Pictures to describe with the image withheld.")] = 50,
+    out: Annotated[Path, typer.Option(help="Folder for the data and the figure.")] = Path("runs/lenses"),
+) -> None:
+    """Logit lens, attention over the picture, sinks, and captions with the picture taken out of the cache."""
+    out.mkdir(parents=True, exist_ok=True)
+    loaded = load_model(None, None, "cpu")
+    suite = suite_called("scenes")
+    samples = visual(loaded, suite.samples(limit, TASKS))
+    parts = [looked_at(loaded, several) for several in batches_of(samples, 8)]
+    means = {name: torch.cat([part[name] for part in parts]).mean(0) for name in COLUMNS}
+    depth = len(means["sinks"])
+    half = depth // 2
+    asked = suite.samples(captions, ["caption"])
+    ranges = {"none": [], "first half": range(half), "last half": range(half, depth), "all": range(depth)}
+    named = {name: sum(captions_without(loaded, asked, layers)) for name, layers in ranges.items()}
+    found = {
+        "samples": len(samples),
+        "layers": [
+            {"layer": layer} | {name: round(float(means[name][layer]), 4) for name in COLUMNS} for layer in range(depth)
+        ],
+        "captions": {"pictures": captions, "naming_every_object_with_keys_withheld_in": named},
+    }
+    (out / "lenses.json").write_text(json.dumps(found, indent=2) + "\n")
+    draw(found, out / "lenses.png")
+    show(found)
+
+
+def draw(found: dict[str, Any], path: Path) -> None:
+    """One panel per question that the lenses answer."""
+    panels = {
+        "Where the answer appears": ("answer_on_top",),
+        "How much of the attention goes to the image": ("image_mass_last", "image_mass_question"),
+        "On how much of the picture": ("relevant_share", "sink_share"),
+    }
+    labels = {
+        "answer_on_top": "right answer is on top", "image_mass_last": "of the last prompt token",
+        "image_mass_question": "of the whole question", "relevant_share": "on the patches the answer rests on",
+        "sink_share": "on sinks",
+    }  # fmt: skip
+    figure = Figure(figsize=(13, 3.8), layout="constrained")
+    layers = [row["layer"] for row in found["layers"]]
+    for axis, (title, names) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+        for name, colour, marker in zip(names, ("#0072B2", "#D55E00"), "o^", strict=False):
+            axis.plot(layers, [row[name] for row in found["layers"]], color=colour, marker=marker, label=labels[name])
+        axis.set_title(title, fontsize=11)
+        axis.set_xlabel("decoder layer")
+        axis.set_ylim(-0.03, 1.03)
+        axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axis.legend(frameon=False)
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(f"{found['samples']} questions of scenes, embedded model", fontsize=9)
+    figure.savefig(path, dpi=150)
+
+
+def show(found: dict[str, Any]) -> None:
+    """The table, and what its columns are."""
+    console = Console(width=150, highlight=False)
+    table = Table("layer", *COLUMNS)
+    for row in found["layers"]:
+        table.add_row(str(row["layer"]), *(f"{row[name]:.3g}" for name in COLUMNS))
+    console.print(f"{found['samples']} questions that need the picture")
+    console.print(table)
+    for name, says in COLUMNS.items():
+        console.print(f"{name}: {says}")
+    console.print(f"captions: {found['captions']}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
