@@ -105,9 +105,25 @@ BREAKS = [
         "blocks",
         "a blocked layer blocks all later ones too, as the released code does",
         "runtime/prompt.py",
-        "if layer in block.layers]",
-        "if layer >= min(block.layers, default=99)]",
+        "if layer in block.layers and",
+        "if layer >= min(block.layers, default=99) and",
         "test_layers_after_a_blocked_one_run_free",
+    ),
+    Break(
+        "zeroed flow",
+        "rows lose all that they read where they should lose a part",
+        "runtime/layer.py",
+        "output.scatter_add(1, index",
+        "output.scatter(1, index",
+        "test_zeroed_flow_is_gone_and_the_rest_stays_as_it_was",
+    ),
+    Break(
+        "saliency",
+        "the absolute value is taken head by head, as in the released code",
+        "flow/saliency.py",
+        "return (weights * gradient).sum(1).abs()",
+        "return (weights * gradient).abs().sum(1)",
+        "test_saliency_is_its_definition",
     ),
 ]
 
@@ -127,7 +143,18 @@ def seen_failing(broken: Break) -> str:
             raise SystemExit(f"oracle {broken.oracle}: the text to break is not (once) in {broken.file}")
         file.write_text(source.replace(broken.old, broken.new))
         run = subprocess.run(
-            [sys.executable, "-m", "pytest", "tests/runtime", "-x", "-p", "no:cacheprovider", "-k", broken.test],
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "tests/runtime",
+                "tests/flow",
+                "-x",
+                "-p",
+                "no:cacheprovider",
+                "-k",
+                broken.test,
+            ],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(copy)},
             capture_output=True,
