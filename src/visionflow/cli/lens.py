@@ -17,10 +17,10 @@ DEMO_PICTURE, DEMO_QUESTION = "the demo's picture", "How many red objects are th
 def lens(
     image: Annotated[
         str | None,
-        typer.Argument(metavar="[IMAGE]", help="A picture: a path, a URL, or - for standard input. [default: a demo]"),
+        typer.Argument(metavar="IMAGE", help="A picture: a path, a URL, or - for standard input. [default: a demo]"),
     ] = None,
     question: Annotated[
-        str | None, typer.Argument(metavar="[QUESTION]", help="The question, in quotes; needed with IMAGE.")
+        str | None, typer.Argument(metavar="QUESTION", help="The question, in quotes; needed with IMAGE.")
     ] = None,
     model: Model = None,
     heads: Annotated[

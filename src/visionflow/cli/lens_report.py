@@ -34,9 +34,9 @@ NORM_BELOW, ATTENTION_ABOVE = 0.5, 2.0  # what a sink is, as `sinks` has it
 
 LEGEND = f"""All is read at the last prompt token; attention is the mean over heads.
 says      its likeliest next words, if the layers after this one were left out
-looks at  how much of its attention goes to the picture and to the text around it
-sinks     image tokens with values below {NORM_BELOW:g} of the median norm which it reads over
-          {ATTENTION_ABOVE:g} times the mean; their part: of what it reads of the picture"""
+picture   share of its attention that goes there, and to the text around it
+sinks     image tokens with values below {NORM_BELOW:g} of the median norm, which it reads
+          over {ATTENTION_ABOVE:g} times the mean; their part of what it reads of the picture"""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class LensReport:
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
         table.add_column("after\nlayer")
         table.add_column("\nsays", ratio=1)
-        for heading in ("looks at:\npicture", "text\nbefore", "text\nafter", "\nsinks", "their\npart"):
+        for heading in ("on the\npicture", "text\nbefore", "text\nafter", "\nsinks", "their\npart"):
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_row("none", _said(self.words[0], SHOWN))
         for row, place in zip(self.words[1:], range(len(self.attention.layers)), strict=True):
@@ -200,7 +200,7 @@ def _heads_table(rows: list[dict[str, Any]], says: int) -> Table:
 def _said(row: dict[str, Any], count: int) -> str:
     """The likeliest `count` words with their probabilities."""
     words = zip(row["words"][:count], row["probabilities"], strict=False)
-    return "  ".join(f"{visible(word)} ({share:.0%})" for word, share in words)
+    return " ".join(f"{visible(word)} ({share:.0%})" for word, share in words)
 
 
 def _percent(share: float | None) -> str:

@@ -65,8 +65,10 @@ def attention_figure(scene: Scene, attention: PictureAttention) -> Any:
         VisionFlowError: matplotlib is missing, or the image tokens are not one per patch.
     """
     maps = _maps(scene, attention)
-    width, height = scene.pictures[0].size
-    figure, axes = _panels(1 + len(maps), panel=(2.5, 2.5 * min(max(height / width, 0.5), 2)), extra=(0.9, 0.8))
+    left, top, right, bottom = _around(scene)
+    slant = min(max((bottom - top) / (right - left), 0.4), 2.5)
+    figure, grid = _panels(1 + len(maps), panel=(2.5, 2.5 * slant + 0.3), extra=(1.0, 0.5))
+    axes = grid.ravel()
     from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
     heat = LinearSegmentedColormap.from_list("attention", HEAT)
@@ -74,8 +76,7 @@ def attention_figure(scene: Scene, attention: PictureAttention) -> Any:
     _seen(axes[0], scene)
     for axis, layer, values, share in zip(axes[1:], attention.layers, maps, attention.image_mass[0], strict=False):
         _ground(axis, scene)
-        left, top, right, bottom = _frame(scene)
-        image = axis.imshow(values, cmap=heat, norm=scale, extent=(left, right, bottom, top))
+        image = axis.imshow(values, cmap=heat, norm=scale, extent=_extent(_frame(scene)))
         axis.set_title(f"layer {layer}: {share:.0%} on the picture", fontsize=10)
         _fit(axis, scene)
     bar = figure.colorbar(image, ax=axes, shrink=0.6, format=lambda value, _: f"{100 * value:.3g}%")
@@ -98,7 +99,8 @@ def sinks_figure(values: ValueNorms, found: Sinks, norm_below: float, attention_
     Raises:
         VisionFlowError: matplotlib is missing.
     """
-    figure, axes = _panels(len(values.layers), panel=(2.7, 2.5), extra=(0.3, 1.1), sharex=True, sharey=True)
+    figure, grid = _panels(len(values.layers), panel=(2.8, 2.4), extra=(0.3, 1.0))
+    axes = grid.ravel()
     read = (values.from_last[0] / values.from_last[0].mean(1, keepdim=True)).clamp(min=FAINTEST)
     norms = values.norms[0] / values.norms[0].quantile(0.5, dim=1, keepdim=True)
     left = float(read.nan_to_num(1).min()) / 1.6
@@ -108,15 +110,14 @@ def sinks_figure(values: ValueNorms, found: Sinks, norm_below: float, attention_
         axis.fill_between([attention_above, right], 0, norm_below, **_CORNER)
         _dots(axis, read[number, ~is_sink], norms[number, ~is_sink], color=BLUE, marker="o", label="an image token")
         _dots(axis, read[number, is_sink], norms[number, is_sink], color=VERMILION, marker="D", label="a sink")
-        axis.set_title(_sinks_title(layer, int(is_sink.sum()), float(found.shares[0, number])), fontsize=10)
+        axis.set_title(_sinks_title(layer, int(is_sink.sum()), float(found.shares[0, number])), fontsize=9)
         axis.set_xscale("log")
         axis.set_xlim(left, right)
         axis.set_ylim(0, top)
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axis.set_xlabel("attention received, times the mean", fontsize=9)
-        axis.set_ylabel("norm of its value, times the median", fontsize=9)
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
+    _label_outer(grid, len(values.layers), "attention received, times the mean", "norm of the value, times the median")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     figure.suptitle("How much the last prompt token reads each image token, and how much that has to give")
@@ -182,20 +183,28 @@ def _drawable(word: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def _panels(
-    count: int, panel: tuple[float, float], extra: tuple[float, float], **shared: bool
-) -> tuple[Any, Sequence[Any]]:
-    """A figure of `count` axes, about as many across as down; `panel` and `extra` room in inches."""
+def _panels(count: int, panel: tuple[float, float], extra: tuple[float, float]) -> tuple[Any, Any]:
+    """A figure and a grid of `count` axes, about as many across as down; `panel` and `extra` room in inches."""
     across = ceil(sqrt(count))
     down = ceil(count / across)
     size = (across * panel[0] + extra[0], down * panel[1] + extra[1])
     figure = figure_class()(figsize=size, layout="constrained")
-    axes = figure.subplots(down, across, squeeze=False, **shared).ravel()
-    for axis in axes[count:]:
+    grid = figure.subplots(down, across, squeeze=False)
+    for axis in grid.ravel()[count:]:
         axis.set_axis_off()
-    for axis in axes[max(0, count - across) : count]:
-        axis.xaxis.set_tick_params(labelbottom=True)  # also where the row below is not full
-    return figure, axes
+    return figure, grid
+
+
+def _label_outer(grid: Any, count: int, across: str, up: str) -> None:
+    """Name the axes at the left, and at the foot of each column; the others show the same scale."""
+    for axis in grid.ravel()[: count - grid.shape[1]]:
+        axis.tick_params(labelbottom=False)
+    for axis in grid.ravel()[max(0, count - grid.shape[1]) : count]:
+        axis.set_xlabel(across, fontsize=8)
+    for axis in grid[:, 1:].ravel():
+        axis.tick_params(labelleft=False)
+    for axis in grid[:, 0]:
+        axis.set_ylabel(up, fontsize=8)
 
 
 def _maps(scene: Scene, attention: PictureAttention) -> Tensor:
@@ -203,7 +212,7 @@ def _maps(scene: Scene, attention: PictureAttention) -> Tensor:
     columns = attention.columns[0]
     [patches] = patches_kept(columns, columns, scene.patches())
     values = attention.image[0][:, len(columns) - len(patches) :]
-    return values.unflatten(1, scene.framings[0].grid(scene.patch))
+    return values.reshape(len(values), *scene.framings[0].grid(scene.patch))
 
 
 def _frame(scene: Scene) -> Box:
@@ -212,12 +221,25 @@ def _frame(scene: Scene) -> Box:
     return *boxes[0][:2], *boxes[-1][2:]
 
 
+def _around(scene: Scene) -> Box:
+    """The picture together with the padding that the model sees around it."""
+    width, height = scene.pictures[0].size
+    left, top, right, bottom = _frame(scene)
+    return min(0, left), min(0, top), max(width, right), max(height, bottom)
+
+
+def _extent(box: Box) -> tuple[float, float, float, float]:
+    """The box in matplotlib's order; rows are counted downwards."""
+    left, top, right, bottom = box
+    return left, right, bottom, top
+
+
 def _ground(axis: Any, scene: Scene) -> Image.Image:
     """The picture, pale and grey, for colours to be laid over; gives the small picture in its own colours."""
     picture = scene.pictures[0].copy()
     picture.thumbnail((SHARPEST, SHARPEST))
     pale = Image.blend(picture.convert("L").convert("RGB"), Image.new("RGB", picture.size, "white"), 0.55)
-    axis.imshow(pale, extent=_whole(scene))
+    axis.imshow(pale, extent=_extent((0, 0, *scene.pictures[0].size)))
     return picture
 
 
@@ -225,27 +247,22 @@ def _seen(axis: Any, scene: Scene) -> None:
     """The picture, in its own colours where a patch shows it."""
     from matplotlib.patches import Rectangle
 
-    clear = axis.imshow(_ground(axis, scene), extent=_whole(scene))
+    clear = axis.imshow(_ground(axis, scene), extent=_extent((0, 0, *scene.pictures[0].size)))
     left, top, right, bottom = _frame(scene)
     clear.set_clip_path(Rectangle((left, top), right - left, bottom - top, transform=axis.transData))
     axis.set_title("what the model sees", fontsize=10)
     _fit(axis, scene)
 
 
-def _whole(scene: Scene) -> tuple[float, float, float, float]:
-    width, height = scene.pictures[0].size
-    return 0, width, height, 0
-
-
 def _fit(axis: Any, scene: Scene) -> None:
-    """Room for the picture and for the padding that the model sees around it, with a line around what it sees."""
+    """Room for all there is, and a line around what the model sees."""
     from matplotlib.patches import Rectangle
 
-    width, height = scene.pictures[0].size
     left, top, right, bottom = _frame(scene)
     axis.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor="0.25", linewidth=0.8))
-    axis.set_xlim(min(0, left), max(width, right))
-    axis.set_ylim(max(height, bottom), min(0, top))
+    left, right, bottom, top = _extent(_around(scene))
+    axis.set_xlim(left, right)
+    axis.set_ylim(bottom, top)
     axis.set_facecolor("0.9")
     axis.set_xticks([])
     axis.set_yticks([])
