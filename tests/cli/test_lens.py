@@ -113,21 +113,23 @@ def test_heads_are_told_only_on_demand(lens: Run) -> None:
     assert "each head" not in lens("wide.png", QUESTION)[1]
 
 
-def test_figures_are_written_into_a_new_folder_and_replaced(lens: Run, tmp_path: Path) -> None:
-    for _ in range(2):
-        code, out, err = lens("wide.png", QUESTION, "--out", "new/figures", "--json")
-        assert (code, err) == (0, "")
-        assert json.loads(out)["figures"] == [f"new/figures/{name}" for name in FIGURES]
-        for name in FIGURES:
-            with Image.open(tmp_path / "new" / "figures" / name) as figure:
-                assert (figure.format, np.asarray(figure.convert("L")).std() > 5) == ("PNG", True)
-            (tmp_path / "new" / "figures" / name).write_bytes(b"old")
+def test_figures_are_written_and_replaced(lens: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "figures"
+    folder.mkdir(parents=True)
+    (folder / "lens.png").write_bytes(b"old")
+    code, out, err = lens("wide.png", QUESTION, "--out", "new/figures", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["figures"] == [f"new/figures/{name}" for name in FIGURES]
+    for name in FIGURES:
+        with Image.open(folder / name) as figure:
+            assert (figure.format, np.asarray(figure.convert("L")).std() > 5) == ("PNG", True)
 
 
-def test_figures_are_named_at_the_end(lens: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figures_are_named_at_the_end(lens: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("visionflow.cli.lens_report.save", lambda figure, path: None)
-    out = lens("wide.png", QUESTION, "--out", "figures")[1]
-    assert out.endswith("figures: figures/attention.png, figures/sinks.png, figures/lens.png\n")
+    out = lens("wide.png", QUESTION, "--out", "a/new/folder")[1]
+    assert out.endswith("figures: a/new/folder/attention.png, a/new/folder/sinks.png, a/new/folder/lens.png\n")
+    assert (tmp_path / "a" / "new" / "folder").is_dir()
 
 
 def test_without_a_picture_it_is_the_demo(lens: Run) -> None:
