@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from hypothesis import settings
 from transformers import PreTrainedModel
 
 from tests.matrix import model_of
 
+settings.register_profile("without a clock", deadline=None)
+settings.load_profile("without a clock")
 torch.set_num_threads(1)  # tiny models: more threads only wait for each other
 
 

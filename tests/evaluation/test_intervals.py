@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, bootstrap
 
+import visionflow.bootstrap
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation import Interval, McNemar, bootstrap_difference, bootstrap_mean, mcnemar, wilson
-from visionflow.evaluation import intervals as module
 
 scores = st.lists(st.integers(0, 10), min_size=1, max_size=60)
 pairs = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=200)
@@ -86,7 +86,7 @@ def test_the_bootstrap_agrees_with_scipy() -> None:
 def test_drawing_in_blocks_changes_no_more_than_the_draw(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.arange(50) % 2
     whole = bootstrap_mean(values)
-    monkeypatch.setattr(module, "_NUMBERS_AT_ONCE", 50 * 333)
+    monkeypatch.setattr(visionflow.bootstrap, "_NUMBERS_AT_ONCE", 50 * 333)
     blocks = bootstrap_mean(values)
     assert whole is not None
     assert blocks is not None

@@ -7,11 +7,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from visionflow.bootstrap import CONFIDENCE, bounds, resampled_means
 from visionflow.errors import VisionFlowError
-
-CONFIDENCE = 0.95
-_DRAWS = 10_000
-_NUMBERS_AT_ONCE = 2**22  # 32 MiB of int64, however many the questions
 
 
 @dataclass(frozen=True)
@@ -62,25 +59,13 @@ def wilson(right: int, total: int) -> Interval | None:
 
 
 def bootstrap_mean(values: ArrayLike, seed: int = 0) -> Interval | None:
-    """Percentile bootstrap interval of the mean of `values` [n]; None of nothing.
-
-    The 2.5 % and 97.5 % points of the means of 10 000 samples of n, drawn with replacement (B. Efron and
-    R. J. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). The same seed gives the same interval.
+    """Percentile bootstrap interval of the mean of `values` [n]; None of nothing. See `visionflow.bootstrap`.
 
     Raises:
         VisionFlowError: a value is not a finite number.
     """
     numbers = _numbers(values)
-    n = len(numbers)
-    if n == 0:
-        return None
-    rng = np.random.default_rng(seed)
-    rows = max(1, _NUMBERS_AT_ONCE // n)
-    means = [
-        numbers[rng.integers(n, size=(min(rows, _DRAWS - start), n))].mean(axis=1) for start in range(0, _DRAWS, rows)
-    ]
-    low, high = np.quantile(np.concatenate(means), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Interval(float(low), float(high))
+    return Interval(*bounds(resampled_means(numbers[None], seed)[0])) if len(numbers) else None
 
 
 def bootstrap_difference(method: ArrayLike, reference: ArrayLike, seed: int = 0) -> Interval | None:

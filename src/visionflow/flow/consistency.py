@@ -12,12 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from visionflow.bootstrap import bounds, resampled_means
 from visionflow.errors import VisionFlowError
 
 TOP = 5
-CONFIDENCE = 0.95
-RESAMPLES = 10_000
-_NUMBERS_AT_ONCE = 2**22  # 32 MiB of int64, however many the samples
 
 
 @dataclass(frozen=True)
@@ -123,14 +121,14 @@ def log_ratio(intra_visual: ArrayLike, visual_textual: ArrayLike, seed: int = 0)
             f"{len(scores[0])} and {len(scores[1])} samples cannot be paired: disrupt the same samples twice"
         )
     errors = 1 - np.stack(scores)
-    means = _resampled_means(errors, seed)
+    means = resampled_means(errors, seed)
     defined = (means > 0).all(axis=0)
     undefined = float(1 - defined.mean())
     value = log_of_biases(*errors.mean(axis=1).tolist())
     if value is None:
         return LogRatio(None, None, None, undefined)
     ratios = np.log(means[0, defined]) - np.log(means[1, defined])
-    return LogRatio(value, *_bounds(ratios), undefined)
+    return LogRatio(value, *bounds(ratios), undefined)
 
 
 def log_of_biases(intra_visual: float, visual_textual: float) -> float | None:
@@ -141,21 +139,7 @@ def log_of_biases(intra_visual: float, visual_textual: float) -> float | None:
 
 
 def _estimate(values: NDArray[np.float64], seed: int) -> Estimate:
-    return Estimate(float(values.mean()), *_bounds(_resampled_means(values[None], seed)[0]))
-
-
-def _bounds(resampled: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
-
-
-def _resampled_means(values: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    """Means of each row of ``[rows, samples]`` over the same samples drawn with replacement, ``[rows, RESAMPLES]``."""
-    samples = values.shape[1]
-    rng = np.random.default_rng(seed)
-    step = max(1, _NUMBERS_AT_ONCE // values.size)
-    draws = (rng.integers(samples, size=(min(step, RESAMPLES - at), samples)) for at in range(0, RESAMPLES, step))
-    return np.concatenate([values[:, index].mean(axis=2) for index in draws], axis=1)
+    return Estimate(float(values.mean()), *bounds(resampled_means(values[None], seed)[0]))
 
 
 def _scores(values: ArrayLike) -> NDArray[np.float64]:
