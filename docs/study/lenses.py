@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from visionflow.bootstrap import bounds, resampled_means
 from visionflow.evaluation.batches import batches_of, inputs_of, relevant_tokens
 from visionflow.evaluation.flow_runs import analyse, first_answer_tokens
 from visionflow.evaluation.marking import is_right
@@ -91,22 +94,27 @@ def main(
     suite = suite_called("scenes")
     samples = visual(loaded, suite.samples(limit, TASKS))
     parts = [looked_at(loaded, several) for several in batches_of(samples, 8)]
-    means = {name: torch.cat([part[name] for part in parts]).mean(0) for name in COLUMNS}
-    depth = len(means["sinks"])
+    of = {name: torch.cat([part[name] for part in parts]).double().numpy() for name in COLUMNS}
+    depth = of["sinks"].shape[1]
     half = depth // 2
     asked = suite.samples(captions, ["caption"])
     ranges = {"none": [], "first half": range(half), "last half": range(half, depth), "all": range(depth)}
     named = {name: sum(captions_without(loaded, asked, layers)) for name, layers in ranges.items()}
+    rows = [{name: estimate(of[name][:, layer]) for name in COLUMNS} for layer in range(depth)]
     found = {
         "samples": len(samples),
-        "layers": [
-            {"layer": layer} | {name: round(float(means[name][layer]), 4) for name in COLUMNS} for layer in range(depth)
-        ],
+        "layers": [{"layer": layer} | row for layer, row in enumerate(rows)],
         "captions": {"pictures": captions, "naming_every_object_with_keys_withheld_in": named},
     }
     (out / "lenses.json").write_text(json.dumps(found, indent=2) + "\n")
     draw(found, out / "lenses.png")
     show(found)
+
+
+def estimate(values: NDArray[np.float64]) -> dict[str, float]:
+    """The mean over samples with its 95 % bootstrap interval."""
+    low, high = bounds(resampled_means(values[None], seed=0)[0])
+    return {"value": round(float(values.mean()), 4), "low": round(low, 4), "high": round(high, 4)}
 
 
 def draw(found: dict[str, Any], path: Path) -> None:
@@ -125,7 +133,10 @@ def draw(found: dict[str, Any], path: Path) -> None:
     layers = [row["layer"] for row in found["layers"]]
     for axis, (title, names) in zip(figure.subplots(1, 3), panels.items(), strict=True):
         for name, colour, marker in zip(names, ("#0072B2", "#D55E00"), "o^", strict=False):
-            axis.plot(layers, [row[name] for row in found["layers"]], color=colour, marker=marker, label=labels[name])
+            values = [row[name] for row in found["layers"]]
+            axis.plot(layers, [each["value"] for each in values], color=colour, marker=marker, label=labels[name])
+            low, high = zip(*((each["low"], each["high"]) for each in values), strict=True)
+            axis.fill_between(layers, low, high, color=colour, alpha=0.18, linewidth=0)
         axis.set_title(title, fontsize=11)
         axis.set_xlabel("decoder layer")
         axis.set_ylim(-0.03, 1.03)
@@ -133,16 +144,18 @@ def draw(found: dict[str, Any], path: Path) -> None:
         axis.legend(frameon=False)
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(f"{found['samples']} questions of scenes, embedded model", fontsize=9)
+    figure.suptitle(f"{found['samples']} questions of scenes, embedded model, 95 % intervals", fontsize=9)
     figure.savefig(path, dpi=150)
 
 
 def show(found: dict[str, Any]) -> None:
     """The table, and what its columns are."""
-    console = Console(width=150, highlight=False)
+    console = Console(width=200, highlight=False)
     table = Table("layer", *COLUMNS)
     for row in found["layers"]:
-        table.add_row(str(row["layer"]), *(f"{row[name]:.3g}" for name in COLUMNS))
+        table.add_row(
+            str(row["layer"]), *("{value:.3g} [{low:.3g}, {high:.3g}]".format(**row[name]) for name in COLUMNS)
+        )
     console.print(f"{found['samples']} questions that need the picture")
     console.print(table)
     for name, says in COLUMNS.items():
