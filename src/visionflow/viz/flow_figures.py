@@ -16,6 +16,9 @@ _STYLES = {
     "instruction": ("image → question", "#0072B2", ""),
     "random": ("image → as many random tokens", "#BBBBBB", "//"),
 }
+# The released code sums rows where the paper sums columns, and does not divide the two flows.
+_ROLE = {"paper": "being read", "released": "reading"}
+_FLOW_LABEL = {"paper": "saliency per image token", "released": "saliency, summed over pairs of tokens"}
 _KINDS = ("system", "image", "instruction")
 
 
@@ -32,12 +35,12 @@ def draw_saliency(found: Mapping[str, Any], path: Path) -> None:
     figure = _figure(11, 4.2)
     left, right = figure.subplots(1, 2)
     _lines(left, found["layers"], ("s_ins", "s_sys", "s_img"))
-    left.set_title("How much the answer hangs on one token being read", fontsize=11)
+    left.set_title(f"How much the answer hangs on one token {_ROLE[found['convention']]}", fontsize=11)
     _lines(right, found["layers"], ("s_vv", "s_vt"))
     right.set_title("Which flow of visual information matters", fontsize=11)
     left.set_yscale("log")
     left.set_ylabel("saliency per token (log scale)")
-    right.set_ylabel("saliency per image token")
+    right.set_ylabel(_FLOW_LABEL[found["convention"]])
     right.set_ylim(bottom=0)
     figure.suptitle(
         _caption(found) + f", 95 % intervals; {found['objective']}, {found['convention']} convention", fontsize=9
