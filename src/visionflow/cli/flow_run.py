@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from visionflow.evaluation.samples import Sample
     from visionflow.loading.models import Loaded
 
+Followed = Annotated[
+    str,
+    typer.Option(
+        "--tasks",
+        metavar="A,B",
+        help="Some of choice, science, existence, open: what one token answers. [default: all]",
+    ),
+]
 All = Annotated[
     bool,
     typer.Option(

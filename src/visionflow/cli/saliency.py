@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from visionflow.cli.flow_run import All, Asked, ask
+from visionflow.cli.flow_run import All, Asked, Followed, ask
 from visionflow.cli.options import (
     Batch,
     Device,
@@ -15,7 +15,6 @@ from visionflow.cli.options import (
     Model,
     Seed,
     SuiteName,
-    Tasks,
     Threads,
 )
 from visionflow.cli.output import print_json
@@ -31,7 +30,7 @@ def saliency(
     suite: SuiteName = "scenes",
     model: Model = None,
     limit: Limit = 200,
-    tasks: Tasks = "",
+    tasks: Followed = "",
     everything: All = False,
     objective: Annotated[
         str,
