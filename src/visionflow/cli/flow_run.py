@@ -26,7 +26,7 @@ Followed = Annotated[
     typer.Option(
         "--tasks",
         metavar="A,B",
-        help="Some of choice, science, existence, open: what one token answers. [default: all]",
+        help="Some of choice, science, existence, open. [default: all four]",
     ),
 ]
 All = Annotated[
