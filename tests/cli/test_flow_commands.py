@@ -117,6 +117,8 @@ def test_a_stopped_run_goes_on_and_ends_the_same(on_tiny: Run, tmp_path: Path, m
         ("disrupt", ("--layers", "0-9", "--all"), "layers 0 to 5"),
         ("disrupt", ("--layers", "1", "--target", "picture"), "target"),
         ("disrupt", ("--mode", "half"), "mode"),
+        ("disrupt", ("--target", "image"), "--target does nothing without --layers"),
+        ("disrupt", ("--layers", "1", "--width", "2"), "--width does nothing beside --layers"),
         ("disrupt", ("--width", 7), "a window of 7 layers does not fit a model of 6"),
     ],
 )

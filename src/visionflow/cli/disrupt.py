@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from visionflow.flow.disruption import Disruption
 
 FIGURES = {"disruptions": "disruption.png", "windows": "shift.png"}
-_EDGE = 5
+_EDGE, _WIDTH = 5, 2
 _GROUPS = "system, image, instruction, last"
 
 
@@ -35,17 +35,20 @@ def disrupt(
     limit: Limit = 200,
     tasks: Followed = "",
     everything: All = False,
-    source: Annotated[str, typer.Option(help=f"With --layers: tokens not to be read: {_GROUPS}.")] = "image",
+    source: Annotated[
+        str | None, typer.Option(help=f"With --layers: tokens not to be read: {_GROUPS}. [default: image]")
+    ] = None,
     target: Annotated[
-        str, typer.Option(help=f"With --layers: tokens that may not read them: {_GROUPS}, or random.")
-    ] = "instruction",
+        str | None,
+        typer.Option(help=f"With --layers: tokens that may not read them: {_GROUPS}, random. [default: instruction]"),
+    ] = None,
     layers: Annotated[
         str,
         typer.Option(
             metavar="0-4,7", help="Disrupt exactly these layers, once, instead of the paper's two experiments."
         ),
     ] = "",
-    width: Annotated[int, typer.Option(min=1, help="Layers in a window of figure 5.")] = 2,
+    width: Annotated[int | None, typer.Option(min=1, help="Layers in a window of figure 5. [default: 2]")] = None,
     edge: Annotated[
         int | None,
         typer.Option(min=1, help=f"First and last layers of figure 4. [default: {_EDGE}, or half of a shallow model]"),
@@ -68,21 +71,29 @@ def disrupt(
     window of layers, image tokens may not read each other, or the question not the image: E_vv, E_vt and D. With --out,
     records and figures are kept.
     """
-    chosen = _layers(layers) if layers else None
+    chosen = _layers(layers) if layers else []
+    _check_experiment(bool(chosen), {"source": source, "target": target}, {"width": width, "edge": edge})
     asked = ask(suite, model, limit, tasks, everything, batch, out, device, dtype, threads)
     from visionflow.evaluation.flow_runs import disruption_analysis
     from visionflow.flow.disruption import Disruption
 
-    # typer hands over plain strings; a Disruption checks them.
-    options: Any = {"source": source, "target": target, "mode": mode}
-    if chosen is not None:
-        drawn = seed if target == "random" else None
-        disruptions, shown = [Disruption(**options, layers=chosen, seed=drawn)], ""
+    way: Any = mode  # a plain string to typer; a Disruption checks it
+    if chosen:
+        flow: Any = {"source": source or "image", "target": target or "instruction"}
+        disruptions = [Disruption(**flow, layers=chosen, mode=way, seed=seed if target == "random" else None)]
     else:
         shallow = edge or min(_EDGE, max(1, asked.num_layers // 2))
-        disruptions, shown = _papers(asked.num_layers, shallow, width, options["mode"], seed), "both"
+        disruptions = _papers(asked.num_layers, shallow, width or _WIDTH, way, seed)
     records = asked.run(f"{len(disruptions)} disruptions", disruption_analysis(disruptions), repr(disruptions))
-    _tell(asked, records, disruptions, mode, seed, bool(shown), as_json)
+    _tell(asked, records, disruptions, mode, seed, not chosen, as_json)
+
+
+def _check_experiment(one: bool, of_one: dict[str, Any], of_papers: dict[str, Any]) -> None:
+    """Options that would be without effect are refused: `of_one` go with --layers, `of_papers` without."""
+    for name, given in (of_papers if one else of_one).items():
+        if given is not None:
+            where = "beside --layers: leave one of them out" if one else "without --layers: name the layers, too"
+            raise VisionFlowError(f"--{name} does nothing {where}")
 
 
 def _papers(num_layers: int, edge: int, width: int, mode: Any, seed: int) -> "list[Disruption]":
