@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -26,6 +25,7 @@ from visionflow.evaluation.samples import Sample
 from visionflow.evaluation.suites import suite_called
 from visionflow.flow import logit_lens, picture_attention, sinks, value_norms, withhold
 from visionflow.loading.models import Loaded, load_model
+from visionflow.viz.plotting import BLUE, VERMILION, line_with_band, new_figure, save, tidy
 
 TASKS = ("choice", "science", "existence", "open")
 COLUMNS = {
@@ -129,23 +129,21 @@ def draw(found: dict[str, Any], path: Path) -> None:
         "image_mass_question": "of the whole question", "relevant_share": "on the patches the answer rests on",
         "sink_share": "on sinks",
     }  # fmt: skip
-    figure = Figure(figsize=(13, 3.8), layout="constrained")
+    figure = new_figure(13, 3.8)
     layers = [row["layer"] for row in found["layers"]]
     for axis, (title, names) in zip(figure.subplots(1, 3), panels.items(), strict=True):
-        for name, colour, marker in zip(names, ("#0072B2", "#D55E00"), "o^", strict=False):
+        for name, colour, marker in zip(names, (BLUE, VERMILION), "o^", strict=False):
             values = [row[name] for row in found["layers"]]
-            axis.plot(layers, [each["value"] for each in values], color=colour, marker=marker, label=labels[name])
-            low, high = zip(*((each["low"], each["high"]) for each in values), strict=True)
-            axis.fill_between(layers, low, high, color=colour, alpha=0.18, linewidth=0)
+            bounds = [(each["low"], each["high"]) for each in values]
+            line_with_band(axis, layers, [each["value"] for each in values], bounds, colour, marker, labels[name])
         axis.set_title(title, fontsize=11)
         axis.set_xlabel("decoder layer")
         axis.set_ylim(-0.03, 1.03)
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axis.legend(frameon=False)
-        axis.grid(alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
+        tidy(axis)
     figure.suptitle(f"{found['samples']} questions of scenes, embedded model, 95 % intervals", fontsize=9)
-    figure.savefig(path, dpi=150)
+    save(figure, path)
 
 
 def show(found: dict[str, Any]) -> None:

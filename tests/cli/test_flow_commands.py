@@ -1,6 +1,7 @@
 """`visionflow saliency` and `visionflow disrupt`, as a user types them, on a tiny LLaVA with random weights."""
 
 import json
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -129,3 +130,10 @@ def test_wrong_input_is_told_in_one_line(on_tiny: Run, command: str, options: tu
     assert (code, out) == (2, "")
     assert says in err
     assert err.count("\n") == 1
+
+
+def test_without_matplotlib_nothing_is_begun(on_tiny: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    code, out, err = on_tiny("saliency", "--tasks", "nothing")  # which is refused when the questions are made
+    assert (code, out) == (2, "")
+    assert err == "visionflow: the figures need the package matplotlib: pip install 'visionflow[eval]'\n"

@@ -167,7 +167,7 @@ def test_bad_input_is_one_line(args: list[str], message: str, lens: Run, tmp_pat
 
 
 def test_without_matplotlib_nothing_is_begun(lens: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     code, out, err = lens("wide.png", QUESTION, "--out", "figures", "--threads", 0)  # which is refused when loading
     assert (code, out) == (2, "")
     assert err == "visionflow: the figures need the package matplotlib: pip install 'visionflow[eval]'\n"

@@ -12,7 +12,7 @@ from tests.reference import image_columns, instruction_columns
 from tests.tiny import IMAGE_TOKEN, LAYERS, batch_of, positions, prompt
 from visionflow.errors import UnsupportedUsageError, VisionFlowError
 from visionflow.flow import disrupt
-from visionflow.flow.disruption import random_rows
+from visionflow.flow.disruption import layers_named, random_rows
 from visionflow.runtime import Block, Plan, Tokens, find_tokens
 from visionflow.runtime.scope import Scope
 
@@ -208,3 +208,11 @@ def test_wrong_arguments_are_refused(model: PreTrainedModel, wrong: dict[str, An
 def test_layers_the_model_does_not_have_are_refused(model: PreTrainedModel, layers: list[int]) -> None:
     with pytest.raises(UnsupportedUsageError, match="0 to 5"):
         disrupt(model, source="image", target="image", layers=layers)
+
+
+@pytest.mark.parametrize(
+    ("layers", "name"),
+    [(range(5), "0-4"), ((2, 3), "2-3"), ([7], "7"), ((0, 1, 4), "0,1,4"), ([3, 2], "3,2"), ((), "none")],
+)
+def test_layers_in_a_row_are_named_by_their_ends(layers: Any, name: str) -> None:
+    assert layers_named(layers) == name

@@ -1,10 +1,8 @@
 """The figures of `visionflow lens`: everything at its place, in words, whatever the words."""
 
 import io
-import sys
 import warnings
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,7 @@ from torch import Tensor
 from visionflow.errors import VisionFlowError
 from visionflow.flow import PictureAttention, Sinks, ValueNorms, sinks
 from visionflow.viz import Framing, Scene
-from visionflow.viz.lens_figures import FAINTEST, attention_figure, save, sinks_figure, visible, words_figure
+from visionflow.viz.lens_figures import FAINTEST, attention_figure, sinks_figure, visible, words_figure
 
 pytest.importorskip("matplotlib")
 
@@ -205,14 +203,3 @@ def test_any_word_can_be_drawn() -> None:
 )
 def test_words_for_people_have_one_line(word: str, shown: str) -> None:
     assert visible(word) == shown
-
-
-def test_without_matplotlib_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(VisionFlowError, match=r"matplotlib: pip install 'visionflow\[eval\]'"):
-        words_figure(said("red"))
-
-
-def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(VisionFlowError, match=r"cannot write .*choose another --out"):
-        save(words_figure(said("red")), tmp_path / "none" / "lens.png")

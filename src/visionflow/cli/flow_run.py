@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,6 @@ import typer
 from visionflow.cli.options import listed, use_threads
 from visionflow.cli.output import quiet_libraries, working
 from visionflow.cli.progress import questions
-from visionflow.errors import VisionFlowError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -112,9 +110,10 @@ def ask(
     Raises:
         VisionFlowError: one of them is not to be had, or the figures cannot be drawn.
     """
-    if find_spec("matplotlib") is None:
-        raise VisionFlowError("the figures need the package matplotlib: pip install 'visionflow[eval]'")
     from visionflow.evaluation.suites import suite_called
+    from visionflow.viz.plotting import check_matplotlib
+
+    check_matplotlib()
 
     asked = suite_called(suite)
     following = [task for task, form in asked.tasks.items() if form != "caption"]

@@ -87,9 +87,10 @@ def _check_out(out: Path, image: str | None) -> None:
     """Refuse, before any work, a folder where the figures cannot go or where the picture would be lost."""
     import os
 
-    from visionflow.viz.lens_figures import FIGURES, figure_class
+    from visionflow.viz.lens_figures import FIGURES
+    from visionflow.viz.plotting import check_matplotlib
 
-    figure_class()
+    check_matplotlib()
     try:
         there = next(place for place in (out, *out.absolute().parents) if place.exists())
         taken = [out / name for name in FIGURES if image is not None and _is_same_file(out / name, image)]

@@ -25,7 +25,8 @@ from visionflow.flow import (
 from visionflow.flow.attention_maps import number, numbers
 from visionflow.loading.models import Loaded
 from visionflow.viz import Scene
-from visionflow.viz.lens_figures import FIGURES, attention_figure, save, sinks_figure, visible, words_figure
+from visionflow.viz.lens_figures import FIGURES, attention_figure, sinks_figure, visible, words_figure
+from visionflow.viz.plotting import save
 
 GROUPS = ("image", "system", "instruction")
 TOP, SHOWN = 5, 3  # words found for each depth and head, and those that have room in a line

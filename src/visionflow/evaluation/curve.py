@@ -7,18 +7,19 @@ from typing import Any
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation.report import Line, Metric, TaskReport
 from visionflow.evaluation.rows import BLIND, REFERENCE, Row
+from visionflow.viz.plotting import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, new_figure, save, tidy
 
 _LABELS: dict[Metric, str] = {"accuracy": "accuracy", "cider": "CIDEr", "names_every": "names every object"}
 
-# Okabe and Ito's colours, which colour-blind readers tell apart, and a marker each for those who print in grey.
+# A colour, and for those who print in grey a marker.
 _STYLES = {
-    "oracle": ("#000000", "*"),
-    "himap-paid": ("#D55E00", "o"),
-    "himap-received": ("#E69F00", "s"),
-    "fastv": ("#0072B2", "^"),
-    "vtw": ("#CC79A7", "D"),
-    "random-steps": ("#009E73", "v"),
-    "random": ("#56B4E9", "x"),
+    "oracle": (BLACK, "*"),
+    "himap-paid": (VERMILION, "o"),
+    "himap-received": (ORANGE, "s"),
+    "fastv": (BLUE, "^"),
+    "vtw": (PURPLE, "D"),
+    "random-steps": (GREEN, "v"),
+    "random": (SKY, "x"),
 }
 
 
@@ -38,17 +39,13 @@ def draw_curve(tables: Sequence[TaskReport], rows: Sequence[Row], path: Path) ->
     Raises:
         VisionFlowError: matplotlib is missing, nothing was scored, or the file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise VisionFlowError("the curve needs the package matplotlib: pip install visionflow[eval]") from error
     curves = points(tables, rows)
     panels = [(table, metric) for table in tables if table.lines for metric in table.lines[0].figures]
     if not panels:
         raise VisionFlowError("there is nothing to draw: every question was filtered out; raise --limit")
     columns = min(3, len(panels))
     height = -(-len(panels) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.4 * height + 0.6), layout="constrained")
+    figure = new_figure(4.2 * columns, 3.4 * height + 0.6)
     axes = figure.subplots(height, columns, squeeze=False).ravel()
     for axis, (table, metric) in zip(axes, panels, strict=False):
         _panel(axis, table, metric, curves[table.task][metric])
@@ -58,10 +55,7 @@ def draw_curve(tables: Sequence[TaskReport], rows: Sequence[Row], path: Path) ->
     figure.legend(
         handles.values(), handles.keys(), loc="outside lower center", ncols=min(5, len(handles)), frameon=False
     )
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise VisionFlowError(f"cannot write {path} ({error.strerror or error}): choose another --out") from error
+    save(figure, path)
 
 
 def _series(lines: Sequence[Line], metric: Metric, series: dict[str, str]) -> dict[str, list[dict[str, Any]]]:
@@ -98,5 +92,4 @@ def _panel(axis: Any, table: TaskReport, metric: Metric, curves: dict[str, list[
     else:
         axis.set_ylim(-0.03, 1.03)
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(alpha=0.25)
+    tidy(axis)

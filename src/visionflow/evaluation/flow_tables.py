@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from visionflow.evaluation.intervals import Interval, bootstrap_mean
+from visionflow.flow.disruption import layers_named
 from visionflow.flow.saliency import MEASURES, Saliency
 
 WIDTH = 150
@@ -69,13 +70,6 @@ def show_disruptions(found: Mapping[str, Any], console: Console) -> None:
         console.print()
         console.print(shifts)
     _legend(DISRUPTION_LEGEND, console)
-
-
-def layers_named(layers: Sequence[int]) -> str:
-    """``0-4`` for layers in a row, else all of them."""
-    if len(layers) > 1 and list(layers) == list(range(layers[0], layers[-1] + 1)):
-        return f"{layers[0]}-{layers[-1]}"
-    return ",".join(map(str, layers)) or "none"
 
 
 def _layers(profile: Saliency) -> range:

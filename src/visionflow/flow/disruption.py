@@ -103,6 +103,13 @@ def random_rows(tokens: Tokens, seed: int) -> Tensor:
     return best(draw(tokens, seed), rows, tokens.instruction.counts)
 
 
+def layers_named(layers: Sequence[int]) -> str:
+    """``0-4`` for layers in a row, else all of them."""
+    if len(layers) > 1 and list(layers) == list(range(layers[0], layers[-1] + 1)):
+        return f"{layers[0]}-{layers[-1]}"
+    return ",".join(map(str, layers)) or "none"
+
+
 def _check_name(field: str, given: Any, names: tuple[str, ...]) -> None:
     if given not in names:
         raise VisionFlowError(f"{field} must be one of {', '.join(names)}, not {given!r}")

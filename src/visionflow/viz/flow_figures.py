@@ -4,16 +4,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from visionflow.errors import VisionFlowError
+from visionflow.flow.disruption import layers_named
+from visionflow.viz.plotting import BLUE, GREEN, VERMILION, line_with_band, new_figure, save, tidy
 
-# Okabe and Ito's colours, which colour-blind readers tell apart, and a marker each for those who print in grey.
+# A colour, and for those who print in grey a marker or hatching.
 _STYLES = {
-    "s_ins": ("instruction tokens", "#0072B2", "o"),
-    "s_sys": ("system tokens", "#009E73", "s"),
-    "s_img": ("image tokens", "#D55E00", "^"),
-    "s_vv": ("image tokens reading image tokens (S_vv)", "#D55E00", "^"),
-    "s_vt": ("the question reading image tokens (S_vt)", "#0072B2", "o"),
-    "instruction": ("image → question", "#0072B2", ""),
+    "s_ins": ("instruction tokens", BLUE, "o"),
+    "s_sys": ("system tokens", GREEN, "s"),
+    "s_img": ("image tokens", VERMILION, "^"),
+    "s_vv": ("image tokens reading image tokens (S_vv)", VERMILION, "^"),
+    "s_vt": ("the question reading image tokens (S_vt)", BLUE, "o"),
+    "instruction": ("image → question", BLUE, ""),
     "random": ("image → as many random tokens", "#BBBBBB", "//"),
 }
 # The released code sums rows where the paper sums columns, and does not divide the two flows.
@@ -32,7 +33,7 @@ def draw_saliency(found: Mapping[str, Any], path: Path) -> None:
     Raises:
         VisionFlowError: matplotlib is missing, or the file cannot be written.
     """
-    figure = _figure(11, 4.2)
+    figure = new_figure(11, 4.2)
     left, right = figure.subplots(1, 2)
     _lines(left, found["layers"], ("s_ins", "s_sys", "s_img"))
     left.set_title(f"How much the answer hangs on one token {_ROLE[found['convention']]}", fontsize=11)
@@ -45,23 +46,23 @@ def draw_saliency(found: Mapping[str, Any], path: Path) -> None:
     figure.suptitle(
         _caption(found) + f", 95 % intervals; {found['objective']}, {found['convention']} convention", fontsize=9
     )
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_lengths(found: Mapping[str, Any], path: Path) -> None:
     """Figure 9: how many tokens of each kind the prompts have; raises as `draw_saliency`."""
-    figure = _figure(6, 3.6)
+    figure = new_figure(6, 3.6)
     axis = figure.subplots()
     counts = [[length[kind] for length in found["lengths"]] for kind in _KINDS]
-    axis.boxplot(counts, orientation="horizontal", widths=0.5, medianprops={"color": "#D55E00", "linewidth": 2})
+    axis.boxplot(counts, orientation="horizontal", widths=0.5, medianprops={"color": VERMILION, "linewidth": 2})
     labels = [f"{kind}\nmedian {sorted(count)[len(count) // 2]}" for kind, count in zip(_KINDS, counts, strict=True)]
     axis.set_yticks(range(1, len(_KINDS) + 1), labels)
     axis.set_xlim(left=0)
     axis.set_xlabel("tokens in the prompt")
     axis.set_title("How long the parts of a prompt are", fontsize=11)
-    _tidy(axis)
+    tidy(axis)
     figure.suptitle(_caption(found), fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_disruptions(found: Mapping[str, Any], path: Path) -> None:
@@ -74,7 +75,7 @@ def draw_disruptions(found: Mapping[str, Any], path: Path) -> None:
     Raises:
         VisionFlowError: as of `draw_saliency`.
     """
-    figure = _figure(9, 4)
+    figure = new_figure(9, 4)
     axes = figure.subplots(1, 2, sharey=True)
     panels = {
         "score_consistency": "Overlap of the five likeliest answers",
@@ -83,19 +84,19 @@ def draw_disruptions(found: Mapping[str, Any], path: Path) -> None:
     for axis, (name, title) in zip(axes, panels.items(), strict=True):
         _bars(axis, found["disruptions"], name)
         axis.set_title(title, fontsize=11)
-        _tidy(axis)
+        tidy(axis)
     axes[0].set_ylabel("share of what it was undisturbed")
     axes[0].set_ylim(0, 1.05)
     axes[0].yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, title="blocked flow")
     figure.suptitle(_caption(found) + ", 95 % intervals", fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_shift(found: Mapping[str, Any], path: Path) -> None:
     """Figure 5: D, and the two errors it is made of, for every window of layers; raises as `draw_saliency`."""
-    figure = _figure(9, 5.4)
+    figure = new_figure(9, 5.4)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.3, 1))
     windows = found["windows"]
     places = range(len(windows))
@@ -111,25 +112,24 @@ def draw_shift(found: Mapping[str, Any], path: Path) -> None:
     above.set_title("What the answer loses when a visual flow is blocked", fontsize=11)
     above.legend(frameon=False)
     _shift(below, [row["d"] for row in windows])
-    below.set_xticks(places, [_layers(row["layers"]) for row in windows])
+    below.set_xticks(places, [layers_named(row["layers"]) for row in windows])
     below.set_xlabel("blocked layers")
     for axis in (above, below):
-        _tidy(axis)
+        tidy(axis)
     figure.suptitle(_caption(found) + ", 95 % intervals", fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _lines(axis: Any, rows: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> None:
     layers = [row["layer"] for row in rows]
     for name in measures:
         label, colour, marker = _STYLES[name]
-        low, high = zip(*(row["interval"][name] for row in rows), strict=True)
-        axis.plot(layers, [row[name] for row in rows], color=colour, marker=marker, label=label, linewidth=1.6)
-        axis.fill_between(layers, low, high, color=colour, alpha=0.18, linewidth=0)
+        bounds = [row["interval"][name] for row in rows]
+        line_with_band(axis, layers, [row[name] for row in rows], bounds, colour, marker, label)
     axis.set_xlabel("decoder layer")
     axis.set_xticks(layers if len(layers) <= 16 else layers[:: len(layers) // 8])
     axis.legend(frameon=False, fontsize=9)
-    _tidy(axis)
+    tidy(axis)
 
 
 def _bars(axis: Any, rows: Sequence[Mapping[str, Any]], name: str) -> None:
@@ -142,7 +142,7 @@ def _bars(axis: Any, rows: Sequence[Mapping[str, Any]], name: str) -> None:
             [place + shift for place in range(len(values))], [each["value"] for each in values], 0.38, label=label,
             yerr=_reach(values), color=colour, hatch=hatch, edgecolor="white", capsize=4,
         )  # fmt: skip
-    axis.set_xticks(range(len(windows)), [f"layers {_layers(window)}" for window in windows])
+    axis.set_xticks(range(len(windows)), [f"layers {layers_named(window)}" for window in windows])
 
 
 def _shift(axis: Any, ratios: Sequence[Mapping[str, Any]]) -> None:
@@ -171,30 +171,5 @@ def _reach(values: Sequence[Mapping[str, Any]]) -> list[list[float]]:
     ]
 
 
-def _layers(layers: Sequence[int]) -> str:
-    return str(layers[0]) if len(layers) == 1 else f"{layers[0]}-{layers[-1]}"
-
-
 def _caption(found: Mapping[str, Any]) -> str:
     return f"{found['samples']} questions of {found['suite']}, {found['model']} model"
-
-
-def _tidy(axis: Any) -> None:
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(alpha=0.25)
-    axis.set_axisbelow(True)
-
-
-def _figure(width: float, height: float) -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise VisionFlowError("the figures need the package matplotlib: pip install 'visionflow[eval]'") from error
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _save(figure: Any, path: Path) -> None:
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise VisionFlowError(f"cannot write {path} ({error.strerror or error}): choose another --out") from error

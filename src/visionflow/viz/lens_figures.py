@@ -2,53 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from math import ceil, sqrt
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from visionflow.errors import VisionFlowError
 from visionflow.flow.attention_maps import PictureAttention
 from visionflow.flow.sinks import Sinks, ValueNorms
 from visionflow.viz.framing import Box
 from visionflow.viz.kept import Scene
 from visionflow.viz.patches import patches_kept
+from visionflow.viz.plotting import BLUE, ORANGE, VERMILION, new_figure, tidy
 
 FIGURES = ("attention.png", "sinks.png", "lens.png")
 
-# Okabe and Ito's colours, which colour-blind readers tell apart; the heat darkens evenly, also when printed in grey.
-BLUE, VERMILION = "#0072B2", "#D55E00"
-HEAT = ["#E69F0000", "#D55E00CC", "#5B005BFF"]
+# The heat darkens evenly, also when printed in grey.
+HEAT = [f"{ORANGE}00", f"{VERMILION}CC", "#5B005BFF"]
 SHARPEST = 480  # longer side of the picture under a panel, in pixels
 FAINTEST = 1e-3  # attention below a thousandth of the mean is drawn there: a logarithm has no place for none
 LONGEST = 14  # characters of a word in a cell
-
-
-def figure_class() -> Any:
-    """matplotlib's Figure, which draws without a window.
-
-    Raises:
-        VisionFlowError: matplotlib is missing.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise VisionFlowError("the figures need the package matplotlib: pip install 'visionflow[eval]'") from error
-    return Figure
-
-
-def save(figure: Any, path: Path) -> None:
-    """Write the figure.
-
-    Raises:
-        VisionFlowError: the file cannot be written.
-    """
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise VisionFlowError(f"cannot write {path} ({error.strerror or error}): choose another --out") from error
 
 
 def attention_figure(scene: Scene, attention: PictureAttention) -> Any:
@@ -115,8 +88,7 @@ def sinks_figure(values: ValueNorms, found: Sinks, norm_below: float, attention_
         axis.set_xlim(left, right)
         axis.set_ylim(0, top)
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axis.grid(alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
+        tidy(axis)
     _label_outer(grid, len(values.layers), "attention received, times the mean", "norm of the value, times the median")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
@@ -138,7 +110,7 @@ def words_figure(rows: Sequence[Mapping[str, Any]]) -> Any:
     """
     probabilities = np.array([row["probabilities"] for row in rows])
     depths, top = probabilities.shape
-    figure = figure_class()(figsize=(1.35 * top + 2.2, 0.34 * depths + 1.7), layout="constrained")
+    figure = new_figure(1.35 * top + 2.2, 0.34 * depths + 1.7)
     axis = figure.subplots()
     image = axis.imshow(probabilities, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     says = rows[-1]["ids"][0]
@@ -187,8 +159,7 @@ def _panels(count: int, panel: tuple[float, float], extra: tuple[float, float]) 
     """A figure and a grid of `count` axes, about as many across as down; `panel` and `extra` room in inches."""
     across = ceil(sqrt(count))
     down = ceil(count / across)
-    size = (across * panel[0] + extra[0], down * panel[1] + extra[1])
-    figure = figure_class()(figsize=size, layout="constrained")
+    figure = new_figure(across * panel[0] + extra[0], down * panel[1] + extra[1])
     grid = figure.subplots(down, across, squeeze=False)
     for axis in grid.ravel()[count:]:
         axis.set_axis_off()
