@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from visionflow.cost import DecoderShape, cost_of
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation import runner
 from visionflow.evaluation.batches import batches_of, inputs_of
-from visionflow.evaluation.blind import answerable_without_picture
 from visionflow.evaluation.plan import fingerprint
 from visionflow.evaluation.records import RECORDS, RUN, Records
 from visionflow.evaluation.rows import Oracle, Row, chosen_rows, seeing, table_rows
@@ -111,17 +109,6 @@ def test_without_the_picture_there_are_no_image_tokens(loaded: Loaded, asked: li
     seen = evaluate(loaded, asked[:3], table_rows(LAYERS)[:1], Records())
     assert [each["rows"]["dense"]["image_tokens"] for each in grey] == [[PER_IMAGE] * LAYERS] * 3
     assert grey != seen
-
-
-def test_what_needs_no_picture_is_found(loaded: Loaded, asked: list[Sample]) -> None:
-    rows = seeing(table_rows(LAYERS)[:1], "none")
-    blind = [record["rows"]["dense"]["answer"] for record in evaluate(loaded, asked, rows, Records())]
-    wanted = {sample.id for sample in asked if sample.form == "words"} - {"open-1"}
-    guessed = [
-        replace(each, gold=(said,)) if each.id in wanted else each for each, said in zip(asked, blind, strict=True)
-    ]
-    assert answerable_without_picture(loaded, guessed, batch=2) == wanted
-    assert answerable_without_picture(loaded, []) == set()
 
 
 def test_batches_are_of_one_task(loaded: Loaded, asked: list[Sample]) -> None:
