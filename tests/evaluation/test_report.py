@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ from visionflow.evaluation import tables as tables_for_people
 from visionflow.evaluation.curve import draw_curve, points
 from visionflow.evaluation.marking import is_right, names_every
 from visionflow.evaluation.records import Record
-from visionflow.evaluation.report import Lost, report, to_json
-from visionflow.evaluation.rows import sweep_rows
+from visionflow.evaluation.report import Lost, TaskReport, report, to_json
+from visionflow.evaluation.rows import Row, sweep_rows
 
 COSTS = {"dense": ([10, 10], 200, 1000), "half": ([10, 5], 150, 800), "no-image": ([0, 0], 0, 100)}
 KEPT = {"dense": list(range(10)), "half": [1, 3, 5, 7, 9], "no-image": []}
@@ -193,7 +194,8 @@ def test_the_tables_fit_and_say_the_figures() -> None:
         assert text in said
 
 
-def test_a_curve_has_its_points_in_order_of_cost_and_becomes_a_picture(tmp_path: Path) -> None:
+def swept() -> tuple[list[TaskReport], list[Row]]:
+    """Eight lettered questions, each answered by chance in every row of a sweep."""
     rows = sweep_rows(6)
     rng = np.random.default_rng(0)
     records = []
@@ -213,7 +215,11 @@ def test_a_curve_has_its_points_in_order_of_cost_and_becomes_a_picture(tmp_path:
                 "kept": [],
             }
         records.append(record(place, "letter", ["A"], {}) | {"rows": answers})
-    tables = report(records)
+    return report(records), rows
+
+
+def test_a_curve_has_its_points_in_order_of_cost_and_becomes_a_picture(tmp_path: Path) -> None:
+    tables, rows = swept()
     curves = points(tables, rows)["letter"]["accuracy"]
     assert set(curves) == {row.series for row in rows} - {""}
     for curve in curves.values():
@@ -226,6 +232,19 @@ def test_a_curve_has_its_points_in_order_of_cost_and_becomes_a_picture(tmp_path:
         assert colours is not None
         found = {colour for _, colour in colours}
     assert {(0xD5, 0x5E, 0), (0, 0x72, 0xB2), (0, 0x9E, 0x73)} <= found
+
+
+def test_the_legend_of_a_curve_with_one_panel_is_all_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr("visionflow.evaluation.curve.save", lambda figure, path: drawn.append(figure))
+    draw_curve(*swept(), Path("curve.png"))
+    [figure] = drawn
+    figure.savefig(io.BytesIO())
+    [legend] = figure.legends
+    left, bottom, right, top = legend.get_window_extent().extents
+    assert 0 <= left < right <= figure.bbox.width
+    assert 0 <= bottom < top <= figure.bbox.height
+    assert len(legend.get_texts()) == 9
 
 
 @pytest.mark.parametrize(

@@ -52,9 +52,8 @@ def draw_curve(tables: Sequence[TaskReport], rows: Sequence[Row], path: Path) ->
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
     handles = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=min(5, len(handles)), frameon=False
-    )
+    across = min(5, 2 * columns, len(handles))  # a panel is as wide as two names
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=across, frameon=False)
     save(figure, path)
 
 
