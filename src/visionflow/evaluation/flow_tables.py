@@ -8,15 +8,23 @@ from rich.table import Table
 
 from visionflow.evaluation.intervals import Interval, bootstrap_mean
 from visionflow.flow.disruption import layers_named
-from visionflow.flow.saliency import MEASURES, Saliency
+from visionflow.flow.saliency import MEASURES, ConventionName, Saliency
 
 WIDTH = 150
 
-SALIENCY_LEGEND = {
-    "S_sys, S_img, S_ins": "how much the answer hangs on a token of that kind being read, mean per token (eq. 2 to 4)",
-    "S_vv": "... on image tokens reading each other, per image token (eq. 5)",
-    "S_vt": "... on instruction tokens reading the image, per image token (eq. 6)",
-    "[low, high]": "95 % bootstrap intervals of the mean over questions",
+SALIENCY_LEGENDS: dict[ConventionName, dict[str, str]] = {
+    "paper": {
+        "S_sys, S_img, S_ins": "how much the answer hangs on a token of that kind being read, mean per token "
+        "(eq. 2 to 4)",
+        "S_vv": "... on image tokens reading each other, per image token (eq. 5)",
+        "S_vt": "... on instruction tokens reading the image, per image token (eq. 6)",
+    },
+    "released": {
+        "S_sys, S_img, S_ins": "how much the answer hangs on what a token of that kind reads, mean per token "
+        "(A^2 in place of A)",
+        "S_vv": "... on image tokens reading each other, sum over all pairs",
+        "S_vt": "... on instruction tokens reading the image, sum over all pairs",
+    },
 }
 DISRUPTION_LEGEND = {
     "label": "questions whose likeliest first answer token stays what it was",
@@ -45,7 +53,8 @@ def show_saliency(found: Mapping[str, Any], console: Console) -> None:
     for row in found["layers"]:
         table.add_row(str(row["layer"]), *(_with_bounds(row[name], row["interval"][name], ".3g") for name in MEASURES))
     console.print(table)
-    _legend(SALIENCY_LEGEND, console)
+    intervals = {"[low, high]": "95 % bootstrap intervals of the mean over questions"}
+    _legend(SALIENCY_LEGENDS[found["convention"]] | intervals, console)
 
 
 def show_disruptions(found: Mapping[str, Any], console: Console) -> None:
@@ -60,13 +69,9 @@ def show_disruptions(found: Mapping[str, Any], console: Console) -> None:
     if found["windows"]:
         shifts = Table("layers", "E_vv", "E_vt", "D", "undefined", box=None, padding=(0, 3, 0, 0))
         for row in found["windows"]:
-            errors = (
-                _with_bounds(row[name]["value"], [row[name]["low"], row[name]["high"]], ".3f")
-                for name in ("e_vv", "e_vt")
-            )
-            d = row["d"]
-            shift = "undefined" if d["value"] is None else _with_bounds(d["value"], [d["low"], d["high"]], "+.2f")
-            shifts.add_row(layers_named(row["layers"]), *errors, shift, f"{d['undefined_share']:.0%} of resamples")
+            errors = (_estimate(row[name], ".3f") for name in ("e_vv", "e_vt"))
+            share = f"{row['d']['undefined_share']:.0%} of resamples"
+            shifts.add_row(layers_named(row["layers"]), *errors, _estimate(row["d"], "+.2f"), share)
         console.print()
         console.print(shifts)
     _legend(DISRUPTION_LEGEND, console)
@@ -86,7 +91,9 @@ def _questions(found: Mapping[str, Any]) -> str:
     return f"{found['suite']}, {found['model']}: {kept}"
 
 
-def _estimate(estimate: Mapping[str, float], form: str) -> str:
+def _estimate(estimate: Mapping[str, Any], form: str) -> str:
+    if estimate["value"] is None:
+        return "undefined"
     return _with_bounds(estimate["value"], [estimate["low"], estimate["high"]], form)
 
 
