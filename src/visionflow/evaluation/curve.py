@@ -1,6 +1,7 @@
 """Accuracy against cost, the ratio swept: one line per method and panel per task."""
 
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +45,16 @@ def draw_curve(tables: Sequence[TaskReport], rows: Sequence[Row], path: Path) ->
     if not panels:
         raise VisionFlowError("there is nothing to draw: every question was filtered out; raise --limit")
     columns = min(3, len(panels))
-    height = -(-len(panels) // columns)
-    figure = new_figure(4.2 * columns, 3.4 * height + 0.6)
+    height = ceil(len(panels) / columns)
+    figure = new_figure(4.2 * columns, 3.4 * height)
     axes = figure.subplots(height, columns, squeeze=False).ravel()
     for axis, (table, metric) in zip(axes, panels, strict=False):
         _panel(axis, table, metric, curves[table.task][metric])
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
     handles = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    across = min(5, 2 * columns, len(handles))  # a panel is as wide as two names
+    across = min(5, 2 * columns)  # a panel is as wide as two names
+    figure.set_figheight(figure.get_figheight() + 0.3 * ceil(len(handles) / across))
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=across, frameon=False)
     save(figure, path)
 
