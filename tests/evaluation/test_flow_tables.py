@@ -42,18 +42,10 @@ def test_windows_of_layers_and_an_undefined_shift() -> None:
     none = {"value": 0.0, "low": 0.0, "high": 0.0}
     known = {"value": -0.5, "low": -0.75, "high": 0.25, "undefined_share": 0.02}
     unknown = {"value": None, "low": None, "high": None, "undefined_share": 1.0}
-    flow = {"source": "image", "target": "random", "layers": [0, 1]}
+    flow: dict[str, Any] = {"source": "image", "target": "random", "layers": [0, 1]}
     found = RUN | {
         "mode": "zero",
-        "disruptions": [
-            {
-                "source": "image",
-                "target": "random",
-                "layers": [0, 1],
-                "label_consistency": half,
-                "score_consistency": none,
-            }
-        ],
+        "disruptions": [flow | {"label_consistency": half, "score_consistency": none}],
         "windows": [
             {"layers": [0, 1], "e_vv": half, "e_vt": half, "d": known},
             {"layers": [1, 2], "e_vv": half, "e_vt": none, "d": unknown},
