@@ -13,8 +13,8 @@ test: $(READY)
 	$(BIN)/pytest -n 2
 
 lint: $(READY)
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests docs
+	$(BIN)/ruff format --check src tests docs
 
 types: $(READY)
 	$(BIN)/mypy

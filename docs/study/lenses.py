@@ -85,7 +85,7 @@ def captions_without(loaded: Loaded, samples: Sequence[Sample], layers: Sequence
 
 def main(
     limit: Annotated[int, typer.Option(help="Questions, spread over choice, science, existence and open.")] = 200,
-    captions: Annotated[int, typer.Option(help="Pictures to describe with the image withheld.")] = 50,
+    captions: Annotated[int, typer.Option(help="Pictures to describe with the image withheld.")] = 100,
     out: Annotated[Path, typer.Option(help="Folder for the data and the figure.")] = Path("runs/lenses"),
 ) -> None:
     """Logit lens, attention over the picture, sinks, and captions with the picture taken out of the cache."""
