@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from tests.tiny import Prompt, prompt, tiny_llava
-from visionflow import VTW, FastV, HiMAP, Method, RandomPruning
+from visionflow import VTW, FastV, HiMAP, Method, RandomPruning, VisiPruner
 from visionflow.runtime import AttentionRows, Cut, Probe, received
 
 
@@ -39,6 +39,9 @@ METHODS: list[Method] = [
     VTW(3),
     RandomPruning(2, 0.5, seed=3),
     AboveAverage(2),
+    VisiPruner(2, 0.85, 0.3, 0.97, exit_patience=1),
+    VisiPruner(1, 0.8, 0.1, 0.9, 1, token_scale="relative", fallback_layer=3, shallow_image_to_image=True),
+    VisiPruner(2, 0.92, 0.5, at_most=4, selection="text", phases=("middle",)),
 ]
 NOTHING_DROPPED: list[Method] = [HiMAP(2, 0.0, 4, 0.0), FastV(2, 0.0), RandomPruning(2, 0.0)]
 FAMILIES = {"llava": 4, "llava-grouped": 2}

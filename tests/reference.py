@@ -1,7 +1,8 @@
 """What the runtime is checked against: written from the definitions, without the runtime's own code."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from transformers import PreTrainedModel
 
 from tests.tiny import IMAGE_TOKEN
 from visionflow import Method
-from visionflow.runtime import Cut
+from visionflow.runtime import Block, Cut, Plan
 
 HIDDEN = torch.finfo(torch.float32).min
 
@@ -29,9 +30,22 @@ def instruction_columns(inputs: dict[str, Any], sample: int) -> list[int]:
     ]
 
 
+def blocked_pairs(block: Block, inputs: dict[str, Any]) -> Tensor:
+    """The pairs that `block` forbids, bool ``[batch, 1, tokens, tokens]``."""
+    columns = {"image": image_columns, "instruction": instruction_columns}
+    batch, length = inputs["input_ids"].shape
+    pairs = torch.zeros(batch, 1, length, length, dtype=torch.bool)
+    for sample in range(batch):
+        rows, keys = columns[block.target](inputs, sample), columns[block.source](inputs, sample)
+        pairs[sample, 0, torch.tensor(rows, dtype=torch.long)[:, None], torch.tensor(keys, dtype=torch.long)] = True
+    return pairs
+
+
 @contextmanager
-def masked_from(model: PreTrainedModel, dropped: dict[int, list[list[int]]]) -> Iterator[None]:
-    """Run all tokens, but from layer l on nobody reads the columns ``dropped[l][sample]``."""
+def masked_from(
+    model: PreTrainedModel, dropped: dict[int, list[list[int]]], inputs: dict[str, Any], blocks: Sequence[Block] = ()
+) -> Iterator[None]:
+    """Run all tokens of `inputs`, but from layer l on nobody reads the columns ``dropped[l][sample]``; and `blocks`."""
 
     def hide(layer: int) -> Any:
         def hook(module: Any, args: Any, kwargs: Any) -> Any:
@@ -46,6 +60,9 @@ def masked_from(model: PreTrainedModel, dropped: dict[int, list[list[int]]]) -> 
                 if at <= layer:
                     for sample, columns in enumerate(samples):
                         allowed[sample, :, :, columns] = False
+            for block in blocks:
+                if layer in block.layers:
+                    allowed &= ~blocked_pairs(block, inputs)
             additive = torch.zeros(allowed.shape, dtype=hidden.dtype).masked_fill(~allowed, HIDDEN)
             return args, {**kwargs, "attention_mask": additive}
 
@@ -65,8 +82,13 @@ class Keep(Method):
 
     name = "keep"
 
-    def __init__(self, kept: dict[int, list[Tensor]]) -> None:
+    def __init__(self, kept: dict[int, list[Tensor]], otherwise: Plan) -> None:
         self.kept = kept
+        self.otherwise = otherwise
+
+    def plan(self) -> Plan:
+        """The cuts, and what else the method does."""
+        return replace(self.otherwise, cuts=self.cuts(), adaptive=None)
 
     def cuts(self) -> tuple[Cut, ...]:
         """One cut per layer, of as many tokens as are given."""
@@ -83,6 +105,6 @@ class Keep(Method):
         return score
 
     @classmethod
-    def of(cls, trace: Any) -> "Keep":
-        """The kept set of a finished run."""
-        return cls({stage.layer: stage.kept for stage in trace.stages})
+    def of(cls, trace: Any, method: Method) -> "Keep":
+        """The kept set of a finished run of `method`."""
+        return cls({stage.layer: stage.kept for stage in trace.stages}, method.plan())

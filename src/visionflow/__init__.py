@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from visionflow.errors import UnsupportedModelError, UnsupportedUsageError, VisionFlowError
-    from visionflow.methods import VTW, FastV, HiMAP, Method, RandomPruning
+    from visionflow.methods import VTW, FastV, HiMAP, Method, RandomPruning, VisiPruner
     from visionflow.pruning import Pruning, PruningTrace, prune
 
 __version__ = "0.1.0"
@@ -20,6 +20,7 @@ __all__ = [
     "RandomPruning",
     "UnsupportedModelError",
     "UnsupportedUsageError",
+    "VisiPruner",
     "VisionFlowError",
     "prune",
 ]

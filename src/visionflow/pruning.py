@@ -5,7 +5,7 @@ from typing import Literal
 
 from transformers import PreTrainedModel
 
-from visionflow.cost import Cost, DecoderShape, cost_of_run
+from visionflow.cost import Cost, DecoderShape, cost_of_work
 from visionflow.errors import VisionFlowError
 from visionflow.methods.base import Method
 from visionflow.runtime.scope import Scope
@@ -31,11 +31,10 @@ class PruningTrace(Trace):
         """
         if self.shape is None or not self.rows or not self.rows[0]:
             raise VisionFlowError("nothing to cost yet: run the model inside the scope first")
-        return cost_of_run(
+        return cost_of_work(
             self.shape,
-            self.rows,
-            self.image_tokens,
-            self.probes,
+            self.work,
+            self.image_tokens.tolist(),
             convention,
             logits_rows=logits_rows,
             bytes_per_element=self.bytes_per_element,

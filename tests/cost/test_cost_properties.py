@@ -4,14 +4,14 @@ from dataclasses import replace
 from typing import get_args
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visionflow.cost import Convention, DecoderShape, cost_of, cost_of_run
+from visionflow.cost import Convention, DecoderShape, cost_of, cost_of_work
 from visionflow.errors import VisionFlowError
 from visionflow.methods import VTW, FastV, HiMAP, RandomPruning
 from visionflow.runtime.plan import Plan
+from visionflow.runtime.work import Look, Work
 
 SHAPE = DecoderShape(12, 64, 160, 8, 2, 8, 100, image_tokens=144)
 CONVENTIONS: tuple[Convention, ...] = get_args(Convention)
@@ -74,8 +74,8 @@ def test_the_probes_of_himap() -> None:
 def test_a_batch_of_equals_costs_each_of_them(convention: Convention, image: int, batch: int, k: int, r: float) -> None:
     method = RandomPruning(k, r)
     per_layer = method.plan().image_tokens(image, SHAPE.num_layers)
-    image_tokens = torch.tensor(per_layer).unsqueeze(1).expand(-1, batch)
-    run = cost_of_run(SHAPE, [60 + n for n in per_layer], image_tokens, [], convention)
+    image_tokens = [[n] * batch for n in per_layer]
+    run = cost_of_work(SHAPE, Work.plain([60 + n for n in per_layer]), image_tokens, convention)
     alone = cost_of(method, SHAPE, convention, image_tokens=image, text_tokens=60)
     assert (run.dense, run.pruned) == (batch * alone.dense, batch * alone.pruned)
     assert (run.kv_bytes_dense, run.kv_bytes_pruned) == (batch * alone.kv_bytes_dense, batch * alone.kv_bytes_pruned)
@@ -83,19 +83,16 @@ def test_a_batch_of_equals_costs_each_of_them(convention: Convention, image: int
 
 
 def test_a_run_counts_fillers_in_flops_and_not_in_the_papers() -> None:
-    image_tokens = torch.tensor([[9, 0]] * 2 + [[3, 0]] * 10)
-    run = [20] * 2 + [17] * 10  # the second sample is a text of 17 tokens and sets the length
-    tight = [20] * 2 + [14] * 10
+    image_tokens = [[9, 0]] * 2 + [[3, 0]] * 10
+    rows = [20] * 2 + [17] * 10  # the second sample is a text of 17 tokens and sets the length
+    run, looking = Work.plain(rows), Work.plain(rows, [Look(1, 5)])
+    tight = Work.plain([20] * 2 + [14] * 10)
     for convention in ("paper", "gated"):
-        assert cost_of_run(SHAPE, run, image_tokens, [(1, 5)], convention) != cost_of_run(
-            SHAPE, tight, image_tokens, [], convention
-        ), "the KV cache holds the fillers"
-        assert (
-            cost_of_run(SHAPE, run, image_tokens, [(1, 5)], convention).pruned
-            == cost_of_run(SHAPE, tight, image_tokens, [], convention).pruned
-        )
-    executed, probed = (cost_of_run(SHAPE, run, image_tokens, probes, "flops") for probes in ([], [(1, 5)]))
-    assert executed.pruned > cost_of_run(SHAPE, tight, image_tokens, [], "flops").pruned
+        slack, exact = (cost_of_work(SHAPE, work, image_tokens, convention) for work in (looking, tight))
+        assert slack != exact, "the KV cache holds the fillers"
+        assert slack.pruned == exact.pruned
+    executed, probed = (cost_of_work(SHAPE, work, image_tokens, "flops") for work in (run, looking))
+    assert executed.pruned > cost_of_work(SHAPE, tight, image_tokens, "flops").pruned
     assert probed.pruned - executed.pruned == 2 * (2 * 5 * 20 * 64)  # batch of two, five rows over twenty keys
     assert executed.average_image_tokens == (2 * 9 + 10 * 3) / 24
 
@@ -123,6 +120,6 @@ def test_what_is_refused() -> None:
     with pytest.raises(VisionFlowError, match="depend on the picture"):
         cost_of(Plan(), replace(SHAPE, image_tokens=None), "paper")
     with pytest.raises(VisionFlowError, match="a run of 3 layers"):
-        cost_of_run(SHAPE, [5] * 3, torch.zeros(3, 1, dtype=torch.long), [], "paper")
+        cost_of_work(SHAPE, Work.plain([5] * 3), [[0]] * 3, "paper")
     with pytest.raises(VisionFlowError, match="num_heads of a decoder must be a whole number, at least 1, not 0"):
         replace(SHAPE, num_heads=0)

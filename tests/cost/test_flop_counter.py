@@ -13,11 +13,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
 
 from tests.tiny import PER_IMAGE, prompt, tiny_llava
-from visionflow.cost import DecoderShape, cost_of, cost_of_run
+from visionflow.cost import DecoderShape, cost_of, cost_of_work
 from visionflow.cost.shape import GATED_DENSE
 from visionflow.methods import VTW, FastV, HiMAP, Method, RandomPruning
 from visionflow.runtime.plan import Plan
 from visionflow.runtime.scope import Scope
+from visionflow.runtime.work import Work
 
 LAYERS, VOCABULARY, TOKENS = 3, 50, 7
 
@@ -39,9 +40,8 @@ def test_dense(heads: int, kv_heads: int, head_dim: int, batch: int, logits_rows
     )  # fmt: skip
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
     ids = torch.randint(3, VOCABULARY, (batch, TOKENS))
-    none = torch.zeros(LAYERS, batch, dtype=torch.long)
     shape = DecoderShape.from_config(config)
-    cost = cost_of_run(shape, [TOKENS] * LAYERS, none, [], "flops", logits_rows=logits_rows)
+    cost = cost_of_work(shape, Work.plain([TOKENS] * LAYERS), [[0] * batch] * LAYERS, "flops", logits_rows=logits_rows)
     assert cost.dense == cost.pruned == counted(model, input_ids=ids, logits_to_keep=logits_rows or 0)
 
 
@@ -93,5 +93,5 @@ def test_pruned_is_known_from_the_counts_alone(method: Method, logits_rows: int 
         sum(counter.get_flop_counts()[f"{type(model).__name__}.{part}"].values())
         for part in ("model.language_model", "lm_head")
     )
-    run = (trace.rows, trace.image_tokens, trace.probes)
-    assert expected == cost_of_run(shape, *run, "flops", logits_rows=logits_rows)
+    for work in (trace.work, trace.work_of(0)):
+        assert expected == cost_of_work(shape, work, trace.image_tokens.tolist(), "flops", logits_rows=logits_rows)

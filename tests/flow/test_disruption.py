@@ -186,7 +186,7 @@ def test_a_disruption_is_also_a_handle(model: PreTrainedModel) -> None:
         ({"source": "picture"}, "source must be one of system, image, instruction, last, not 'picture'"),
         ({"source": "random", "seed": 0}, "source must be one of"),
         ({"target": "text"}, "target must be one of system, image, instruction, last, random, not 'text'"),
-        ({"mode": "renormalize"}, "mode must be one of renormalise, zero"),
+        ({"mode": "renormalize"}, "mode must be one of renormalise, skip, zero, fold"),
         ({"layers": 3}, "layers must be 0-based layer numbers"),
         ({"layers": ["3"]}, "layers must be 0-based layer numbers"),
         ({"layers": [1.5]}, "layers must be 0-based layer numbers"),

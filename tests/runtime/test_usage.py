@@ -39,11 +39,11 @@ def test_a_second_turn_on_the_same_cache(model: PreTrainedModel, method: Method)
     settings = {"max_new_tokens": 4, "do_sample": False}
     with prune(model, method) as trace:
         first = model.generate(**inputs, **settings, return_dict_in_generate=True)
+        stages = len(trace.stages)
         turn = follow_up(inputs, first.sequences, prompt(7, seed=9))
         second = model.generate(**turn, **settings, past_key_values=first.past_key_values)
-        stages = len(trace.stages)
-    assert stages == len(method.cuts())
-    with prune(model, Keep.of(trace)):
+        assert len(trace.stages) == stages
+    with prune(model, Keep.of(trace, method)):
         uncached = model.generate(**turn, pixel_values=inputs["pixel_values"], **settings, use_cache=False)
     assert torch.equal(second, uncached)
 
@@ -61,7 +61,7 @@ def test_a_second_turn_may_bring_a_picture(model: PreTrainedModel) -> None:
     columns = torch.nonzero(both.inputs["input_ids"][0] == 99).flatten().tolist()
     assert kept < set(columns)
     assert len(kept) == 2 * (PER_IMAGE - PER_IMAGE // 2)
-    with masked_from(model, {2: [sorted(set(columns) - kept)]}), torch.no_grad():
+    with masked_from(model, {2: [sorted(set(columns) - kept)]}, both.inputs), torch.no_grad():
         masked = model(**both.inputs).logits
     torch.testing.assert_close(pruned[0, -5:], masked[0, -5:], rtol=1e-5, atol=1e-5)
 
@@ -115,7 +115,7 @@ def test_gradients_flow_through_a_pruned_forward(model: PreTrainedModel) -> None
         pruned = gradient()
     columns = torch.nonzero(inputs["input_ids"][0] == 99).flatten().tolist()
     dropped = {stage.layer: [sorted(set(columns) - set(stage.kept[0].tolist()))] for stage in trace.stages}
-    with masked_from(model, dropped):
+    with masked_from(model, dropped, inputs):
         torch.testing.assert_close(pruned, gradient(), rtol=1e-4, atol=1e-6)
     model.zero_grad()
 

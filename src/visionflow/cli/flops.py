@@ -87,9 +87,11 @@ def flops(
     if dtype_bytes < 1:
         raise VisionFlowError(f"--dtype-bytes must be at least 1, not {dtype_bytes}")
 
+    from typing import get_args
+
     from rich.console import Console
 
-    from visionflow.cost.conventions import LAYER_COST, check_convention
+    from visionflow.cost.conventions import Convention, check_convention
     from visionflow.cost.load import load_shape
     from visionflow.cost.model import cost_of
     from visionflow.cost.report import Report
@@ -97,7 +99,7 @@ def flops(
     if convention is not None:
         conventions = [check_convention(convention)]
     else:
-        conventions = ["paper"] if as_json else list(LAYER_COST)
+        conventions = ["paper"] if as_json else list(get_args(Convention))
     # Without a network the Hub's client reports each of its retries; the last failure is ours to tell.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     with Console(stderr=True).status(f"reading the configuration of {model}"):

@@ -2,7 +2,7 @@
 
 from visionflow.cost.conventions import Convention, flops, gated, paper
 from visionflow.cost.load import PRESETS, load_shape
-from visionflow.cost.model import Cost, cost_of, cost_of_run, probes_of
+from visionflow.cost.model import Cost, cost_of, cost_of_work
 from visionflow.cost.shape import DecoderShape
 
 __all__ = [
@@ -11,10 +11,9 @@ __all__ = [
     "Cost",
     "DecoderShape",
     "cost_of",
-    "cost_of_run",
+    "cost_of_work",
     "flops",
     "gated",
     "load_shape",
     "paper",
-    "probes_of",
 ]

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from visionflow.cost.shape import DecoderShape
 from visionflow.errors import VisionFlowError
+from visionflow.runtime.work import Look
 
 Convention = Literal["paper", "gated", "flops"]
 
@@ -36,17 +37,18 @@ def gated(shape: DecoderShape, image_tokens: int) -> int:
     return 4 * n * d**2 + 2 * n**2 * d + 3 * n * d * m
 
 
-def flops(shape: DecoderShape, tokens: int) -> int:
+def flops(shape: DecoderShape, tokens: int, pairs: int) -> int:
     """FLOPs of one layer over a sequence of n tokens, image and text, 2 per multiply-add.
 
     With H query and G key heads of width h: ``2 n (2 d H h + 2 d G h)`` for the projections q, o and k, v,
-    ``4 H h n^2`` for the scores and the weighted values (every pair of tokens, as eager attention computes and
-    `torch.utils.flop_counter` counts them, the causal half included), ``6 n d m`` for the gated network.
+    ``4 H h pairs`` for the scores and the weighted values (n^2 pairs where every token reads every token, as eager
+    attention computes and `torch.utils.flop_counter` counts them, the causal half included), ``6 n d m`` for the gated
+    network.
     """
     n, d, m = tokens, shape.hidden_size, shape.intermediate_size
     query_width, key_width = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
     projections = 2 * n * d * (2 * query_width + 2 * key_width)
-    return projections + 4 * query_width * n**2 + 6 * n * d * m
+    return projections + 4 * query_width * pairs + 6 * n * d * m
 
 
 def head_flops(shape: DecoderShape, rows: int) -> int:
@@ -54,9 +56,9 @@ def head_flops(shape: DecoderShape, rows: int) -> int:
     return 2 * rows * shape.hidden_size * shape.vocab_size
 
 
-def probe_flops(shape: DecoderShape, rows: int, keys: int) -> int:
-    """FLOPs of the scores of `rows` query rows over `keys` keys in all heads, ``2 rows keys H h``."""
-    return 2 * rows * keys * shape.num_heads * shape.head_dim
+def probe_flops(shape: DecoderShape, look: Look, keys: int) -> int:
+    """FLOPs of a look over `keys` keys in all heads, ``2 rows keys H h`` for each of its products."""
+    return 2 * look.products * look.rows * keys * shape.num_heads * shape.head_dim
 
 
 def kv_bytes(shape: DecoderShape, tokens: int, bytes_per_element: int) -> int:
@@ -64,7 +66,7 @@ def kv_bytes(shape: DecoderShape, tokens: int, bytes_per_element: int) -> int:
     return 2 * tokens * shape.num_kv_heads * shape.head_dim * bytes_per_element
 
 
-LAYER_COST: dict[Convention, Callable[[DecoderShape, int], int]] = {"paper": paper, "gated": gated, "flops": flops}
+IMAGE_TOKEN_COST: dict[Convention, Callable[[DecoderShape, int], int]] = {"paper": paper, "gated": gated}
 
 
 def check_convention(name: str) -> Convention:

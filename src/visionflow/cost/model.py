@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from visionflow.cost.conventions import (
-    LAYER_COST,
+    IMAGE_TOKEN_COST,
     Convention,
     check_convention,
     flops,
@@ -16,10 +16,9 @@ from visionflow.cost.conventions import (
 from visionflow.cost.shape import DecoderShape
 from visionflow.errors import VisionFlowError
 from visionflow.runtime.plan import Plan
+from visionflow.runtime.work import Work
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from visionflow.methods.base import Method
 
 # A short question in LLaVA-1.5's prompt: 35 tokens of system prompt, 25 of question and template.
@@ -82,109 +81,71 @@ def cost_of(
     """
     plan = method if isinstance(method, Plan) else method.plan()
     plan.check_depth(shape.num_layers)
-    counts = plan.image_tokens(_prompt_image_tokens(shape, image_tokens), shape.num_layers)
+    n = _prompt_image_tokens(shape, image_tokens)
     _check_count("text_tokens", text_tokens)
     if instruction_tokens is None:
         instruction_tokens = text_tokens
     _check_count("instruction_tokens", instruction_tokens, at_most=text_tokens)
-    return _cost(
+    return cost_of_work(
         shape,
-        [text_tokens + n for n in counts],
-        [[n] for n in counts],
-        probes_of(plan, counts, text_tokens, instruction_tokens),
-        check_convention(convention),
-        logits_rows,
-        bytes_per_element,
+        plan.work(n, text_tokens - instruction_tokens, instruction_tokens, shape.num_layers),
+        [[count] for count in plan.image_tokens(n, shape.num_layers)],
+        convention,
+        logits_rows=logits_rows,
+        bytes_per_element=bytes_per_element,
     )
 
 
-def cost_of_run(
+def cost_of_work(
     shape: DecoderShape,
-    layer_rows: Sequence[int],
-    image_tokens: "Tensor",
-    probes: Sequence[tuple[int, int]],
+    work: Work,
+    image_tokens: Sequence[Sequence[int]],
     convention: Convention,
     *,
     logits_rows: int | None = 1,
     bytes_per_element: int = 2,
 ) -> Cost:
-    """The cost of a batch that has been run; the first layer is taken to have seen all tokens.
+    """The cost of a batch whose places have each gone through `work`; the first layer is taken to have seen all tokens.
 
-    ``flops`` and the KV bytes count what was executed, slots that only fill up the batch included; ``paper`` and
-    ``gated`` count each sample's own image tokens. Turns on one cache are counted as one prefill of the whole.
+    ``flops`` and the KV bytes count what was executed, places that only fill up the batch included; ``paper`` and
+    ``gated`` count each sample's own image tokens.
 
     Args:
         shape: the decoder.
-        layer_rows: length of the sequence in each layer.
-        image_tokens: int64 ``[num_layers, batch]``, image tokens present.
-        probes: the probed layers, each with the number of query rows that were looked at.
+        work: of one place in the batch, for example `visionflow.runtime.Trace.work`.
+        image_tokens: for each layer, the image tokens present in each sample.
         convention: ``paper``, ``gated`` or ``flops``.
         logits_rows: tokens of each sample whose logits are computed (``flops`` only); None for the whole prompt.
         bytes_per_element: of the KV cache.
 
     Raises:
-        VisionFlowError: the run does not have the shape's number of layers.
+        VisionFlowError: the work is not of the shape's number of layers.
     """
-    if not len(layer_rows) == len(image_tokens) == shape.num_layers:
+    if not len(work.rows) == len(image_tokens) == shape.num_layers:
         raise VisionFlowError(
-            f"a run of {len(layer_rows)} layers cannot be costed with a shape of {shape.num_layers} decoder layers"
+            f"a run of {len(work.rows)} layers cannot be costed with a shape of {shape.num_layers} decoder layers"
         )
-    convention = check_convention(convention)
-    return _cost(shape, layer_rows, image_tokens.tolist(), probes, convention, logits_rows, bytes_per_element)
-
-
-def _cost(
-    shape: DecoderShape,
-    layer_rows: Sequence[int],
-    image_tokens: Sequence[Sequence[int]],
-    probes: Sequence[tuple[int, int]],
-    convention: Convention,
-    logits_rows: int | None,
-    bytes_per_element: int,
-) -> Cost:
     _check_count("bytes_per_element", bytes_per_element, at_least=1)
     depth, batch = shape.num_layers, len(image_tokens[0])
-    if convention == "flops":
-        probed = sum(probe_flops(shape, rows, layer_rows[layer]) for layer, rows in probes)
-        head = head_flops(shape, layer_rows[0] if logits_rows is None else min(logits_rows, layer_rows[0]))
-        dense = batch * (depth * flops(shape, layer_rows[0]) + head)
-        pruned = batch * (sum(flops(shape, rows) for rows in layer_rows) + probed + head)
+    dense_rows = work.rows[0]
+    if check_convention(convention) == "flops":
+        head = head_flops(shape, dense_rows if logits_rows is None else min(logits_rows, dense_rows))
+        dense = batch * (depth * flops(shape, dense_rows, dense_rows**2) + head)
+        layers = sum(flops(shape, rows, pairs) for rows, pairs in zip(work.rows, work.pairs, strict=True))
+        probes = sum(probe_flops(shape, look, work.rows[look.layer]) for look in work.looks)
+        pruned = batch * (layers + probes + head)
     else:
-        layer_cost = LAYER_COST[convention]
+        layer_cost = IMAGE_TOKEN_COST[convention]
         dense = depth * sum(layer_cost(shape, n) for n in image_tokens[0])
         pruned = sum(layer_cost(shape, n) for samples in image_tokens for n in samples)
     return Cost(
         convention,
         dense,
         pruned,
-        kv_bytes_dense=batch * depth * kv_bytes(shape, layer_rows[0], bytes_per_element),
-        kv_bytes_pruned=batch * sum(kv_bytes(shape, rows, bytes_per_element) for rows in layer_rows),
+        kv_bytes_dense=batch * depth * kv_bytes(shape, dense_rows, bytes_per_element),
+        kv_bytes_pruned=batch * sum(kv_bytes(shape, rows, bytes_per_element) for rows in work.held),
         average_image_tokens=sum(map(sum, image_tokens)) / (depth * batch),
     )
-
-
-def probes_of(plan: Plan, counts: Sequence[int], text_tokens: int, instruction_tokens: int) -> list[tuple[int, int]]:
-    """Layer and query rows of each probe of one sample; a cut that drops nothing does not look.
-
-    Args:
-        plan: the cuts.
-        counts: image tokens in each layer.
-        text_tokens: all other tokens of the prompt.
-        instruction_tokens: text tokens after the image.
-    """
-    probes = []
-    for cut in plan.cuts:
-        present = counts[cut.layer - 1]
-        if cut.probe is None or counts[cut.layer] == present:
-            continue
-        rows = {
-            "last": 1,
-            "image": present,
-            "instruction": instruction_tokens,
-            "system": text_tokens - instruction_tokens,
-        }
-        probes.append((cut.layer - 1, rows[cut.probe.rows]))
-    return probes
 
 
 def _prompt_image_tokens(shape: DecoderShape, image_tokens: int | None) -> int:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from visionflow.cost import Convention, DecoderShape, cost_of_run, probes_of
+from visionflow.cost import Convention, DecoderShape, cost_of_work
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation.batches import batches_of, inputs_of, relevant_tokens
 from visionflow.evaluation.marking import is_right
@@ -84,7 +84,7 @@ def run_batch(loaded: Loaded, samples: Sequence[Sample], rows: Sequence[Row]) ->
         kept = _kept(loaded.model, inputs[row.sight]["input_ids"], trace)
         for place, (sample, answer) in enumerate(zip(samples, answers, strict=True)):
             facts = {"answer": answer, "right": is_right(sample, answer), "kept": kept[place]}
-            records[place]["rows"][row.name] = facts | _cost(shape, method, trace, place)
+            records[place]["rows"][row.name] = facts | _cost(shape, trace, place)
     return records
 
 
@@ -124,14 +124,10 @@ def _record(sample: Sample, relevant: Tensor | None) -> Record:
     }
 
 
-def _cost(shape: DecoderShape, method: Method | None, trace: Trace, place: int) -> dict[str, Any]:
+def _cost(shape: DecoderShape, trace: Trace, place: int) -> dict[str, Any]:
     """What one sample of a traced batch costs by itself: padding, which depends on its company, is left out."""
-    images = trace.image_tokens[:, place : place + 1]
-    counts: list[int] = images[:, 0].tolist()
-    text, instruction = int(trace.text_tokens[place]), int(trace.instruction_tokens[place])
-    probes = probes_of(method.plan() if method else Plan(), counts, text, instruction)
-    lengths = [text + count for count in counts]
+    counts: list[int] = trace.image_tokens[:, place].tolist()
     facts: dict[str, Any] = {"image_tokens": counts}
     for convention in CONVENTIONS:
-        facts[convention] = cost_of_run(shape, lengths, images, probes, convention).pruned
+        facts[convention] = cost_of_work(shape, trace.work_of(place), [[count] for count in counts], convention).pruned
     return facts

@@ -5,17 +5,23 @@ take transformers' model classes with them and are imported where a model is at 
 """
 
 from visionflow.runtime.attention import AttentionRows, paid, received
+from visionflow.runtime.contribution import Contribution, contribution
 from visionflow.runtime.layer import LayerAttention
-from visionflow.runtime.plan import Block, Cut, Plan, Probe, Selection, Watch, Withhold
+from visionflow.runtime.plan import AdaptiveCuts, Block, Cut, Decision, Plan, Probe, Selection, Watch, Withhold
 from visionflow.runtime.tokens import Group, Tokens, find_tokens
 from visionflow.runtime.trace import Stage, Trace
+from visionflow.runtime.work import Look, Work
 
 __all__ = [
+    "AdaptiveCuts",
     "AttentionRows",
     "Block",
+    "Contribution",
     "Cut",
+    "Decision",
     "Group",
     "LayerAttention",
+    "Look",
     "Plan",
     "Probe",
     "Selection",
@@ -24,6 +30,8 @@ __all__ = [
     "Trace",
     "Watch",
     "Withhold",
+    "Work",
+    "contribution",
     "find_tokens",
     "paid",
     "received",

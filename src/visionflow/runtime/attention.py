@@ -4,7 +4,7 @@ A[i, j] is what query row i pays to key j, averaged over heads, in fp32. Rows ar
 keys, never with heads x n x n.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from visionflow.runtime.tokens import GroupName, Tokens
 
 CHUNK_ELEMENTS = 1 << 24  # fp32 attention weights held at a time: 64 MiB
+CHUNK_KEYS = 1024  # keys or values converted to fp32 at a time
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,16 @@ class AttentionRows:
         """The same with A of each head, ``[batch, heads, r, keys]``, in fp32 or fp64; fillers are not zeroed."""
         batch, heads = self.query.shape[:2]
         step = max(1, CHUNK_ELEMENTS // (batch * heads * self.key.shape[2]))
-        key = exact(self.key).transpose(2, 3)
+        # Many rows share one fp32 copy of the keys; few convert them piece by piece.
+        keys = [exact(self.key)] if self.index.shape[1] > step else torch.split(self.key, CHUNK_KEYS, 2)
         for start in range(0, self.index.shape[1], step):
             index = self.index[:, start : start + step]
-            yield index, self.real[:, start : start + step], self._weights(index, key)
+            yield index, self.real[:, start : start + step], self._weights(index, keys)
 
-    def _weights(self, index: Tensor, key: Tensor) -> Tensor:
+    def _weights(self, index: Tensor, keys: Sequence[Tensor]) -> Tensor:
         heads, head_dim = self.query.shape[1], self.query.shape[3]
         query = exact(self.query.gather(2, index[:, None, :, None].expand(-1, heads, -1, head_dim)))
-        scores = per_group(query, key) * self.scaling
+        scores = torch.cat([per_group(query, exact(key).transpose(2, 3)) for key in keys], 3) * self.scaling
         return self._masked(scores, index).softmax(dim=-1)
 
     def _masked(self, scores: Tensor, index: Tensor) -> Tensor:

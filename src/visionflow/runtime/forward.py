@@ -8,6 +8,7 @@ from torch import Tensor
 
 from visionflow.runtime import masks
 from visionflow.runtime.held import CacheRecord, Held
+from visionflow.runtime.skip import Attend
 
 
 class Forward:
@@ -33,15 +34,18 @@ class Forward:
     def probe(self, layer: int, query: Tensor, key: Tensor, scaling: float, mask: Tensor | None) -> None:
         """Nothing is decided here, so nothing is looked at."""
 
-    def attended(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, mask: Tensor | None, output: Tensor
-    ) -> Tensor:
-        """The output ``[batch, tokens, heads, head_dim]`` that attention is to have: what it had."""
-        return output
+    def attend(
+        self, layer: int, attend: Attend, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the heads of `layer` read, ``[batch, tokens, heads, head_dim]``, and their weights or None."""
+        return attend(query, key, value, mask, **options)
 
     def restore(self, hidden: Tensor) -> Tensor:
         """The decoder's output is as long as its input."""
         return hidden
+
+    def forget(self, cache: Any) -> None:
+        """Take out of the cache what later passes are not to read: nothing."""
 
     def record(self) -> CacheRecord:
         """What the caches hold after this pass."""

@@ -1,6 +1,6 @@
 """Which columns of the sequence each layer's KV cache holds, remembered per cache from the prompt to the last token."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from visionflow.errors import UnsupportedUsageError
+from visionflow.runtime.tokens import Tokens, pack
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,19 @@ class Held:
         real = torch.ones_like(tail, dtype=torch.bool)
         return Held(torch.cat([self.index, tail], 1), torch.cat([self.real, real], 1), self.full, total)
 
-    def hide(self, columns: Tensor) -> "Held":
-        """The same keys, those of `columns` (bool ``[batch, covered]``) never to be read again."""
-        return replace(self, real=self.real & ~columns.to(self.index.device).gather(1, self.index), full=False)
+    def without(self, columns: Tensor) -> tuple[Tensor, "Held", list[int]]:
+        """What is held when the keys of `columns` (bool ``[batch, covered]``) are gone, at one read from the device.
+
+        Returns:
+            int64 ``[batch, fewer]``, places of the keys that stay among those held now; what is held then; and how
+            many keys each sample has lost.
+        """
+        goes = self.real & columns.to(self.index.device).gather(1, self.index)
+        stays = self.real & ~goes
+        gone, left = torch.stack([goes.sum(1), stays.sum(1)]).tolist()
+        place, real = pack(stays, max(left))
+        full = self.full and len(set(left)) == 1
+        return place, Held(self.index.gather(1, place), real, full, self.covered), gone
 
 
 def everything(columns: int, batch: int, device: torch.device) -> Held:
@@ -50,11 +61,39 @@ def everything(columns: int, batch: int, device: torch.device) -> Held:
     return Held(index, torch.ones_like(index, dtype=torch.bool), True, columns)
 
 
+def prompt(tokens: Tokens) -> Held:
+    """All tokens of a prompt, whose padding need not be held."""
+    length = tokens.columns.shape[1]
+    return Held(tokens.columns, tokens.valid, set(tokens.lengths()) == {length}, length)
+
+
 def append(before: Held | None, past: int, columns: Tensor, real: Tensor, full: bool, total: int) -> Held:
     """What is held when `columns` ``[batch, tokens]`` join a cache of `past` columns of which `before` is held."""
     before = everything(past, len(columns), columns.device) if before is None else before.until(past)
     index = torch.cat([before.index.to(columns.device), columns], 1)
     return Held(index, torch.cat([before.real.to(columns.device), real], 1), before.full and full, total)
+
+
+class ShortLayer(DynamicLayer):
+    """A cache layer without some of the prompt's keys that still tells the length of the sequence.
+
+    transformers takes positions and masks from the length that layer 0 tells.
+    """
+
+    def __init__(self, layer: DynamicLayer, place: Tensor) -> None:
+        """Keep of `layer` the keys at `place` ``[batch, keys]``."""
+        super().__init__()
+        self.__dict__.update(vars(layer))
+        self.gone = self.keys.shape[2] - place.shape[1]
+        index = place.to(self.keys.device)[:, None, :, None]
+        self.keys, self.values = (
+            states.gather(2, index.expand(-1, states.shape[1], -1, states.shape[3]))
+            for states in (self.keys, self.values)
+        )
+
+    def get_seq_length(self) -> int:
+        """The length of the sequence, keys that are gone included."""
+        return int(super().get_seq_length() + self.gone)
 
 
 @dataclass
@@ -78,9 +117,10 @@ class CacheRecord:
         total = cache.get_seq_length()
         for layer, held in enumerate(self.held):
             expected = total if held is None else held.length(total)
-            if cache.get_seq_length(layer) != expected or (held is not None and total < held.covered):
+            keys = cache.layers[layer].keys.shape[2]
+            if keys != expected or (held is not None and total < held.covered):
                 raise UnsupportedUsageError(
-                    f"layer {layer} of the KV cache is not as the scope left it ({cache.get_seq_length(layer)} keys): "
+                    f"layer {layer} of the KV cache is not as the scope left it ({keys} keys): "
                     "it was cropped or extended outside; start the prompt again"
                 )
             if held is not None and held.index.shape[0] != batch:
@@ -104,7 +144,7 @@ def check_cache(cache: Any) -> None:
             "(the default of generate; no cache_implementation)"
         )
     for layer in cache.layers:
-        if type(layer) is not DynamicLayer:
+        if type(layer) not in (DynamicLayer, ShortLayer):
             raise UnsupportedUsageError(
                 f"a KV cache with a {type(layer).__name__} is not supported: use a DynamicCache()"
             )
@@ -112,7 +152,7 @@ def check_cache(cache: Any) -> None:
 
 def check_unpruned(cache: Any, num_layers: int) -> None:
     """Refuse a cache from elsewhere that is not equally long in all layers."""
-    if len({cache.get_seq_length(layer) for layer in range(num_layers)}) > 1:
+    if len({cache.layers[layer].keys.shape[2] for layer in range(num_layers)}) > 1:
         raise UnsupportedUsageError(
             "the KV cache was pruned in another scope: continue it in that scope, or start the prompt again"
         )

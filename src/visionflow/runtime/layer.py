@@ -1,11 +1,12 @@
 """The attention of a whole layer as it runs, for an analysis that watches it, and what it gives without some reads."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from visionflow.runtime.attention import AttentionRows, exact, per_group
-from visionflow.runtime.tokens import Tokens, pack
+from visionflow.runtime.tokens import GroupName, Tokens, pack
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class LayerAttention:
     output: Tensor
     tokens: Tokens
 
+    def rows_of(self, group: GroupName) -> AttentionRows:
+        """The rows of a group of tokens, whose number is known on the host."""
+        index, real = self.tokens.group(group).index()
+        return AttentionRows(self.query, self.key, self.scaling, self.mask, index, real, self.tokens)
+
     def rows(self, chosen: Tensor) -> AttentionRows:
         """The rows of the tokens that are True in `chosen`, bool ``[batch, tokens]``."""
         index, real = pack(chosen, int(chosen.sum(1).max()))
@@ -46,8 +52,22 @@ def without(attention: LayerAttention, rows: AttentionRows, columns: Tensor) -> 
     Returns:
         ``[batch, tokens, heads, head_dim]`` in the output's dtype.
     """
+    return _changed(attention, rows, columns, lambda read: -read)
+
+
+def folded(attention: LayerAttention, rows: AttentionRows, columns: Tensor) -> Tensor:
+    """The layer's output had all that `rows` pay to `columns` gone to the first of these; as `without` otherwise."""
+    first = (columns & (columns.cumsum(1) == 1))[:, None, None, :]
+    return _changed(attention, rows, columns, lambda read: read.sum(3, keepdim=True) * first - read)
+
+
+def _changed(
+    attention: LayerAttention, rows: AttentionRows, columns: Tensor, change: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """The output when what `rows` pay to `columns`, ``[batch, heads, rows, keys]``, is changed by `change` of it."""
     output, value = exact(attention.output), exact(attention.value)
     for index, real, weights in rows.heads():
-        gone = per_group(weights * (columns[:, None, None, :] & real[:, None, :, None]), value)
-        output = output.scatter_add(1, index[:, :, None, None].expand_as(gone.transpose(1, 2)), -gone.transpose(1, 2))
+        read = weights * (columns[:, None, None, :] & real[:, None, :, None])
+        added = per_group(change(read), value).transpose(1, 2)
+        output = output.scatter_add(1, index[:, :, None, None].expand_as(added), added)
     return output.to(attention.output.dtype)

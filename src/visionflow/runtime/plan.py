@@ -2,19 +2,21 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from torch import Tensor
 
 from visionflow.errors import UnsupportedUsageError
 from visionflow.runtime.attention import AttentionRows
 from visionflow.runtime.layer import LayerAttention
-from visionflow.runtime.tokens import GroupName, Tokens
+from visionflow.runtime.skip import readings
+from visionflow.runtime.tokens import SPANS, GroupName, Tokens
+from visionflow.runtime.work import Look, Work
 
 Selection = GroupName | Callable[[Tokens], Tensor]
 """Some of the tokens present: a group, or a function that gives bool ``[batch, tokens]``."""
 
-BlockMode = Literal["renormalise", "zero"]
+BlockMode = Literal["renormalise", "skip", "zero", "fold"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,45 @@ class Cut:
 
 
 @dataclass(frozen=True)
+class Decision:
+    """What an adaptive method makes of one layer.
+
+    Attributes:
+        scores: ``[batch, tokens]`` in fp32; each sample's best image tokens stay.
+        counts: image tokens that stay in each sample, all of them where nothing is to go.
+        looks: what it took, each with the query rows that each sample would have taken alone.
+    """
+
+    scores: Tensor
+    counts: tuple[int, ...]
+    looks: Sequence[tuple[Look, tuple[int, ...]]]
+
+
+class Decider(Protocol):
+    """Decides for one prompt, layer by layer and sample by sample, which image tokens go."""
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to decide: no further layer is looked at."""
+
+    def decide(self, attention: LayerAttention) -> Decision:
+        """What stays after the layer that has just run, at the price of one read from the device."""
+
+
+@dataclass(frozen=True)
+class AdaptiveCuts:
+    """Cuts that depend on what the layers show: where they fall and how many tokens stay differs between samples.
+
+    Attributes:
+        first: the first layer whose attention is looked at; the earliest cut is before the layer after it.
+        start: makes the decider of one prompt, before its first layer runs; the trace keeps it.
+    """
+
+    first: int
+    start: Callable[[Tokens], Decider]
+
+
+@dataclass(frozen=True)
 class Block:
     """In each of `layers`, no token of `target` may read the keys of `source`.
 
@@ -61,8 +102,9 @@ class Block:
         layers: 0-based decoder layers, exactly these.
         source: prompt tokens whose keys are not to be read.
         target: prompt tokens that may not read them; generated tokens read on (see `Withhold`).
-        mode: "renormalise" takes the pairs away before the softmax, so the rest of the row grows; "zero" sets their
-            attention to zero after it, so the row sums to less than one.
+        mode: "renormalise" takes the pairs away before the softmax, so the rest of the row grows; "skip" is the same
+            and leaves the pairs uncomputed (image to system, image or instruction only); "zero" sets their attention to
+            zero after the softmax, so the row sums to less than one; "fold" gives it to the first token of `source`.
     """
 
     layers: Sequence[int]
@@ -70,10 +112,17 @@ class Block:
     target: Selection
     mode: BlockMode = "renormalise"
 
+    def __post_init__(self) -> None:
+        if self.mode == "skip" and not (self.source == "image" and self.target in SPANS):
+            raise UnsupportedUsageError(
+                "only what the system, image or instruction tokens read of the image can be skipped: "
+                "use mode='renormalise'"
+            )
+
 
 @dataclass(frozen=True)
 class Withhold:
-    """In each of `layers`, no token after the prompt reads the keys of `source`: as if the cache did not hold them."""
+    """In each of `layers`, no token after the prompt reads the keys of `source`: the cache does not hold them."""
 
     layers: Sequence[int]
     source: Selection
@@ -92,13 +141,15 @@ class Plan:
     """Cuts in layer order, and what is blocked, withheld and watched: all that a scope does to a model.
 
     Raises:
-        UnsupportedUsageError: on construction, when a cut is before layer 1 or two cuts share a layer.
+        UnsupportedUsageError: on construction, when a cut is before layer 1, two cuts share a layer, or cuts at given
+            layers are mixed with adaptive ones.
     """
 
     cuts: tuple[Cut, ...] = ()
     blocks: tuple[Block, ...] = ()
     withheld: tuple[Withhold, ...] = ()
     watches: tuple[Watch, ...] = ()
+    adaptive: AdaptiveCuts | None = None
 
     def __post_init__(self) -> None:
         layers = [cut.layer for cut in self.cuts]
@@ -106,6 +157,8 @@ class Plan:
             raise UnsupportedUsageError("a cut needs at least one layer before it: use k >= 1")
         if layers != sorted(set(layers)):
             raise UnsupportedUsageError(f"cuts must be at increasing layers, not {layers}")
+        if self.cuts and self.adaptive:
+            raise UnsupportedUsageError("a plan has cuts at given layers or adaptive cuts, not both")
 
     def check_depth(self, num_layers: int) -> None:
         """Refuse a plan that names a layer the model does not have."""
@@ -115,6 +168,11 @@ class Plan:
                     f"the cut before layer {cut.layer} is beyond the model's {num_layers} decoder layers: "
                     f"use a k between 1 and {num_layers - 1}"
                 )
+        if self.adaptive and not 0 <= self.adaptive.first < num_layers - 1:
+            raise UnsupportedUsageError(
+                f"adaptive cuts from layer {self.adaptive.first} on do not fit the model's {num_layers} decoder "
+                f"layers: start at 0 to {num_layers - 2}"
+            )
         named: tuple[Block | Withhold | Watch, ...] = (*self.blocks, *self.withheld, *self.watches)
         for part in named:
             if any(not 0 <= layer < num_layers for layer in part.layers):
@@ -123,11 +181,12 @@ class Plan:
                     f"the model has decoder layers 0 to {num_layers - 1}"
                 )
 
-    def attended_layers(self) -> set[int]:
+    def attended_layers(self, num_layers: int) -> set[int]:
         """The layers whose attention itself is looked at or altered; all others run as they are."""
         probed = {cut.layer - 1 for cut in self.cuts if cut.probe is not None}
-        zeroed = {layer for block in self.blocks if block.mode == "zero" for layer in block.layers}
-        return probed | zeroed | {layer for watch in self.watches for layer in watch.layers}
+        altered = {layer for block in self.blocks if block.mode != "renormalise" for layer in block.layers}
+        adaptive = set(range(self.adaptive.first, num_layers - 1)) if self.adaptive else set()
+        return probed | altered | adaptive | {layer for watch in self.watches for layer in watch.layers}
 
     def image_tokens(self, image_tokens: int, num_layers: int) -> list[int]:
         """Image tokens in each layer for a prompt of `image_tokens`, a pure function of the counts.
@@ -138,12 +197,55 @@ class Plan:
         counts = []
         cut_at = {cut.layer: cut for cut in self.cuts}
         for layer in range(num_layers):
+            if self.adaptive and layer > self.adaptive.first:
+                raise _unknown(layer)
             if layer in cut_at:
                 count = cut_at[layer].count
                 if count is None:
-                    raise UnsupportedUsageError(
-                        f"how many tokens stay at layer {layer} depends on the prompt: run it, and read the trace"
-                    )
+                    raise _unknown(layer)
                 image_tokens = count(image_tokens)
             counts.append(image_tokens)
         return counts
+
+    def work(self, image_tokens: int, system_tokens: int, instruction_tokens: int, num_layers: int) -> Work:
+        """What one prompt of so many tokens goes through, a pure function of the counts.
+
+        Raises:
+            UnsupportedUsageError: a cut's count depends on activations.
+        """
+        images = self.image_tokens(image_tokens, num_layers)
+        text = system_tokens + instruction_tokens
+        rows = [text + n for n in images]
+        pairs, held = [n * n for n in rows], list(rows)
+        counts: dict[GroupName, int] = {"system": system_tokens, "instruction": instruction_tokens, "last": 1}
+        if image_tokens:
+            for layer, blind in self.skipped().items():
+                of_layer = {**counts, "image": images[layer]}
+                pairs[layer] = sum(reading.pairs(of_layer) for reading in readings(blind))
+            for layer in self.forgotten():
+                held[layer] = text
+        looks = [
+            Look(cut.layer - 1, {**counts, "image": images[cut.layer - 1]}[cut.probe.rows])
+            for cut in self.cuts
+            if cut.probe is not None and images[cut.layer] < images[cut.layer - 1]  # a cut that drops nothing is blind
+        ]
+        return Work(rows, pairs, held, looks)
+
+    def skipped(self) -> dict[int, set[GroupName]]:
+        """By layer, the groups whose reading of the image is left uncomputed."""
+        groups: dict[int, set[GroupName]] = {}
+        for block in self.blocks:
+            if block.mode == "skip" and not callable(block.target):
+                for layer in block.layers:
+                    groups.setdefault(layer, set()).add(block.target)
+        return groups
+
+    def forgotten(self) -> set[int]:
+        """The layers whose cache does not hold the image tokens."""
+        return {layer for part in self.withheld if part.source == "image" for layer in part.layers}
+
+
+def _unknown(layer: int) -> UnsupportedUsageError:
+    return UnsupportedUsageError(
+        f"how many tokens stay at layer {layer} depends on the prompt: run it, and read the trace"
+    )

@@ -1,20 +1,22 @@
 """The forward pass of a prompt: where tokens are dropped, on evidence from the layer before, and flows are blocked."""
 
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from visionflow.errors import UnsupportedUsageError
-from visionflow.runtime import masks
+from visionflow.runtime import masks, skip
 from visionflow.runtime.attention import AttentionRows
+from visionflow.runtime.blocking import Blocking
 from visionflow.runtime.forward import Forward
-from visionflow.runtime.held import CacheRecord, Held, append, everything
-from visionflow.runtime.layer import LayerAttention, without
-from visionflow.runtime.plan import Block, BlockMode, Cut, Plan, Selection, Withhold
-from visionflow.runtime.tokens import Tokens, best, pack
+from visionflow.runtime.held import CacheRecord, Held, ShortLayer, append, prompt
+from visionflow.runtime.layer import LayerAttention
+from visionflow.runtime.plan import Cut, Plan
+from visionflow.runtime.skip import Attend
+from visionflow.runtime.tokens import GroupName, Tokens, best, pack
 from visionflow.runtime.trace import Stage, Trace
+from visionflow.runtime.work import Look
 
 
 class PromptForward(Forward):
@@ -32,62 +34,68 @@ class PromptForward(Forward):
         self._length = tokens.columns.shape[1]
         self._after: list[Held | None] = list(record.held)
         self._cuts = {cut.layer: cut for cut in plan.cuts}
-        self._blocks = plan.blocks if any(tokens.image.counts) else ()
-        self._withheld = plan.withheld if any(tokens.image.counts) else ()
-        self._watches = plan.watches
         self._given = tokens
+        self._blocking = Blocking(plan, tokens)
+        self._watches = plan.watches
+        self._adaptive = plan.adaptive if any(tokens.image.counts) else None
+        self._decider = self._adaptive.start(tokens) if self._adaptive else None
+        self._decided: dict[int, tuple[Tensor, tuple[int, ...]]] = {}
         self._scores: dict[int, Tensor] = {}
         self._trace = trace
+        if self._decider is not None:
+            trace.decisions.append(self._decider)
         self._check(plan)
 
     def _check(self, plan: Plan) -> None:
         counts = zip(self.tokens.image.counts, self.tokens.instruction.counts, strict=True)
         for sample, (image, instruction) in enumerate(counts):
-            if image and not instruction and plan.cuts:
+            if image and not instruction and (plan.cuts or plan.adaptive):
                 raise UnsupportedUsageError(
                     f"no text follows the picture in sample {sample}: put the question after the image token, "
                     "and give the prompt in one piece (no chunked prefill)"
                 )
-        if (self._blocks or self._withheld) and self._past:
+        if self._blocking and self._past:
             raise UnsupportedUsageError("blocks need the prompt in one piece: start with an empty KV cache")
 
     def enter(self, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """The hidden states and arguments that decoder layer `layer` gets instead of its own."""
-        cut = self._cuts.get(layer)
+        cut, decided = self._cuts.get(layer), self._decided.pop(layer, None)
         if cut is not None:
-            hidden = self._drop(cut, hidden)
+            hidden = hidden if self._idle(cut) else self._drop(hidden, *self._choose(cut))
+            self._trace.stages.append(Stage(layer, self.tokens))
+        elif decided is not None:
+            hidden = self._drop(hidden, *decided)
+            self._trace.stages.append(Stage(layer, self.tokens))
         self._trace.count(layer, self.tokens)
         if self.rows is None:
             hidden, kwargs = super().enter(layer, hidden, kwargs)
         else:
             kwargs = self._shortened(layer, kwargs, self.rows)
-        blocks = self._blocks_of(layer, "renormalise")
-        if blocks:
-            mask = self._blocked(kwargs.get("attention_mask"), blocks, hidden.device)
-            kwargs = {**kwargs, "attention_mask": mask}
-        return hidden, kwargs
+        mask = self._blocking.before(layer, self.tokens, kwargs.get("attention_mask"), hidden.device)
+        return hidden, {**kwargs, "attention_mask": mask}
 
     # -- drop ---------------------------------------------------------------------------------------------------------
 
-    def _drop(self, cut: Cut, hidden: Tensor) -> Tensor:
+    def _drop(self, hidden: Tensor, keep: Tensor, counts: tuple[int, ...]) -> Tensor:
+        """The hidden states of the tokens that stay: the text, and the image tokens `keep`, `counts` of each sample."""
         tokens = self.tokens.to(hidden.device)
-        if not self._idle(cut):
-            keep, counts = self._choose(cut, tokens)
-            gone = (n - kept for n, kept in zip(tokens.image.counts, counts, strict=True))
-            width = max(length - fewer for length, fewer in zip(tokens.lengths(), gone, strict=True))
-            index, real = pack(tokens.valid & (keep | ~tokens.image.mask), width)
-            hidden = hidden.gather(1, index.unsqueeze(2).expand(-1, -1, hidden.shape[2]))
-            self.tokens = tokens.take(index, real, counts)
-            self.rows = index if self.rows is None else self.rows.to(index.device).gather(1, index)
-        self._trace.stages.append(Stage(cut.layer, self.tokens))
-        return hidden
+        gone = (n - kept for n, kept in zip(tokens.image.counts, counts, strict=True))
+        width = max(length - fewer for length, fewer in zip(tokens.lengths(), gone, strict=True))
+        index, real = pack(tokens.valid & (keep.to(hidden.device) | ~tokens.image.mask), width)
+        self.tokens = tokens.take(index, real, counts)
+        self.rows = index if self.rows is None else self.rows.to(index.device).gather(1, index)
+        return hidden.gather(1, index.unsqueeze(2).expand(-1, -1, hidden.shape[2]))
 
     def _idle(self, cut: Cut) -> bool:
         """Whether `cut` is known to drop nothing of this prompt."""
-        return all(n == 0 or (cut.count is not None and cut.count(n) == n) for n in self.tokens.image.counts)
+        return not any(self._cuts_sample(cut, n) for n in self.tokens.image.counts)
 
-    def _choose(self, cut: Cut, tokens: Tokens) -> tuple[Tensor, tuple[int, ...]]:
+    def _cuts_sample(self, cut: Cut, image_tokens: int) -> bool:
+        return image_tokens > 0 and (cut.count is None or cut.count(image_tokens) != image_tokens)
+
+    def _choose(self, cut: Cut) -> tuple[Tensor, tuple[int, ...]]:
         """Which image tokens stay at `cut`, bool ``[batch, present]``, and how many of each sample."""
+        tokens = self.tokens
         scores = self._score(cut, tokens)
         if cut.count is None:
             keep = (scores > 0) & tokens.image.mask
@@ -124,9 +132,57 @@ class PromptForward(Forward):
         if cut is None or cut.probe is None or self._idle(cut):
             return
         tokens = self.tokens.to(query.device)
-        index, real = tokens.group(cut.probe.rows).index()
+        group = tokens.group(cut.probe.rows)
+        index, real = group.index()
         self._scores[cut.layer] = cut.probe.reduce(AttentionRows(query, key, scaling, mask, index, real, tokens))
-        self._trace.probes.append((layer, index.shape[1]))
+        alone = (self._cuts_sample(cut, n) * rows for n, rows in zip(tokens.image.counts, group.counts, strict=True))
+        self._trace.note_look(Look(layer, index.shape[1]), tuple(alone))
+
+    def _decides_on(self, layer: int) -> bool:
+        open_ = self._decider is not None and not self._decider.done
+        return open_ and self._adaptive is not None and self._adaptive.first <= layer < len(self._after) - 1
+
+    @torch.no_grad()
+    def _decide(self, attention: LayerAttention) -> None:
+        """Let the decider of this prompt look at a layer that has just run."""
+        assert self._decider is not None
+        decision = self._decider.decide(attention)
+        for look, rows in decision.looks:
+            self._trace.note_look(look, rows)
+        if decision.counts != self.tokens.image.counts:
+            keep = best(decision.scores, attention.tokens.image, decision.counts)
+            self._decided[attention.layer + 1] = keep, decision.counts
+
+    # -- attention ----------------------------------------------------------------------------------------------------
+
+    def attend(
+        self, layer: int, attend: Attend, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the heads read, and their weights where they are at hand; then whoever looks at the layer looks."""
+        tokens, weights = self.tokens.to(query.device), None
+        blind = self._blocking.skipped.get(layer)
+        if blind:
+            parts = self._once((mask, tokens, blind), lambda: skip.parts_of(mask, tokens, blind))
+            output = skip.attend_in_parts(attend, query, key, value, parts, **options)
+            self._note_skipped(layer, blind)
+        else:
+            output, weights = attend(query, key, value, mask, **options)
+        attention = LayerAttention(layer, query, key, value, options["scaling"], mask, output, tokens)
+        attention = self._blocking.after(attention)
+        looks = [watch.look for watch in self._watches if layer in watch.layers]
+        if self._decides_on(layer):
+            looks.append(self._decide)
+        for look in looks:
+            look(self._blocking.as_read(attention))
+        return attention.output, weights
+
+    def _note_skipped(self, layer: int, blind: frozenset[GroupName]) -> None:
+        place = self.tokens.columns.shape[1] ** 2 - skip.pairs_in_batch(self.tokens, blind)
+        samples = (
+            length**2 - skip.pairs_of_sample(self.tokens, blind, sample)
+            for sample, length in enumerate(self.tokens.lengths())
+        )
+        self._trace.note_skipped(layer, tuple(samples), place)
 
     # -- what the layers after a cut get ------------------------------------------------------------------------------
 
@@ -169,62 +225,22 @@ class PromptForward(Forward):
         return masks.allow(mask, own & ~self.tokens.valid.to(mask.device)[:, None, :, None])
 
     def record(self) -> CacheRecord:
-        """What the caches hold after this pass, and what of it the answer may read."""
-        for withheld in self._withheld:
-            hidden = self._source(withheld, self._given)
-            for layer in withheld.layers:
-                held = self._after[layer] or everything(self._total, len(hidden), hidden.device)
-                self._after[layer] = held.hide(hidden)
+        """What the caches hold after this pass."""
         return CacheRecord(self._after, self._total)
 
-    # -- block and watch ----------------------------------------------------------------------------------------------
+    def forget(self, cache: Any) -> None:
+        """Take out of the cache what the answer is not to read."""
+        for part in self._blocking.withheld:
+            source = self._blocking.source(part)
+            for layer in part.layers:
+                self._forget(layer, source, cache)
 
-    def _blocks_of(self, layer: int, mode: BlockMode) -> list[Block]:
-        return [block for block in self._blocks if layer in block.layers and block.mode == mode]
-
-    def _blocked(self, mask: Tensor | None, blocks: list[Block], device: torch.device) -> Tensor:
-        tokens = self.tokens.to(device)
-        if mask is None:
-            mask = masks.causal(tokens.columns, tokens.columns)
-        for block in blocks:
-            source, target = self._source(block, tokens), _members(tokens, block.target)
-            pairs = target[:, None, :, None] & source[:, None, None, :]
-            mask = masks.forbid(mask, pairs.to(mask.device))
-            left = masks.readable(mask).any(3) | ~target[:, None, :].to(mask.device)
-            if not bool(left.all()):
-                raise UnsupportedUsageError(
-                    f"blocking {_name(block.source)} to {_name(block.target)} leaves a token with nothing to read: "
-                    "put a system prompt (at least a beginning-of-sequence token) before the picture"
-                )
-        return mask
-
-    def _source(self, part: Block | Withhold, tokens: Tokens) -> Tensor:
-        """Its keys ``[batch, tokens]``; a sample without a picture is left alone, whatever company it is in."""
-        pictured = torch.tensor([count > 0 for count in self._given.image.counts], device=tokens.valid.device)
-        return _members(tokens, part.source) & pictured.unsqueeze(1)
-
-    def attended(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, mask: Tensor | None, output: Tensor
-    ) -> Tensor:
-        """The output that attention is to have, without what it read of zeroed flows; shown to those who watch."""
-        tokens = self.tokens.to(query.device)
-        attention = LayerAttention(layer, query, key, value, scaling, mask, output, tokens)
-        for block in self._blocks_of(layer, "zero"):
-            rows = attention.rows(_members(tokens, block.target))
-            attention = replace(attention, output=without(attention, rows, self._source(block, tokens)))
-        for watch in self._watches:
-            if layer in watch.layers:
-                watch.look(attention)
-        return attention.output
-
-
-def _members(tokens: Tokens, selection: Selection) -> Tensor:
-    """Bool ``[batch, tokens]``."""
-    return selection(tokens) if callable(selection) else tokens.group(selection).mask
-
-
-def _name(selection: Selection) -> str:
-    return selection if isinstance(selection, str) else "the chosen tokens"
+    def _forget(self, layer: int, source: Tensor, cache: Any) -> None:
+        before = self._after[layer] or prompt(self._given)
+        place, held, gone = self._once((self._after[layer], source), lambda: before.without(source))
+        cache.layers[layer] = ShortLayer(cache.layers[layer], place)
+        self._after[layer] = held
+        self._trace.note_forgotten(layer, gone, before.index.shape[1] - held.index.shape[1])
 
 
 def _gather_sequence(value: Tensor, rows: Tensor) -> Tensor:

@@ -84,7 +84,7 @@ class Scope:
         self._keep(decoder.register_forward_hook(self._restore))
         for index, layer in enumerate(self.layers):
             self._keep(layer.register_forward_pre_hook(_LayerHook(self, index), with_kwargs=True))
-        for index in self.plan.attended_layers():
+        for index in self.plan.attended_layers(len(self.layers)):
             self._wrap_attention(index)
         self._undo.append(guard_generation(self.model))
 
@@ -102,10 +102,9 @@ class Scope:
         def attend_watched(
             module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
         ) -> tuple[Tensor, Tensor | None]:
-            forward, scaling = self._active(), kwargs["scaling"]
-            forward.probe(layer, query, key, scaling, attention_mask)
-            output, weights = attend(module, query, key, value, attention_mask, **kwargs)
-            return forward.attended(layer, query, key, value, scaling, attention_mask, output), weights
+            forward = self._active()
+            forward.probe(layer, query, key, kwargs["scaling"], attention_mask)
+            return forward.attend(layer, partial(attend, module), query, key, value, attention_mask, **kwargs)
 
         # transformers looks for "sdpa" and the like inside the name, so the wrapper's name contains it.
         name = f"visionflow_{id(self)}_{layer}_{implementation}"
@@ -176,6 +175,7 @@ class Scope:
         cache = getattr(self._local, "cache", None)
         self._local.forward = self._local.cache = None
         if forward is not None and cache is not None and output is not None:
+            forward.forget(cache)
             self._records[cache] = forward.record()
 
 

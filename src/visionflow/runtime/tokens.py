@@ -13,6 +13,9 @@ from visionflow.errors import UnsupportedUsageError
 
 GroupName = Literal["system", "image", "instruction", "last"]
 
+SPANS: tuple[GroupName, ...] = ("system", "image", "instruction")
+"""The groups that a prompt falls into."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -68,8 +71,7 @@ class Tokens:
 
     def lengths(self) -> tuple[int, ...]:
         """Number of tokens of each sample, padding not counted."""
-        parts = zip(self.system.counts, self.image.counts, self.instruction.counts, strict=True)
-        return tuple(sum(part) for part in parts)
+        return tuple(sum(part) for part in zip(*(self.group(name).counts for name in SPANS), strict=True))
 
     def take(self, index: Tensor, real: Tensor, image_counts: tuple[int, ...]) -> "Tokens":
         """The tokens at `index` ``[batch, fewer]`` (`real` is False for fillers), with fewer image tokens."""

@@ -1,12 +1,14 @@
 """What a pruning scope did to the latest prompt."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from visionflow.runtime.tokens import Tokens
+from visionflow.runtime.work import Look, Work
 
 
 @dataclass(frozen=True)
@@ -36,18 +38,21 @@ class Trace:
 
     Attributes:
         num_layers: decoder layers.
-        stages: one entry per cut.
+        stages: one entry per cut; of adaptive cuts, one per layer before which some sample lost tokens.
         rows: per layer, the sequence length that was run, fillers and padding included.
-        probes: per cut that was decided by attention: the probed layer and the number of query rows looked at.
+        decisions: per turn, what an adaptive method decided for each sample; see the method.
     """
 
     num_layers: int
     stages: list[Stage] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
-    probes: list[tuple[int, int]] = field(default_factory=list)
+    decisions: list[Any] = field(default_factory=list)
     _image: list[list[int]] = field(default_factory=list, repr=False)
     _text: list[int] = field(default_factory=list, repr=False)
     _instruction: list[int] = field(default_factory=list, repr=False)
+    _looks: list[tuple[Look, tuple[int, ...]]] = field(default_factory=list, repr=False)
+    _skipped: list[list[int]] = field(default_factory=list, repr=False)
+    _forgotten: list[list[int]] = field(default_factory=list, repr=False)
 
     @property
     def image_tokens(self) -> Tensor:
@@ -64,14 +69,33 @@ class Trace:
         """The text tokens that come after a picture, int64 ``[batch]``."""
         return torch.tensor(self._instruction, dtype=torch.long)
 
+    @property
+    def work(self) -> Work:
+        """What each place in the batch went through, fillers and padding included.
+
+        Turns on one cache are taken as one prefill of the whole.
+        """
+        pairs = [n * n - skipped[-1] for n, skipped in zip(self.rows, self._skipped, strict=True)]
+        held = [n - gone[-1] for n, gone in zip(self.rows, self._forgotten, strict=True)]
+        return Work(self.rows, pairs, held, [look for look, _ in self._looks])
+
+    def work_of(self, sample: int) -> Work:
+        """What one sample would have gone through by itself, without the padding that its company costs."""
+        rows = [self._text[sample] + images[sample] for images in self._image]
+        pairs = [n * n - skipped[sample] for n, skipped in zip(rows, self._skipped, strict=True)]
+        held = [n - gone[sample] for n, gone in zip(rows, self._forgotten, strict=True)]
+        looks = [replace(look, rows=own[sample]) for look, own in self._looks if own[sample]]
+        return Work(rows, pairs, held, looks)
+
     def start(self, batch: int) -> None:
         """Forget the prompt before."""
-        self.stages = []
-        self.probes = []
+        self.stages, self.decisions, self._looks = [], [], []
         self.rows = [0] * self.num_layers
         self._image = [[0] * batch for _ in range(self.num_layers)]
         self._text = [0] * batch
         self._instruction = [0] * batch
+        self._skipped = [[0] * (batch + 1) for _ in range(self.num_layers)]
+        self._forgotten = [[0] * (batch + 1) for _ in range(self.num_layers)]
 
     def count(self, layer: int, tokens: Tokens) -> None:
         """Note the tokens that layer `layer` is about to see; host integers only."""
@@ -80,6 +104,18 @@ class Trace:
         if layer == 0:
             self._text = _sum(self._text, tokens.system.counts, tokens.instruction.counts)
             self._instruction = _sum(self._instruction, tokens.instruction.counts)
+
+    def note_look(self, look: Look, rows: Sequence[int]) -> None:
+        """Note a look: at how many rows of each place in the batch, and at how many `rows` of each sample alone."""
+        self._looks.append((look, tuple(rows)))
+
+    def note_skipped(self, layer: int, samples: Sequence[int], place: int) -> None:
+        """Note the pairs that were left uncomputed in `layer`: of each sample alone, and of each place in the batch."""
+        self._skipped[layer] = [*samples, place]
+
+    def note_forgotten(self, layer: int, samples: Sequence[int], place: int) -> None:
+        """Note the tokens that the cache of `layer` does not hold: of each sample alone, of each place in the batch."""
+        self._forgotten[layer] = [*samples, place]
 
 
 def _sum(*counts: Sequence[int]) -> list[int]:

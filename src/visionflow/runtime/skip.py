@@ -1,0 +1,138 @@
+"""Attention that leaves pairs uncomputed: text that does not read the picture is run against the text's keys alone."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from visionflow.errors import UnsupportedUsageError
+from visionflow.runtime import masks
+from visionflow.runtime.tokens import SPANS, GroupName, Tokens, pack
+
+Attend = Callable[..., tuple[Tensor, Tensor | None]]
+"""A transformers attention function without its module: query, key, value, mask, and options by name."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Rows that are run together, and the keys they are run against."""
+
+    rows: tuple[GroupName, ...]
+    keys: tuple[GroupName, ...]
+
+    def pairs(self, counts: Mapping[GroupName, int]) -> int:
+        """Pairs that are computed for so many tokens of each group."""
+        return sum(counts[name] for name in self.rows) * sum(counts[name] for name in self.keys)
+
+
+def readings(blind: Collection[GroupName]) -> list[Reading]:
+    """How a layer is run when the groups `blind` do not read the image; what comes before the image never does."""
+    without_image = tuple(name for name in SPANS if name in blind or name == "system")
+    others = tuple(name for name in SPANS if name not in without_image)
+    parts = Reading(without_image, ("system", "instruction")), Reading(others, SPANS)
+    return [part for part in parts if part.rows]
+
+
+def pairs_in_batch(tokens: Tokens, blind: Collection[GroupName]) -> int:
+    """Pairs that are computed for each place in the batch, fillers included."""
+    return sum(_width(tokens, reading.rows) * _width(tokens, reading.keys) for reading in readings(blind))
+
+
+def pairs_of_sample(tokens: Tokens, blind: Collection[GroupName], sample: int) -> int:
+    """Pairs that would be computed for one sample alone."""
+    counts = {name: tokens.group(name).counts[sample] for name in SPANS}
+    return sum(reading.pairs(counts) for reading in readings(blind))
+
+
+@dataclass(frozen=True)
+class Part:
+    """One reading of a batch.
+
+    Attributes:
+        rows: int64 ``[batch, rows]`` places of its rows, one past the end for fillers; None for all tokens.
+        keys: int64 ``[batch, keys]`` places of its keys.
+        mask: ``[batch, heads or 1, rows, keys]``, bool or additive.
+    """
+
+    rows: Tensor | None
+    keys: Tensor
+    mask: Tensor
+
+
+def parts_of(mask: Tensor | None, tokens: Tokens, blind: Collection[GroupName]) -> list[Part]:
+    """How a batch is run when the groups `blind` do not read the image; the same for all layers with these tokens.
+
+    Args:
+        mask: as the layer gets it: None (causal), bool or additive ``[batch or 1, heads or 1, tokens, tokens]``.
+        tokens: the tokens present.
+        blind: of "system", "image", "instruction".
+
+    Raises:
+        UnsupportedUsageError: an image token would be left with nothing to read.
+    """
+    _check_readable(tokens, blind)
+    if mask is None:
+        mask = masks.causal(tokens.columns, tokens.columns)
+    parts = []
+    for reading in readings(blind):
+        keys, real = _places(tokens, reading.keys)
+        own = masks.forbid(masks.take_columns(mask, keys.to(mask.device)), ~real.to(mask.device)[:, None, None, :])
+        if len(reading.rows) == len(SPANS):
+            parts.append(Part(None, keys, own))
+            continue
+        rows, real = _places(tokens, reading.rows)
+        own = masks.take_rows(own, rows.to(own.device))
+        parts.append(Part(rows.masked_fill(~real, tokens.columns.shape[1]), keys, own))
+    return parts
+
+
+def attend_in_parts(
+    attend: Attend, query: Tensor, key: Tensor, value: Tensor, parts: Sequence[Part], **options: Any
+) -> Tensor:
+    """What the heads read, by the model's own attention function.
+
+    Args:
+        attend: the attention function.
+        query: ``[batch, heads, tokens, head_dim]``.
+        key, value: ``[batch, kv_heads, tokens, head_dim]``, no more keys than tokens.
+        parts: see `parts_of`.
+        options: handed on to `attend`.
+
+    Returns:
+        ``[batch, tokens, heads, head_dim]``; padding, which nobody reads, may be zero.
+    """
+    batch, heads, length, _ = query.shape
+    output = query.new_zeros(batch, length + 1, heads, value.shape[3])  # fillers write to the row that is cut off
+    for part in parts:
+        rows = query if part.rows is None else _take(query, part.rows.clamp(max=length - 1))
+        read, _ = attend(rows, _take(key, part.keys), _take(value, part.keys), part.mask, **options)
+        if part.rows is None:
+            return read
+        output = output.scatter(1, part.rows[:, :, None, None].expand_as(read), read)
+    return output[:, :length]
+
+
+def _check_readable(tokens: Tokens, blind: Collection[GroupName]) -> None:
+    for image, system in zip(tokens.image.counts, tokens.system.counts, strict=True):
+        if "image" in blind and image and not system:
+            raise UnsupportedUsageError(
+                "image tokens that may not read the image are left with nothing to read: put a system prompt (at least "
+                "a beginning-of-sequence token) before the picture"
+            )
+
+
+def _width(tokens: Tokens, names: tuple[GroupName, ...]) -> int:
+    return max(map(sum, zip(*(tokens.group(name).counts for name in names), strict=True)))
+
+
+def _places(tokens: Tokens, names: tuple[GroupName, ...]) -> tuple[Tensor, Tensor]:
+    """Places of the members of some groups in prompt order, ``[batch, width]``, and which are real."""
+    members = torch.stack([tokens.group(name).mask for name in names]).any(0)
+    return pack(members, _width(tokens, names))
+
+
+def _take(states: Tensor, places: Tensor) -> Tensor:
+    """Tokens at `places` of ``[batch, heads, tokens, head_dim]``."""
+    return states.gather(2, places[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[3]))
