@@ -41,3 +41,11 @@ def test_one_step_leaves_a_model_and_a_curve(tmp_path: Path) -> None:
 def test_wrong_options_are_named(tmp_path: Path, options: list[str], sentence: str) -> None:
     with pytest.raises(VisionFlowError, match=sentence):
         run("--out", str(tmp_path), *options)
+
+
+@pytest.mark.parametrize("below", ["", "run"])
+def test_a_file_is_no_folder(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(VisionFlowError, match=r"--out .* cannot be a folder, .*file is a file"):
+        run("--out", str(tmp_path / "file" / below), "--steps", "1")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "kept")]

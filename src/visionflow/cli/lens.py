@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from visionflow.cli.folders import check_out
 from visionflow.cli.options import Attention, Device, Dtype, Json, Model, Threads, use_threads
 from visionflow.errors import VisionFlowError
 
@@ -43,7 +44,7 @@ def lens(
     if image is not None and question is None:
         raise VisionFlowError(f'ask something about {image}: visionflow lens {image} "question"')
     if out is not None:
-        _check_out(out, image)
+        _check_figures(out, image)
 
     from rich.console import Console
 
@@ -83,25 +84,16 @@ def _demo_picture() -> "Image.Image":
     return draw(sample_scene(scene_rng("test", 2416), between=(6, 6), columns=16, rows=12), scale=2)
 
 
-def _check_out(out: Path, image: str | None) -> None:
+def _check_figures(out: Path, image: str | None) -> None:
     """Refuse, before any work, a folder where the figures cannot go or where the picture would be lost."""
-    import os
-
     from visionflow.viz.lens_figures import FIGURES
     from visionflow.viz.plotting import check_matplotlib
 
     check_matplotlib()
-    try:
-        there = next(place for place in (out, *out.absolute().parents) if place.exists())
-        taken = [out / name for name in FIGURES if image is not None and _is_same_file(out / name, image)]
-    except (OSError, ValueError) as error:  # a name that is too long, a null character
-        raise VisionFlowError(f"--out {out} is no valid path: choose another name") from error
-    if not there.is_dir():
-        raise VisionFlowError(f"--out {out} cannot be a folder, {there} is a file: choose another --out")
-    if not os.access(there, os.W_OK):
-        raise VisionFlowError(f"cannot write in {there}: no permission; choose another --out")
-    if taken:
-        raise VisionFlowError(f"{taken[0]} is the picture itself, and would be replaced: choose another --out")
+    check_out(out)
+    for name in FIGURES:
+        if image is not None and _is_same_file(out / name, image):
+            raise VisionFlowError(f"{out / name} is the picture itself, and would be replaced: choose another --out")
 
 
 def _is_same_file(figure: Path, image: str) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from visionflow.cli.folders import check_out
 from visionflow.cli.options import Threads, use_threads
 from visionflow.errors import VisionFlowError
 
@@ -29,6 +30,7 @@ def train(
 
     Ctrl-C leaves a checkpoint; the same command with --resume goes on from it.
     """
+    check_out(out)
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
