@@ -147,6 +147,7 @@ def test_without_a_picture_it_is_the_demo(lens: Run) -> None:
         (["How many?"], 'ask something about How many?: visionflow lens How many? "question"'),
         (["wide.png", "  "], "the question is empty"),
         (["wide.png", "what is <image>"], "<image>, which stands for a picture"),
+        (["wide.png", "q " * 600], "is more than the model's 512 positions: ask a shorter question\n"),
         (["wide.png", "q", "--threads", "0"], "--threads must be at least 1, not 0"),
         (["wide.png", "q", "--out", "wide.png"], "is a file: choose another --out"),
         (["wide.png", "q", "--out", "wide.png/figures"], "wide.png is a file: choose another --out"),
@@ -173,6 +174,16 @@ def test_without_matplotlib_nothing_is_begun(lens: Run, monkeypatch: pytest.Monk
     assert err == "visionflow: the figures need the package matplotlib: pip install 'visionflow[eval]'\n"
     assert not (tmp_path / "figures").exists()
     assert lens("wide.png", QUESTION)[0] == 0  # tables need none
+
+
+def test_too_little_memory_is_one_line(lens: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*args: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nSee the manual.")
+
+    monkeypatch.setattr("visionflow.cli.lens_report.picture_attention", fails)
+    code, out, err = lens("wide.png", QUESTION)
+    assert (code, out) == (2, "")
+    assert err == "visionflow: out of memory on cpu: try a smaller model, --dtype bfloat16, or --device cpu\n"
 
 
 @pytest.mark.parametrize("broken", ["pathlib.Path.mkdir", "matplotlib.figure.Figure.savefig"])

@@ -65,6 +65,14 @@ def test_no_question_left_and_captions_are_refused(loaded: Loaded, monkeypatch: 
         analyse(loaded, [caption], nothing, Records())
 
 
+def test_too_little_memory_is_told_with_the_way_out(loaded: Loaded) -> None:
+    def hungry(*args: Any) -> list[dict[str, Any]]:
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(VisionFlowError, match="out of memory on cpu: lower --batch"):
+        analyse(loaded, samples(1, "open"), hungry, Records(), only_visual=False)
+
+
 def test_the_answer_token_is_that_of_the_answer_behind_the_prompt(loaded: Loaded) -> None:
     asked = samples(3, "open", "choice")
     targets = first_answer_tokens(loaded, asked, inputs_of(loaded, asked))

@@ -7,7 +7,7 @@ from PIL import Image
 from tests.tiny import PAD, PER_IMAGE, tiny_llava
 from tests.tiny_processor import tiny_processor
 from visionflow.errors import VisionFlowError
-from visionflow.loading.prompts import make_prompt, make_prompts
+from visionflow.loading.prompts import make_prompt, make_prompts, prompt_text
 
 QUESTIONS = ["w5", "w6 w7 w8", "w9 w10"]
 PICTURES = [[Image.new("RGB", (30, 20 + 9 * number), (90 * number, 40, 200))] for number in range(3)]
@@ -36,3 +36,23 @@ def test_one_bad_question_in_a_batch_is_refused() -> None:
     for bad, message in ((" ", "the question is empty"), ("w5 <image>", "holds <image>")):
         with pytest.raises(VisionFlowError, match=message):
             make_prompts(tiny_llava(), tiny_processor(), PICTURES, ["w5", bad, "w6"])
+
+
+def test_the_text_is_what_becomes_tokens() -> None:
+    """But for the placeholder, which becomes a token for each patch."""
+    processor = tiny_processor()
+    text = prompt_text(processor, PICTURES[0], "w5 w6")
+    assert text == "<s> USER: <image> w5 w6 ASSISTANT:"
+    ids = make_prompt(tiny_llava(), processor, PICTURES[0], "w5 w6")["input_ids"][0].tolist()
+    image = processor.tokenizer.convert_tokens_to_ids("<image>")
+    assert [token for token in ids if token != image] == [
+        token for token in processor.tokenizer(text)["input_ids"] if token != image
+    ]
+
+
+def test_a_prompt_longer_than_the_model_is_refused() -> None:
+    model, processor = tiny_llava(), tiny_processor()
+    with pytest.raises(VisionFlowError, match=r"the prompt of \d+ tokens is more .*: ask a shorter question$"):
+        make_prompt(model, processor, PICTURES[0], "w5 " * 600)
+    with pytest.raises(VisionFlowError, match=r"tokens and an answer of 600 is more .*, or for fewer new tokens$"):
+        make_prompt(model, processor, PICTURES[0], "w5", new_tokens=600)

@@ -165,8 +165,17 @@ def look_inside(loaded: Loaded, inputs: Any, image: str, question: str, heads: b
         heads: whether to look at each head, too.
 
     Raises:
-        VisionFlowError: as the analyses do.
+        VisionFlowError: there is not enough memory, or as the analyses do.
     """
+    try:
+        return _looked_inside(loaded, inputs, image, question, heads)
+    except torch.OutOfMemoryError as error:
+        raise VisionFlowError(
+            f"out of memory on {loaded.model.device}: try a smaller model, --dtype bfloat16, or --device cpu"
+        ) from error
+
+
+def _looked_inside(loaded: Loaded, inputs: Any, image: str, question: str, heads: bool) -> LensReport:
     model, tokenizer = loaded.model, loaded.processor.tokenizer
     values = value_norms(model, inputs)
     return LensReport(

@@ -22,6 +22,7 @@ from visionflow.flow.disruption_sweep import Effect, first_tokens, sweep
 from visionflow.flow.lengths import sequence_lengths
 from visionflow.flow.saliency import MEASURES, ConventionName, Objective, Saliency, saliency
 from visionflow.loading.models import Loaded
+from visionflow.loading.prompts import prompt_text
 
 FLOW, LENGTHS = "flow", "lengths"
 """What records call the analysis, None for a sample that it was not made of; and in it the tokens of each kind."""
@@ -183,24 +184,27 @@ def _analysed(loaded: Loaded, samples: Sequence[Sample], analysis: Analysis) -> 
     if not samples:
         return []
     inputs = inputs_of(loaded, samples)
-    return analysis(loaded, inputs, first_answer_tokens(loaded, samples, inputs))
+    try:
+        return analysis(loaded, inputs, first_answer_tokens(loaded, samples, inputs))
+    except torch.OutOfMemoryError as error:
+        raise VisionFlowError(
+            f"out of memory on {loaded.model.device}: lower --batch, or try --dtype bfloat16 or --device cpu"
+        ) from error
 
 
 def _spellings(processor: Any, sample: Sample) -> set[int]:
-    gold = sample.gold[0]
-    found = {_first_token(processor, sample, answer) for answer in (gold, gold.title())}
+    gold, prompt = sample.gold[0], prompt_text(processor, [sample.image()], sample.prompt)
+    found = {_first_token(processor.tokenizer, prompt, answer) for answer in (gold, gold.title())}
     known = found - {processor.tokenizer.unk_token_id}
     if not known:
         raise VisionFlowError(f"the model's tokenizer has no token for the answer {gold!r}: choose other --tasks")
     return known
 
 
-def _first_token(processor: Any, sample: Sample, answer: str) -> int:
-    chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": sample.prompt}]}]
-    prompt: str = processor.apply_chat_template(chat, add_generation_prompt=True)
+def _first_token(tokenizer: Any, prompt: str, answer: str) -> int:
     between = "" if prompt[-1].isspace() else " "
-    before: list[int] = processor.tokenizer(prompt)["input_ids"]
-    after: list[int] = processor.tokenizer(f"{prompt}{between}{answer}")["input_ids"]
+    before: list[int] = tokenizer(prompt)["input_ids"]
+    after: list[int] = tokenizer(f"{prompt}{between}{answer}")["input_ids"]
     if after[: len(before)] != before or len(after) == len(before):
         raise VisionFlowError(
             f"the model's tokenizer melts the prompt and the answer {answer!r}: the answer's first token is unknown"

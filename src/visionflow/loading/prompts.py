@@ -44,7 +44,7 @@ def make_prompts(
         raise VisionFlowError("the model's processor has no chat template, so its prompt is unknown: add one to it")
     chats = [_chat(shown, question) for shown, question in zip(pictures, questions, strict=True)]
     try:
-        texts = processor.apply_chat_template(chats, add_generation_prompt=True, tokenize=False)
+        texts = [prompt_text(processor, *asked) for asked in zip(pictures, questions, strict=True)]
         if placeholder and any(shown and placeholder not in text for shown, text in zip(pictures, texts, strict=True)):
             raise VisionFlowError("the prompt has no image token: the model's chat template leaves the picture out")
         inputs = processor.apply_chat_template(
@@ -63,6 +63,12 @@ def make_prompts(
     _check_image_tokens(model, inputs, sum(map(len, pictures)))
     _check_length(model, inputs["input_ids"].shape[1], new_tokens)
     return inputs.to(model.device, dtype=model.dtype)
+
+
+def prompt_text(processor: Any, pictures: Sequence[Image.Image], question: str) -> str:
+    """The prompt as the chat template writes it: one placeholder per picture, and up to where the answer begins."""
+    text: str = processor.apply_chat_template(_chat(pictures, question), add_generation_prompt=True, tokenize=False)
+    return text
 
 
 def _chat(pictures: Sequence[Image.Image], question: str) -> list[dict[str, Any]]:
@@ -89,7 +95,8 @@ def _check_image_tokens(model: PreTrainedModel, inputs: Any, pictures: int) -> N
 def _check_length(model: PreTrainedModel, prompt: int, new_tokens: int) -> None:
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if longest is not None and prompt + new_tokens > longest:
+        answer, shorter = (f" and an answer of {new_tokens}", ", or for fewer new tokens") if new_tokens else ("", "")
         raise VisionFlowError(
-            f"the prompt of {prompt} tokens and an answer of {new_tokens} are more than the model's {longest} "
-            "positions: ask a shorter question, or lower --max-new-tokens"
+            f"the prompt of {prompt} tokens{answer} is more than the model's {longest} positions: "
+            f"ask a shorter question{shorter}"
         )
