@@ -1,11 +1,19 @@
 """A model and its processor: the embedded one, a directory, or one on the Hub; refused rather than guessed at."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from visionflow.errors import UnsupportedModelError, VisionFlowError
 from visionflow.runtime.families import family_of_config
@@ -13,6 +21,7 @@ from visionflow.runtime.families import family_of_config
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 ATTENTIONS = ("sdpa", "eager")
+LEGACY_TYPES = ("mobilevlm", "qwen")  # of original checkpoints that visionflow.legacy makes known to transformers
 
 
 class Loaded(NamedTuple):
@@ -84,7 +93,11 @@ def _supported_config(name: str) -> Any:
     """The configuration, checked before gigabytes of weights are read or fetched."""
     _check_place(name)
     try:
+        _make_known(PreTrainedConfig.get_config_dict(name)[0].get("model_type"))
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        family_of_config(config)
+    except UnsupportedModelError as error:
+        raise UnsupportedModelError(f"cannot use {name}: {error}") from None
     except Exception as error:  # no network, no such repository, not JSON, an invalid value, ...
         where = (
             "its config.json is not valid"
@@ -92,11 +105,12 @@ def _supported_config(name: str) -> Any:
             else "there is no such directory, and nothing came from the Hub"
         )
         raise VisionFlowError(f"cannot load the model {name}: {where}: {_line(error)}") from error
-    try:
-        family_of_config(config)
-    except UnsupportedModelError as error:
-        raise UnsupportedModelError(f"cannot use {name}: {error}") from None
     return config
+
+
+def _make_known(model_type: object) -> None:
+    if model_type in LEGACY_TYPES:
+        import_module("visionflow.legacy")
 
 
 def _check_place(name: str) -> None:
@@ -114,6 +128,7 @@ def _check_place(name: str) -> None:
         model_type = json.loads(config.read_text(encoding="utf-8")).get("model_type")
     except (OSError, ValueError, AttributeError) as error:
         raise VisionFlowError(f"{config} cannot be read as a JSON object: save the model again") from error
+    _make_known(model_type)
     if model_type not in CONFIG_MAPPING:
         raise UnsupportedModelError(f"{config} names model type {model_type!r}, which this transformers does not know")
 
@@ -129,6 +144,8 @@ def _model(name: str, config: Any, dtype: torch.dtype | str, attention: str) -> 
             ignore_mismatched_sizes=True,  # they are refused below, by name
             trust_remote_code=False,
         )
+    except VisionFlowError:
+        raise
     except Exception as error:  # no weights, cut-off weights, weights of other shapes, an interrupted download, ...
         raise VisionFlowError(f"cannot load the weights of {name} ({_line(error)}): get them again") from error
     # transformers would go on with random numbers in their place.
@@ -150,6 +167,8 @@ def _processor(name: str) -> Any:
     try:
         # The PIL back end is the one that is always there, and the one whose geometry the overlay follows.
         processor = AutoProcessor.from_pretrained(name, backend="pil", trust_remote_code=False)
+    except VisionFlowError as error:
+        raise type(error)(f"cannot load the processor of {name}: {error}") from None
     except Exception as error:  # no processor files, no tokenizer, a broken template, ...
         raise VisionFlowError(
             f"cannot load the processor of {name} ({_line(error)}): save it there too, with its tokenizer"
