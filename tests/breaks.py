@@ -120,7 +120,7 @@ BREAKS = [
     Break(
         "saliency",
         "the absolute value is taken head by head, as in the released code",
-        "flow/saliency.py",
+        "flow/saliency_measures.py",
         "return (weights * gradient).sum(1).abs()",
         "return (weights * gradient).abs().sum(1)",
         "test_saliency_is_its_definition",

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.cli.running import Run
 from tests.tiny import LAYERS
 from visionflow.evaluation import flow_runs
-from visionflow.flow.saliency import MEASURES
+from visionflow.flow.saliency_measures import MEASURES
 
 QUICK = ("--limit", 4, "--tasks", "choice,existence", "--batch", 2, "--all")
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from visionflow.evaluation.flow_tables import show_disruptions, show_saliency
-from visionflow.flow.saliency import MEASURES
+from visionflow.flow.saliency_measures import MEASURES
 
 RUN = {"suite": "scenes", "model": "tiny", "samples": 4, "limit": 8, "only_visual": True}
 

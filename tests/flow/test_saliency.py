@@ -26,7 +26,7 @@ from tests.tiny import IMAGE_TOKEN, LAYERS, PER_IMAGE, Prompt, batch_of, positio
 from visionflow import UnsupportedModelError, UnsupportedUsageError, VisionFlowError
 from visionflow.flow import Saliency, SequenceLengths, saliency, sequence_lengths
 from visionflow.flow.gradients import AttentionGradient, backward
-from visionflow.flow.saliency import CONVENTIONS, MEASURES, OBJECTIVES, _minus_logit
+from visionflow.flow.saliency_measures import CONVENTIONS, MEASURES, OBJECTIVES, _minus_logit
 
 TARGETS = [7, 41, 100]
 cells = pytest.mark.parametrize(("family", "attention"), CELLS)

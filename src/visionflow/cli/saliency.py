@@ -58,7 +58,7 @@ def saliency(
     S_sys, S_img and S_ins: how much the answer hangs on a token of that kind being read, mean per token. S_vv: on image
     tokens reading each other; S_vt: on the instruction reading the image. With --out, records and figures are kept.
     """
-    from visionflow.flow.saliency import CONVENTIONS, OBJECTIVES
+    from visionflow.flow.saliency_measures import CONVENTIONS, OBJECTIVES
 
     _check("--objective", objective, OBJECTIVES)
     _check("--convention", convention, CONVENTIONS)

@@ -20,7 +20,8 @@ from visionflow.evaluation.samples import Sample
 from visionflow.flow.disruption import Disruption
 from visionflow.flow.disruption_sweep import Effect, first_tokens, sweep
 from visionflow.flow.lengths import sequence_lengths
-from visionflow.flow.saliency import MEASURES, ConventionName, Objective, Saliency, saliency
+from visionflow.flow.saliency import Saliency, saliency
+from visionflow.flow.saliency_measures import MEASURES, ConventionName, Objective
 from visionflow.loading.models import Loaded
 from visionflow.loading.prompts import prompt_text
 

@@ -8,7 +8,8 @@ from rich.table import Table
 
 from visionflow.evaluation.intervals import Interval, bootstrap_mean
 from visionflow.flow.disruption import layers_named
-from visionflow.flow.saliency import MEASURES, ConventionName, Saliency
+from visionflow.flow.saliency import Saliency
+from visionflow.flow.saliency_measures import MEASURES, ConventionName
 
 WIDTH = 150
 
