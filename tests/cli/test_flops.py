@@ -85,9 +85,17 @@ def test_image_tokens_in_each_layer(line: str, stages: list[tuple[int, int]]) ->
     assert as_json(*line.split())["image_tokens"] == [count for layers, count in stages for _ in range(layers)]
 
 
-def test_what_is_left_out_is_said() -> None:
-    assert "attention it skips" in as_json("--method", "visipruner")["note"]
-    assert as_json("--method", "fastv")["note"] == ""
+def test_visipruners_own_accounting_stands_beside_what_is_executed() -> None:
+    """The paper prints 3.82 T dense and 1.76 T, and charges no attention up to the layer that fires."""
+    content = as_json("--method", "visipruner", "--text-tokens", "74", "--convention", "gated")
+    own = content["papers_accounting"]
+    assert own["multiply_adds_dense"] / 1e12 == content["dense_tflops"] == pytest.approx(3.817, abs=5e-4)
+    assert own["multiply_adds"] / 1e12 == pytest.approx(1.767, abs=5e-4)
+    assert own["multiply_adds_executed"] / 1e12 == content["pruned_tflops"] == pytest.approx(1.791, abs=5e-4)
+    assert own["attention_saved"] > 0.99
+    assert own["attention_saved_executed"] == pytest.approx(1 - 9 / 32, abs=1e-3)
+    assert "charges none to the layers up to the one that fires" in " ".join(show("--method", "visipruner").split())
+    assert as_json("--method", "fastv")["papers_accounting"] is None
 
 
 def test_instruction_tokens_text_tokens_and_bytes_count() -> None:
@@ -131,7 +139,7 @@ def test_help_gives_the_defaults_that_are_used() -> None:
         assert f"[default: {value}]" in text
     for name, value in METHOD_OPTIONS["visipruner"].items():
         assert f"--{name.replace('_', '-')} " in text
-        assert f"[default: {value}]" in text
+        assert f"[default: {value}" in text
     assert f"[default: {METHOD_OPTIONS['fastv']['k']}; {METHOD_OPTIONS['vtw']['k']} for vtw]" in text
 
 
@@ -155,8 +163,8 @@ def test_help_gives_the_defaults_that_are_used() -> None:
         ("--text-tokens -1", "text_tokens must be at least 0, not -1"),
         ("--instruction-tokens 61", "instruction_tokens must be at least 0 and at most 60, not 61"),
         ("--dtype-bytes 0", "--dtype-bytes must be at least 1, not 0"),
-        ("--method visipruner --exit-layer 15", "--exit-layer must be at least --fire-layer + 2, not 15 after 14"),
-        ("--method visipruner --kept 0", "--fire-layer must be at least 0 and --kept at least 1, not 14 and 0"),
+        ("--method visipruner --exit-layer 15", "exit_layer must be at least fire_layer + 2, not 15 after 14"),
+        ("--method visipruner --kept 0", "kept must be at least 1, not 0"),
         ("--method visipruner --exit-layer 32", "the cut before layer 32 is beyond the model's 32 decoder layers"),
         ("--table fastv", "there is no table 'fastv': choose himap"),
         ("--table himap --k1 3 --model llava-1.5-13b", "--table has the paper's own settings: leave out --k1, --model"),

@@ -1,7 +1,7 @@
 """`visionflow flops`: what a prompt costs dense and pruned, for any model shape, without weights."""
 
 import logging
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -11,7 +11,7 @@ from visionflow.cli.output import print_json
 from visionflow.errors import VisionFlowError
 
 if TYPE_CHECKING:
-    from visionflow.runtime.plan import Plan
+    from visionflow.cost.model import Course
 
 # The options of each method with the settings of its paper, for LLaVA-1.5-7B. VisiPruner decides by what it sees: here
 # are the means of its paper (the firing layer is worked out from its cost).
@@ -20,13 +20,9 @@ METHOD_OPTIONS: dict[str, dict[str, int | float]] = {
     "fastv": {"k": 2, "r": 0.5},
     "vtw": {"k": 16},
     "random": {"k": 2, "r": 0.5},
-    "visipruner": {"fire_layer": 14, "kept": 10, "exit_layer": 24},
+    "visipruner": {"shallow_layers": 6, "fire_layer": 14, "kept": 10, "exit_layer": 24},
     "none": {},
 }
-
-VISIPRUNER_NOTE = (
-    "only VisiPruner's drops are costed, not yet the attention it skips in the shallow layers, nor its probes"
-)
 
 
 def flops(
@@ -48,6 +44,10 @@ def flops(
         int | None, typer.Option(help="fastv, random, vtw: layers before the cut. [default: 2; 16 for vtw]")
     ] = None,
     r: Annotated[float | None, typer.Option(help="fastv, random: fraction dropped. [default: 0.5]")] = None,
+    shallow_layers: Annotated[
+        int | None,
+        typer.Option(help="visipruner: layers that do not read the image. [default: 6, or fewer up to --fire-layer]"),
+    ] = None,
     fire_layer: Annotated[
         int | None, typer.Option(help="visipruner: last layer with all image tokens. [default: 14]")
     ] = None,
@@ -82,12 +82,12 @@ def flops(
         return
     typed = own_options(method, {name: context.params[name] for name in given}, METHOD_OPTIONS)
     options = METHOD_OPTIONS[method] | typed
+    if method == "visipruner" and "shallow_layers" not in typed:
+        options["shallow_layers"] = min(options["shallow_layers"], options["fire_layer"])
     if logits not in ("last", "all"):
         raise VisionFlowError(f"unknown --logits {logits!r}: choose last or all")
     if dtype_bytes < 1:
         raise VisionFlowError(f"--dtype-bytes must be at least 1, not {dtype_bytes}")
-
-    from typing import get_args
 
     from rich.console import Console
 
@@ -95,6 +95,7 @@ def flops(
     from visionflow.cost.load import load_shape
     from visionflow.cost.model import cost_of
     from visionflow.cost.report import Report
+    from visionflow.cost.visipruner import Profile, papers_accounting
 
     if convention is not None:
         conventions = [check_convention(convention)]
@@ -104,13 +105,13 @@ def flops(
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     with Console(stderr=True).status(f"reading the configuration of {model}"):
         shape = load_shape(model)
-    plan = _plan_of(method, options)
     n = image_tokens if image_tokens is not None else shape.image_tokens
     if n is None:
         raise VisionFlowError(f"the image tokens of {model} depend on the picture: say how many with --image-tokens")
+    course = _course_of(method, options)
     costs = [
         cost_of(
-            plan,
+            course,
             shape,
             each,
             image_tokens=n,
@@ -121,9 +122,9 @@ def flops(
         )
         for each in conventions
     ]
-    counts = plan.image_tokens(n, shape.num_layers)
-    note = VISIPRUNER_NOTE if method == "visipruner" else ""
-    report = Report(model, method, options, counts, text_tokens, dtype_bytes, costs, note)
+    counts = course.image_tokens(n, shape.num_layers)
+    accounting = papers_accounting(course, shape, n, text_tokens) if isinstance(course, Profile) else None
+    report = Report(model, method, options, counts, text_tokens, dtype_bytes, costs, accounting)
     if as_json:
         print_json(report.to_json())
     else:
@@ -135,26 +136,14 @@ def _is_given(context: typer.Context, parameter: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _plan_of(method: str, options: dict[str, int | float]) -> "Plan":
+def _course_of(method: str, options: dict[str, Any]) -> "Course":
+    from visionflow.cost.visipruner import Profile
     from visionflow.methods import METHODS
     from visionflow.runtime.plan import Plan
 
     if method == "none":
         return Plan()
-    if method == "visipruner":
-        return _visipruner_plan(**options)  # type: ignore[arg-type]
-    return METHODS[method](**options).plan()
-
-
-def _visipruner_plan(fire_layer: int, kept: int, exit_layer: int) -> "Plan":
-    """All image tokens up to `fire_layer`, `kept` from the next layer, none from `exit_layer`."""
-    from visionflow.runtime.plan import Cut, Plan
-
-    if fire_layer < 0 or kept < 1:
-        raise VisionFlowError(f"--fire-layer must be at least 0 and --kept at least 1, not {fire_layer} and {kept}")
-    if exit_layer < fire_layer + 2:
-        raise VisionFlowError(f"--exit-layer must be at least --fire-layer + 2, not {exit_layer} after {fire_layer}")
-    return Plan((Cut(fire_layer + 1, lambda n: min(n, kept)), Cut(exit_layer, lambda n: 0)))
+    return Profile(**options) if method == "visipruner" else METHODS[method](**options).plan()
 
 
 def _print_paper_table(table: str, others: set[str], as_json: bool) -> None:

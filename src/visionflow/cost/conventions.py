@@ -22,19 +22,19 @@ COUNTS: dict[Convention, str] = {
 UNITS: dict[Convention, str] = {"paper": "multiply-adds", "gated": "multiply-adds", "flops": "FLOPs"}
 
 
-def paper(shape: DecoderShape, image_tokens: int) -> int:
-    """Multiply-adds of n image tokens in one layer, ``4 n d^2 + 2 n^2 d + 2 n d m`` (HiMAP eq. 10).
+def paper(shape: DecoderShape, image_tokens: int, pairs: int) -> int:
+    """Multiply-adds of n image tokens in one layer, ``4 n d^2 + 2 pairs d + 2 n d m`` (HiMAP eq. 10, of n^2 pairs).
 
     Text tokens, the third matrix of a gated network and grouped-query shapes are left out, as printed.
     """
     n, d, m = image_tokens, shape.hidden_size, shape.intermediate_size
-    return 4 * n * d**2 + 2 * n**2 * d + 2 * n * d * m
+    return 4 * n * d**2 + 2 * pairs * d + 2 * n * d * m
 
 
-def gated(shape: DecoderShape, image_tokens: int) -> int:
-    """Multiply-adds of n image tokens in one layer, ``4 n d^2 + 2 n^2 d + 3 n d m``: the network's gate counts too."""
+def gated(shape: DecoderShape, image_tokens: int, pairs: int) -> int:
+    """Multiply-adds of n image tokens in one layer, ``4 n d^2 + 2 pairs d + 3 n d m``: the gate counts too."""
     n, d, m = image_tokens, shape.hidden_size, shape.intermediate_size
-    return 4 * n * d**2 + 2 * n**2 * d + 3 * n * d * m
+    return 4 * n * d**2 + 2 * pairs * d + 3 * n * d * m
 
 
 def flops(shape: DecoderShape, tokens: int, pairs: int) -> int:
@@ -66,7 +66,7 @@ def kv_bytes(shape: DecoderShape, tokens: int, bytes_per_element: int) -> int:
     return 2 * tokens * shape.num_kv_heads * shape.head_dim * bytes_per_element
 
 
-IMAGE_TOKEN_COST: dict[Convention, Callable[[DecoderShape, int], int]] = {"paper": paper, "gated": gated}
+IMAGE_TOKEN_COST: dict[Convention, Callable[[DecoderShape, int, int], int]] = {"paper": paper, "gated": gated}
 
 
 def check_convention(name: str) -> Convention:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from visionflow.cost.conventions import (
     IMAGE_TOKEN_COST,
@@ -15,14 +15,24 @@ from visionflow.cost.conventions import (
 )
 from visionflow.cost.shape import DecoderShape
 from visionflow.errors import VisionFlowError
-from visionflow.runtime.plan import Plan
+from visionflow.methods.base import Method
 from visionflow.runtime.work import Work
-
-if TYPE_CHECKING:
-    from visionflow.methods.base import Method
 
 # A short question in LLaVA-1.5's prompt: 35 tokens of system prompt, 25 of question and template.
 TEXT_TOKENS = 60
+
+
+class Course(Protocol):
+    """What a prompt goes through, as far as counts alone tell: a `visionflow.runtime.Plan`, for example."""
+
+    def check_depth(self, num_layers: int) -> None:
+        """Refuse a model that is too shallow."""
+
+    def image_tokens(self, image_tokens: int, num_layers: int) -> list[int]:
+        """Image tokens in each layer for a prompt of `image_tokens`."""
+
+    def work(self, image_tokens: int, system_tokens: int, instruction_tokens: int, num_layers: int) -> Work:
+        """What the layers have to do for a prompt of so many tokens."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,7 @@ class Cost:
 
 
 def cost_of(
-    method: "Method | Plan",
+    method: Method | Course,
     shape: DecoderShape,
     convention: Convention,
     *,
@@ -65,7 +75,7 @@ def cost_of(
     """The cost of one prompt from its counts alone.
 
     Args:
-        method: a method, or a plan; ``Plan()`` is the unpruned model.
+        method: a method or a plan, of which ``Plan()`` is the unpruned model; or another `Course`.
         shape: the decoder.
         convention: ``paper``, ``gated`` or ``flops``.
         image_tokens: of the prompt; the shape's own by default.
@@ -79,8 +89,8 @@ def cost_of(
     Raises:
         VisionFlowError: a count is out of range, or the method names a layer that the shape does not have.
     """
-    plan = method if isinstance(method, Plan) else method.plan()
-    plan.check_depth(shape.num_layers)
+    course = method.plan() if isinstance(method, Method) else method
+    course.check_depth(shape.num_layers)
     n = _prompt_image_tokens(shape, image_tokens)
     _check_count("text_tokens", text_tokens)
     if instruction_tokens is None:
@@ -88,8 +98,8 @@ def cost_of(
     _check_count("instruction_tokens", instruction_tokens, at_most=text_tokens)
     return cost_of_work(
         shape,
-        plan.work(n, text_tokens - instruction_tokens, instruction_tokens, shape.num_layers),
-        [[count] for count in plan.image_tokens(n, shape.num_layers)],
+        course.work(n, text_tokens - instruction_tokens, instruction_tokens, shape.num_layers),
+        [[count] for count in course.image_tokens(n, shape.num_layers)],
         convention,
         logits_rows=logits_rows,
         bytes_per_element=bytes_per_element,
@@ -136,8 +146,12 @@ def cost_of_work(
         pruned = batch * (layers + probes + head)
     else:
         layer_cost = IMAGE_TOKEN_COST[convention]
-        dense = depth * sum(layer_cost(shape, n) for n in image_tokens[0])
-        pruned = sum(layer_cost(shape, n) for samples in image_tokens for n in samples)
+        dense = depth * sum(layer_cost(shape, n, n * n) for n in image_tokens[0])
+        pruned = sum(
+            layer_cost(shape, n, 0 if layer in work.blind else n * n)
+            for layer, samples in enumerate(image_tokens)
+            for n in samples
+        )
     return Cost(
         convention,
         dense,

@@ -1,6 +1,6 @@
 """The cost of one prompt, and the paper's tables, for people and for programs."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
@@ -10,8 +10,14 @@ from rich.table import Table
 from visionflow.cost.conventions import COUNTS, UNITS
 from visionflow.cost.himap_tables import Row, label
 from visionflow.cost.model import Cost
+from visionflow.cost.visipruner import Accounting
 
 _PREFIXES = ((12, "T"), (9, "G"), (6, "M"))
+
+_PAPER_CHARGES = (
+    "The paper's 99 % is attention alone, and charges none to the layers up to the one that fires, although those "
+    "after the shallow phase compute it."
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,7 @@ class Report:
         text_tokens: of the prompt.
         bytes_per_element: of the KV cache.
         costs: one per convention.
-        note: what the figures leave out; empty where there is nothing to say.
+        accounting: how the method's own paper counts, where that is none of the conventions.
     """
 
     model: str
@@ -36,7 +42,7 @@ class Report:
     text_tokens: int
     bytes_per_element: int
     costs: list[Cost]
-    note: str = ""
+    accounting: Accounting | None = None
 
     def to_json(self) -> dict[str, Any]:
         """One object, with the figures of the first convention."""
@@ -55,7 +61,7 @@ class Report:
             "text_tokens": self.text_tokens,
             "kv_bytes_dense": cost.kv_bytes_dense,
             "kv_bytes_pruned": cost.kv_bytes_pruned,
-            "note": self.note,
+            "papers_accounting": None if self.accounting is None else asdict(self.accounting),
         }
 
     def show(self, console: Console) -> None:
@@ -70,9 +76,11 @@ class Report:
         console.print()
         legend: dict[str, str] = {each.convention: COUNTS[each.convention] for each in self.costs}
         legend["KV cache"] = f"image and text tokens of the prompt, {self.bytes_per_element} bytes a number"
-        if self.note:
-            legend["note"] = self.note
         console.print(_notes(legend))
+        if self.accounting:
+            console.print("\nVisiPruner's own accounting (appendix M): image tokens, multiply-adds\n")
+            console.print(_accounting(self.accounting))
+            console.print(f"\n{_PAPER_CHARGES}")
 
 
 def tables_to_json(rows: list[Row]) -> dict[str, Any]:
@@ -147,6 +155,19 @@ def _costs(costs: list[Cost]) -> Table:
     dense_bytes, pruned_bytes = costs[0].kv_bytes_dense, costs[0].kv_bytes_pruned
     ratio = pruned_bytes / dense_bytes if dense_bytes else 1.0
     table.add_row("KV cache", f"{dense_bytes / 2**20:.1f} MiB", f"{pruned_bytes / 2**20:.1f} MiB", f"{ratio:.1%}")
+    return table
+
+
+def _accounting(accounting: Accounting) -> Table:
+    """The paper's count beside what is executed."""
+    table = _table("", "as the paper counts", "executed")
+    printed, executed, dense = (
+        _with_prefix(n)[0]
+        for n in (accounting.multiply_adds, accounting.multiply_adds_executed, accounting.multiply_adds_dense)
+    )
+    table.add_row(f"multiply-adds, {dense} dense", printed, executed)
+    saved = (accounting.attention_saved, accounting.attention_saved_executed)
+    table.add_row("vision-related attention saved", *(f"{share:.1%}" for share in saved))
     return table
 
 

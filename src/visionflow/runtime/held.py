@@ -74,11 +74,14 @@ def append(before: Held | None, past: int, columns: Tensor, real: Tensor, full: 
     return Held(index, torch.cat([before.real.to(columns.device), real], 1), before.full and full, total)
 
 
-class ShortLayer(DynamicLayer):
+class ShortLayer(DynamicLayer):  # type: ignore[misc]
     """A cache layer without some of the prompt's keys that still tells the length of the sequence.
 
     transformers takes positions and masks from the length that layer 0 tells.
     """
+
+    keys: Tensor
+    values: Tensor
 
     def __init__(self, layer: DynamicLayer, place: Tensor) -> None:
         """Keep of `layer` the keys at `place` ``[batch, keys]``."""

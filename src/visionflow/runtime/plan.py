@@ -229,7 +229,7 @@ class Plan:
             for cut in self.cuts
             if cut.probe is not None and images[cut.layer] < images[cut.layer - 1]  # a cut that drops nothing is blind
         ]
-        return Work(rows, pairs, held, looks)
+        return Work(rows, pairs, held, looks, {layer for layer, groups in self.skipped().items() if "image" in groups})
 
     def skipped(self) -> dict[int, set[GroupName]]:
         """By layer, the groups whose reading of the image is left uncomputed."""

@@ -37,7 +37,7 @@ class PromptForward(Forward):
         self._given = tokens
         self._blocking = Blocking(plan, tokens)
         self._watches = plan.watches
-        self._adaptive = plan.adaptive if any(tokens.image.counts) else None
+        self._adaptive = plan.adaptive
         self._decider = self._adaptive.start(tokens) if self._adaptive else None
         self._decided: dict[int, tuple[Tensor, tuple[int, ...]]] = {}
         self._scores: dict[int, Tensor] = {}
@@ -182,7 +182,7 @@ class PromptForward(Forward):
             length**2 - skip.pairs_of_sample(self.tokens, blind, sample)
             for sample, length in enumerate(self.tokens.lengths())
         )
-        self._trace.note_skipped(layer, tuple(samples), place)
+        self._trace.note_skipped(layer, tuple(samples), place, "image" in blind)
 
     # -- what the layers after a cut get ------------------------------------------------------------------------------
 

@@ -53,6 +53,7 @@ class Trace:
     _looks: list[tuple[Look, tuple[int, ...]]] = field(default_factory=list, repr=False)
     _skipped: list[list[int]] = field(default_factory=list, repr=False)
     _forgotten: list[list[int]] = field(default_factory=list, repr=False)
+    _blind: set[int] = field(default_factory=set, repr=False)
 
     @property
     def image_tokens(self) -> Tensor:
@@ -77,7 +78,7 @@ class Trace:
         """
         pairs = [n * n - skipped[-1] for n, skipped in zip(self.rows, self._skipped, strict=True)]
         held = [n - gone[-1] for n, gone in zip(self.rows, self._forgotten, strict=True)]
-        return Work(self.rows, pairs, held, [look for look, _ in self._looks])
+        return Work(self.rows, pairs, held, [look for look, _ in self._looks], self._blind)
 
     def work_of(self, sample: int) -> Work:
         """What one sample would have gone through by itself, without the padding that its company costs."""
@@ -85,11 +86,11 @@ class Trace:
         pairs = [n * n - skipped[sample] for n, skipped in zip(rows, self._skipped, strict=True)]
         held = [n - gone[sample] for n, gone in zip(rows, self._forgotten, strict=True)]
         looks = [replace(look, rows=own[sample]) for look, own in self._looks if own[sample]]
-        return Work(rows, pairs, held, looks)
+        return Work(rows, pairs, held, looks, self._blind if any(images[sample] for images in self._image) else set())
 
     def start(self, batch: int) -> None:
         """Forget the prompt before."""
-        self.stages, self.decisions, self._looks = [], [], []
+        self.stages, self.decisions, self._looks, self._blind = [], [], [], set()
         self.rows = [0] * self.num_layers
         self._image = [[0] * batch for _ in range(self.num_layers)]
         self._text = [0] * batch
@@ -109,9 +110,14 @@ class Trace:
         """Note a look: at how many rows of each place in the batch, and at how many `rows` of each sample alone."""
         self._looks.append((look, tuple(rows)))
 
-    def note_skipped(self, layer: int, samples: Sequence[int], place: int) -> None:
-        """Note the pairs that were left uncomputed in `layer`: of each sample alone, and of each place in the batch."""
+    def note_skipped(self, layer: int, samples: Sequence[int], place: int, blind: bool) -> None:
+        """Note the pairs that were left uncomputed in `layer`: of each sample alone, and of each place in the batch.
+
+        `blind` says that all pairs of image tokens are among them.
+        """
         self._skipped[layer] = [*samples, place]
+        if blind:
+            self._blind.add(layer)
 
     def note_forgotten(self, layer: int, samples: Sequence[int], place: int) -> None:
         """Note the tokens that the cache of `layer` does not hold: of each sample alone, of each place in the batch."""

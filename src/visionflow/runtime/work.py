@@ -1,6 +1,6 @@
 """What a prefill has to do, in counts known on the host: the cost model is a function of these alone."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 
@@ -28,12 +28,14 @@ class Work:
         pairs: query-key pairs that its attention computes, those above the diagonal included.
         held: prompt tokens whose keys and values its cache holds afterwards.
         looks: what was looked at besides.
+        blind: layers in which image tokens do not read each other, and none of these pairs is computed.
     """
 
     rows: Sequence[int]
     pairs: Sequence[int]
     held: Sequence[int]
     looks: Sequence[Look] = ()
+    blind: Set[int] = frozenset()
 
     @classmethod
     def plain(cls, rows: Sequence[int], looks: Sequence[Look] = ()) -> "Work":

@@ -1,0 +1,117 @@
+"""What VisiPruner costs when it is known where it fires, what it keeps and where it exits; and its paper's count."""
+
+from dataclasses import dataclass, replace
+
+from visionflow.cost.conventions import gated
+from visionflow.cost.shape import DecoderShape
+from visionflow.errors import VisionFlowError
+from visionflow.methods import VisiPruner
+from visionflow.runtime.contribution import PRODUCTS
+from visionflow.runtime.plan import Cut, Plan
+from visionflow.runtime.work import Look, Work
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One prompt's course under VisiPruner, which decides by what it sees: here it is given in numbers.
+
+    The defaults are the means of the paper for LLaVA-1.5-7B; the firing layer, which it does not print, is the one that
+    its cost follows from.
+
+    Attributes:
+        shallow_layers: S, layers that do not read the image.
+        fire_layer: the last layer with all image tokens, at least S.
+        kept: image tokens after it.
+        exit_layer: the first layer without image tokens.
+
+    Raises:
+        VisionFlowError: the layers are out of order, or nothing is kept.
+    """
+
+    shallow_layers: int = 6
+    fire_layer: int = 14
+    kept: int = 10
+    exit_layer: int = 24
+
+    def __post_init__(self) -> None:
+        if self.kept < 1:
+            raise VisionFlowError(f"kept must be at least 1, not {self.kept}")
+        if not 0 <= self.shallow_layers <= self.fire_layer:
+            raise VisionFlowError(
+                f"fire_layer must be at least shallow_layers, not {self.fire_layer} with {self.shallow_layers} of them"
+            )
+        if self.exit_layer < self.fire_layer + 2:
+            raise VisionFlowError(
+                f"exit_layer must be at least fire_layer + 2, not {self.exit_layer} after {self.fire_layer}"
+            )
+
+    def check_depth(self, num_layers: int) -> None:
+        """Refuse a model that is too shallow."""
+        self._plan().check_depth(num_layers)
+
+    def image_tokens(self, image_tokens: int, num_layers: int) -> list[int]:
+        """Image tokens in each layer for a prompt of `image_tokens`."""
+        return self._plan().image_tokens(image_tokens, num_layers)
+
+    def _plan(self) -> Plan:
+        """The cuts at their layers, and the shallow phase; without the probes."""
+        cuts = Cut(self.fire_layer + 1, lambda n: min(n, self.kept)), Cut(self.exit_layer, lambda n: 0)
+        return replace(VisiPruner(self.shallow_layers).plan(), cuts=cuts, adaptive=None)
+
+    def work(self, image_tokens: int, system_tokens: int, instruction_tokens: int, num_layers: int) -> Work:
+        """What one prompt of so many tokens goes through, with one row looked at from layer S to the exit."""
+        looks = [Look(layer, 1, PRODUCTS) for layer in range(self.shallow_layers, self.exit_layer)]
+        work = self._plan().work(image_tokens, system_tokens, instruction_tokens, num_layers)
+        return replace(work, looks=looks if image_tokens else [])
+
+
+@dataclass(frozen=True)
+class Accounting:
+    """How VisiPruner's paper (appendix M) counts a prompt, beside what is executed; text and vision encoder left out.
+
+    The paper charges no attention at all to the layers up to the one that fires, though those from S on compute it; so
+    its figures are lower than what any execution gives.
+
+    Attributes:
+        multiply_adds: of the image tokens, as the paper counts.
+        multiply_adds_executed: the same with the attention of the layers from S to the one that fires.
+        multiply_adds_dense: of the unpruned model.
+        attention_saved: share of the vision-related attention, image to image and text to image, as the paper counts.
+        attention_saved_executed: the same with the layers from S to the one that fires.
+    """
+
+    multiply_adds: int
+    multiply_adds_executed: int
+    multiply_adds_dense: int
+    attention_saved: float
+    attention_saved_executed: float
+
+
+def papers_accounting(profile: Profile, shape: DecoderShape, image_tokens: int, text_tokens: int) -> Accounting:
+    """The paper's count of one prompt: its "FLOPs" are multiply-adds, its "99 %" is `Accounting.attention_saved`.
+
+    Args:
+        profile: where it fires, what it keeps, where it exits.
+        shape: the decoder.
+        image_tokens: of the prompt.
+        text_tokens: of the prompt; 74 in the paper.
+    """
+    profile.check_depth(shape.num_layers)
+    counts = profile.image_tokens(image_tokens, shape.num_layers)
+
+    def multiply_adds(first_reading: int) -> int:
+        """With attention charged from that layer on."""
+        return sum(gated(shape, n, n * n * (layer >= first_reading)) for layer, n in enumerate(counts))
+
+    def attention_saved(first_reading: int) -> float:
+        read = sum(n * n + n * text_tokens for n in counts[first_reading:])
+        dense = shape.num_layers * (image_tokens**2 + image_tokens * text_tokens)
+        return 1 - read / dense if dense else 0.0
+
+    return Accounting(
+        multiply_adds(profile.fire_layer + 1),
+        multiply_adds(profile.shallow_layers),
+        shape.num_layers * gated(shape, image_tokens, image_tokens**2),
+        attention_saved(profile.fire_layer + 1),
+        attention_saved(profile.shallow_layers),
+    )
