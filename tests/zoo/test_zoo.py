@@ -1,0 +1,123 @@
+"""Every class of the installed mapping was looked at, and every entry runs dense as transformers means it to."""
+
+from functools import lru_cache
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+from tests.zoo import REFUSED, ZOO, Entry, Prompt
+from tests.zoo.entry import IMAGE
+from tests.zoo.observe import layers_of, traits_of
+from tests.zoo.traits import TRAITS
+
+TOLERANCE = 1e-4  # fp32
+entries = pytest.mark.parametrize("entry", ZOO.values(), ids=list(ZOO))
+
+
+@lru_cache(maxsize=1)  # tests of one entry follow one another
+def model_of(name: str) -> PreTrainedModel:
+    return ZOO[name].build()
+
+
+def prompts_of(entry: Entry) -> list[Prompt]:
+    """One picture, two with text between, none, one in a long prompt; where the class takes them, videos."""
+    wide = "wide" if "wide" in entry.pictures else "image"
+    prompts = [
+        entry.prompt(3, "image", 6),
+        entry.prompt(2, "image", 4, wide, 9, seed=3),
+        entry.prompt(9, seed=4),
+        entry.prompt(20, wide, 12, seed=5),
+    ]
+    if "video" in entry.pictures and entry.mixes:
+        prompts.append(entry.prompt(3, "image", 4, "video", 6, seed=8))
+    return prompts
+
+
+def alone(entry: Entry, prompt: Prompt) -> Tensor:
+    """Logits ``[tokens, vocabulary]`` of one sample."""
+    with torch.no_grad():
+        logits: Tensor = model_of(entry.model_type)(**entry.batch([prompt])).logits[0]
+    return logits
+
+
+def test_every_class_was_looked_at() -> None:
+    """A new transformers version that adds a class fails here until someone has read it."""
+    assert ZOO.keys() | REFUSED.keys() == MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.keys()
+    assert not ZOO.keys() & REFUSED.keys()
+    assert ZOO.keys() == TRAITS.keys()
+
+
+@entries
+def test_dense(entry: Entry) -> None:
+    """Logits are finite and read the picture; the most likely token is not everywhere the same."""
+    for prompt in prompts_of(entry):
+        logits = alone(entry, prompt)
+        assert logits.isfinite().all()
+        assert len(logits.argmax(-1).unique()) > 2
+    one, other = (entry.prompt(3, "image", 6, seed=seed) for seed in (0, 1))
+    seen = alone(entry, one)[-1] - alone(entry, Prompt(one.ids, other.pictures))[-1]
+    assert seen.abs().max() > 1e-3
+
+
+@entries
+def test_videos(entry: Entry) -> None:
+    if "video" not in entry.pictures:
+        pytest.skip("the class takes no videos")
+    assert alone(entry, entry.prompt(3, "video", 6)).isfinite().all()
+
+
+@entries
+def test_a_padded_batch_gives_each_sample_what_it_gets_alone(entry: Entry) -> None:
+    prompts = prompts_of(entry)
+    close = []
+    for side in ("left", "right"):
+        with torch.no_grad():
+            logits = model_of(entry.model_type)(**entry.batch(prompts, side)).logits
+        for row, prompt in zip(logits, prompts, strict=True):
+            own = row[-len(prompt.ids) :] if side == "left" else row[: len(prompt.ids)]
+            close.append(bool((own - alone(entry, prompt)).abs().max() < TOLERANCE))
+    assert all(close) == entry.batches
+
+
+@entries
+def test_cached_equals_uncached(entry: Entry) -> None:
+    """Greedy tokens of `generate`, and of a run that begins again for every token."""
+    for prompt in (entry.prompt(3, "image", 6), entry.prompt(12, seed=1)):
+        with torch.no_grad():
+            made = model_of(entry.model_type).generate(**entry.batch([prompt]), max_new_tokens=4, do_sample=False)
+        again: list[int] = []
+        for _ in range(4):
+            again.append(int(alone(entry, prompt.then(again))[-1].argmax()))
+        assert made[0, len(prompt.ids) :].tolist() == again
+
+
+@entries
+def test_traits(entry: Entry) -> None:
+    """The data of `traits` are what the instance does, and its parts are where it says."""
+    model, traits = model_of(entry.model_type), entry.traits
+    assert traits_of(model, entry) == traits
+    assert getattr(model.config, traits.image_token) == IMAGE
+    for layer in layers_of(model, traits):
+        attention = layer.get_submodule(traits.attention)
+        assert isinstance(attention.get_submodule(traits.projection), nn.Linear)
+        assert hasattr(attention, "config")
+    assert _last_of(model, entry) is model.get_submodule(traits.decoder).get_submodule(traits.norm)
+
+
+def _last_of(model: PreTrainedModel, entry: Entry) -> nn.Module:
+    """The child of the decoder that ran last."""
+    ran: list[nn.Module] = []
+
+    def note(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        ran.append(module)
+
+    decoder = model.get_submodule(entry.traits.decoder)
+    handles = [child.register_forward_hook(note) for child in decoder.children()]
+    alone(entry, entry.prompt(3, "image", 6))
+    for handle in handles:
+        handle.remove()
+    return ran[-1]
