@@ -6,8 +6,9 @@ from typing import Any, NoReturn
 
 import typer
 
-from visionflow.cli import ask, disrupt, flops, lens, saliency, scenes, train
+from visionflow.cli import ask, bench, disrupt, flops, lens, saliency, scaling, scenes, train
 from visionflow.cli.eval import evaluate
+from visionflow.cli.reproduce import reproduce
 from visionflow.errors import VisionFlowError
 
 app = typer.Typer(
@@ -18,10 +19,13 @@ app = typer.Typer(
 )
 app.command("ask")(ask.ask)
 app.command("eval")(evaluate)
+app.command("reproduce")(reproduce)
 app.command("flops")(flops.flops)
 app.command("lens")(lens.lens)
 app.command("saliency")(saliency.saliency)
 app.command("disrupt")(disrupt.disrupt)
+app.command("bench")(bench.bench)
+app.command("scaling")(scaling.scaling)
 app.command("scenes")(scenes.scenes)
 app.command("train")(train.train)
 

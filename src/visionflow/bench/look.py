@@ -1,0 +1,92 @@
+"""What is found out about a row before the clocked rounds: FLOPs, memory, probes, waits of the host."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from visionflow.bench.clock import clock_for, host_waits
+from visionflow.bench.memory import peak_memory
+from visionflow.bench.passes import TimedProbes, answer, check_numbers, kv_bytes, prefill
+from visionflow.bench.rows import Row
+from visionflow.cost import DecoderShape, cost_of
+from visionflow.pruning import PruningTrace, prune
+from visionflow.runtime.plan import Plan
+
+_PROBE_RUNS = 3
+_WARM_UP = {"cuda": 3}  # runs; one elsewhere
+
+
+@dataclass(frozen=True)
+class Looked:
+    """One row, none of it with the clock of the rounds running; see `visionflow.bench.results.RowResult`.
+
+    Attributes:
+        probe_s: of each run; empty without probes.
+    """
+
+    flops: int
+    kv_bytes: int
+    peak_bytes: int | None
+    probe_s: list[float]
+    host_waits_prefill: int | None
+    host_waits_answer: int | None
+
+
+def look_at(row: Row, model: PreTrainedModel, inputs: dict[str, Any], image_tokens: int, steps: int) -> Looked:
+    """All that is told of a row without the clock of the rounds; it is their warm-up, too.
+
+    Args:
+        inputs: of `visionflow.bench.prompt.BenchPrompt.decoder_inputs`.
+        image_tokens: of each sample.
+        steps: decoding steps of an answer.
+    """
+    for _ in range(_WARM_UP.get(model.device.type, 1)):
+        with running_as(row, model):
+            check_numbers(answer(model, inputs, min(1, steps), _unmarked))
+    with running_as(row, model) as trace:
+        peak, cache = peak_memory(model.device, lambda: prefill(model, inputs).past_key_values)
+        flops = trace.cost("flops").pruned if trace else dense_flops(model, inputs["input_ids"], image_tokens)
+    held = kv_bytes(cache)
+    del cache
+    with running_as(row, model):
+        in_prefill = host_waits(model.device, lambda: prefill(model, inputs))
+        in_answer = host_waits(model.device, lambda: answer(model, inputs, steps, _unmarked))
+    return Looked(flops, held, peak, _probe_times(row, model, inputs), in_prefill, in_answer)
+
+
+def dense_flops(model: PreTrainedModel, ids: Tensor, image_tokens: int) -> int:
+    """True FLOPs of the unpruned prefill of the batch `ids`."""
+    batch, tokens = ids.shape
+    shape = DecoderShape.from_config(model.config)
+    return batch * cost_of(Plan(), shape, "flops", image_tokens=image_tokens, text_tokens=tokens - image_tokens).dense
+
+
+@contextmanager
+def running_as(row: Row, model: PreTrainedModel) -> Iterator[PruningTrace | None]:
+    """The model as the row has it, and its trace if it is pruned."""
+    if row.method is None:
+        yield None
+    else:
+        with prune(model, row.method) as trace:
+            yield trace
+
+
+def _probe_times(row: Row, model: PreTrainedModel, inputs: dict[str, Any]) -> list[float]:
+    plan = row.method.plan() if row.method else Plan()
+    if row.method is None or not (plan.adaptive or any(cut.probe for cut in plan.cuts)):
+        return []
+    clock = clock_for(model.device)
+    times = []
+    for _ in range(_PROBE_RUNS):
+        with prune(model, TimedProbes(row.method, clock)):
+            prefill(model, inputs)
+        times.append(sum(clock.laps()[::2]))  # from a look's begin to its end, not from there to the next
+    return times
+
+
+def _unmarked() -> None:
+    """The mark of a run that is not clocked."""

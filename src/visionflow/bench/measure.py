@@ -1,0 +1,156 @@
+"""One model, all rows, in turns: what each allows by arithmetic, and what the clock says of it.
+
+- ``bound`` = F_dense / F_pruned, true FLOPs of the prefill, all tokens, probes included;
+- ``realised`` = T_dense / T_pruned of the same prefill: medians, same process, same weights, runs taken in turns;
+- ``efficiency`` = realised / bound.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from visionflow.bench.clock import Clock, clock_for
+from visionflow.bench.look import look_at, running_as
+from visionflow.bench.passes import answer
+from visionflow.bench.prompt import PICTURE, BenchPrompt, make_prompt
+from visionflow.bench.results import ENCODER, ModelResult, row_result
+from visionflow.bench.rounds import Summary, TimeLimit, in_turns
+from visionflow.bench.rows import Row, all_methods, bench_rows, rows_that_fit
+from visionflow.bench.subject import Subject
+from visionflow.errors import VisionFlowError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is run on each model.
+
+    Attributes:
+        methods: as `visionflow.bench.rows.bench_rows` takes them; all that fit the model if none are named.
+        batch: prompts at a time.
+        image_tokens: of each prompt; None for one picture of the model.
+        text_tokens: of each prompt.
+        new_tokens: length of the answers; the first token comes with the prefill.
+        repeats: rounds, at most.
+        time_limit_s: no round is begun that would end after it, but one is always run.
+    """
+
+    methods: Sequence[str] = ()
+    batch: int = 1
+    image_tokens: int | None = None
+    text_tokens: int = 64
+    new_tokens: int = 5
+    repeats: int = 5
+    time_limit_s: float = 480.0
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of one prefill, all samples."""
+        return self.batch * ((self.image_tokens or PICTURE) + self.text_tokens)
+
+
+Step = Callable[[str, int, int], None]
+"""Is told what has just been done, and how many steps of how many are done."""
+
+
+def measure(
+    subject: Subject, settings: Settings, on_step: Step = lambda *_: None, clock: Clock | None = None
+) -> ModelResult:
+    """Bench one model.
+
+    Args:
+        subject: the model.
+        settings: what is run.
+        on_step: called after each step.
+        clock: of the rounds; by default the best there is for the device.
+
+    Raises:
+        VisionFlowError: a setting is out of range, there is not enough memory, or the model computes with NaN.
+    """
+    model, limit = subject.model, TimeLimit(settings.time_limit_s)
+    prompt = make_prompt(model, settings.batch, settings.image_tokens, settings.text_tokens)
+    layers, steps = model.config.get_text_config().num_hidden_layers, settings.new_tokens - 1
+    rows, left_out = (
+        (bench_rows(settings.methods, layers), []) if settings.methods else rows_that_fit(all_methods(), layers)
+    )
+    total = len(rows) + settings.repeats * (len(rows) + 1)
+    try:
+        inputs = _encoded(model, prompt)
+        looked = {}
+        for row in rows:
+            looked[row.name] = look_at(row, model, inputs, prompt.image_tokens, steps)
+            on_step(f"{row.name}: memory and probes", len(looked), total)
+        rounds = _Rounds(model, prompt, inputs, rows, steps, clock or clock_for(model.device))
+        rounds.run(settings.repeats, limit, lambda what, done: on_step(what, len(rows) + done, total))
+    except torch.OutOfMemoryError as error:
+        raise VisionFlowError(
+            f"out of memory on {model.device}: give fewer --layers, a smaller --batch or fewer --image-tokens"
+        ) from error
+    return ModelResult(
+        model=subject.name,
+        layers=layers,
+        dtype=str(model.dtype).removeprefix("torch."),
+        weights_bytes=sum(weight.nbytes for weight in model.parameters()),
+        batch=settings.batch,
+        image_tokens=prompt.image_tokens,
+        text_tokens=prompt.text_tokens,
+        new_tokens=settings.new_tokens,
+        notes=[note for note in (subject.note, *left_out) if note],
+        order=rounds.order,
+        encoder_s=Summary.of([lap for [lap] in rounds.laps[ENCODER]]),
+        rows=[row_result(row, looked, rounds.laps, steps) for row in rows],
+    )
+
+
+@torch.inference_mode()
+def _encoded(model: PreTrainedModel, prompt: BenchPrompt) -> dict[str, Any]:
+    return prompt.decoder_inputs(prompt.features(model))
+
+
+class _Rounds:
+    """The clocked runs: in each round the vision encoder and every row once, each round starting with the next one.
+
+    Attributes:
+        laps: of each run, by row.
+        order: of each round.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        prompt: BenchPrompt,
+        inputs: dict[str, Any],
+        rows: Sequence[Row],
+        steps: int,
+        clock: Clock,
+    ) -> None:
+        self._model, self._prompt, self._inputs, self._steps, self._clock = model, prompt, inputs, steps, clock
+        self._rows = {row.name: row for row in rows}
+        self.laps: dict[str, list[list[float]]] = {name: [] for name in (ENCODER, *self._rows)}
+        self.order: list[list[str]] = []
+
+    def run(self, repeats: int, limit: TimeLimit, on_run: Callable[[str, int], None]) -> None:
+        """At most `repeats` rounds, and no further one that would be too late."""
+        longest = 0.0
+        limit.lap()
+        for turn in in_turns(list(self.laps), repeats):
+            if self.order and longest > limit.left:
+                return
+            for place, name in enumerate(turn, start=1):
+                self.laps[name].append(self._once(name))
+                on_run(f"{name}: round {len(self.order) + 1}", len(self.order) * len(turn) + place)
+            self.order.append(turn)
+            longest = max(longest, limit.lap())
+
+    @torch.inference_mode()
+    def _once(self, name: str) -> list[float]:
+        if name == ENCODER:
+            self._clock.mark()
+            self._prompt.encode(self._model)
+            self._clock.mark()
+        else:
+            with running_as(self._rows[name], self._model):
+                answer(self._model, self._inputs, self._steps, self._clock.mark)
+        return self._clock.laps()

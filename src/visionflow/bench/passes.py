@@ -1,0 +1,114 @@
+"""One pass over a prompt: the prefill and a greedy answer, and what is measured of it outside the clocked runs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from visionflow.bench.clock import Clock
+from visionflow.errors import VisionFlowError
+from visionflow.methods.base import Method
+from visionflow.runtime.attention import AttentionRows
+from visionflow.runtime.layer import LayerAttention
+from visionflow.runtime.plan import AdaptiveCuts, Cut, Decider, Decision, Plan
+from visionflow.runtime.tokens import Tokens
+
+
+@torch.inference_mode()
+def answer(model: PreTrainedModel, inputs: dict[str, Any], steps: int, mark: Callable[[], None]) -> Any:
+    """Prefill on encoded pictures and `steps` greedy decoding steps, a mark before, between and after.
+
+    The loop of `generate` without its bookkeeping, and without a read from the device: what a step costs is the model.
+
+    Args:
+        inputs: of `visionflow.bench.prompt.BenchPrompt.decoder_inputs`.
+
+    Returns:
+        The output of the last call, logits of the last token ``[batch, 1, vocabulary]``.
+    """
+    mark()
+    output = model(**inputs, use_cache=True, logits_to_keep=1)
+    token = output.logits.argmax(-1)
+    mark()
+    for _ in range(steps):
+        output = model(input_ids=token, past_key_values=output.past_key_values, use_cache=True)
+        token = output.logits.argmax(-1)
+    mark()
+    return output
+
+
+@torch.inference_mode()
+def prefill(model: PreTrainedModel, inputs: dict[str, Any]) -> Any:
+    """The prefill alone."""
+    return model(**inputs, use_cache=True, logits_to_keep=1)
+
+
+def kv_bytes(cache: Any) -> int:
+    """Measured size of all layers' keys and values."""
+    return sum(part.nbytes for layer in cache.layers for part in (layer.keys, layer.values))
+
+
+def check_numbers(output: Any) -> None:
+    """Refuse to time a model that computes with NaN or infinity, which some hardware does at another speed."""
+    if not bool(output.logits.isfinite().all()):
+        raise VisionFlowError("the model's logits are not finite: give another --dtype")
+
+
+@dataclass(frozen=True)
+class TimedProbes(Method):
+    """A method whose looks at attention are timed, at the price of waiting for the device before and after each.
+
+    Attributes:
+        method: what it is.
+        clock: gets two marks for each look.
+    """
+
+    method: Method
+    clock: Clock
+
+    def cuts(self) -> tuple[Cut, ...]:
+        """As of the method."""
+        return self.plan().cuts
+
+    def plan(self) -> Plan:
+        """The method's plan, its probes between marks."""
+        plan = self.method.plan()
+        adaptive = plan.adaptive and AdaptiveCuts(plan.adaptive.first, self._start(plan.adaptive.start))
+        return replace(plan, cuts=tuple(map(self._cut, plan.cuts)), adaptive=adaptive)
+
+    def _cut(self, cut: Cut) -> Cut:
+        if cut.probe is None:
+            return cut
+        reduce = cut.probe.reduce
+
+        def timed(rows: AttentionRows) -> Tensor:
+            self.clock.mark()
+            scores = reduce(rows)
+            self.clock.mark()
+            return scores
+
+        return replace(cut, probe=replace(cut.probe, reduce=timed))
+
+    def _start(self, start: Callable[[Tokens], Decider]) -> Callable[[Tokens], Decider]:
+        return lambda tokens: _TimedDecider(start(tokens), self.clock)
+
+
+class _TimedDecider:
+    """A decider between marks."""
+
+    def __init__(self, decider: Decider, clock: Clock) -> None:
+        self._decider = decider
+        self._clock = clock
+
+    @property
+    def done(self) -> bool:
+        return self._decider.done
+
+    def decide(self, attention: LayerAttention) -> Decision:
+        self._clock.mark()
+        decision = self._decider.decide(attention)
+        self._clock.mark()
+        return decision

@@ -1,0 +1,121 @@
+"""What `visionflow bench` found out, for people."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from visionflow.bench.machine import in_words
+
+_LEGEND = {
+    "bound": "FLOPs of the dense prefill over those of the pruned one, probes included",
+    "realised": "time of the dense prefill over that of the pruned one",
+    "efficiency": "realised / bound",
+    "prefill": "the decoder on given embeddings, to the logits of the last token",
+    "first token": "vision encoder and prefill",
+    "probe": "time inside the probes, measured apart, and its share of the dense prefill",
+    "peak": "memory of the prefill at its worst moment, above the weights, KV cache included",
+    "host waits": "how often the host waited for the device, in the prefill / in the whole answer",
+}
+
+
+def show_bench(found: Mapping[str, Any], console: Console) -> None:
+    """One block per model: the ratios first, then times and memory."""
+    console.print(in_words(found["machine"]), soft_wrap=True)
+    for model in found["models"]:
+        prompts = "one prompt" if model["batch"] == 1 else f"{model['batch']} prompts"
+        console.print(
+            f"\n{model['model']}, {model['layers']} layers, {model['dtype']}: {prompts} of {model['image_tokens']} "
+            f"image and {model['text_tokens']} text tokens, answers of {model['new_tokens']}",
+            soft_wrap=True,
+        )
+        for note in model["notes"]:
+            console.print(note, soft_wrap=True)
+        for table in (_settings(model), _ratios(model), _times(model), _rest(model)):
+            console.print()
+            console.print(table)
+        console.print(f"\nvision encoder {_seconds(model['encoder_s'])}, weights {_bytes(model['weights_bytes'])}")
+        for row in model["rows"]:
+            if row["note"]:
+                console.print(f"{row['name']}: {row['note']}")
+    rounds = "/".join(str(len(model["order"])) for model in found["models"])
+    console.print(f"\nRounds: {rounds}. Medians ± half of the interquartile range, [95 % bootstrap intervals].")
+    console.print(_pairs(_LEGEND))
+
+
+def _settings(model: Mapping[str, Any]) -> Table:
+    return _pairs({row["name"]: row["method"] for row in model["rows"]})
+
+
+def _ratios(model: Mapping[str, Any]) -> Table:
+    table = _table("", "bound", "realised", "efficiency", "decode speed")
+    for row in model["rows"]:
+        ratios = (row["realised"], row["efficiency"], row["decode_speedup"])
+        table.add_row(row["name"], f"{row['bound']:.2f}", *map(_ratio, ratios))
+    return table
+
+
+def _times(model: Mapping[str, Any]) -> Table:
+    table = _table("", "prefill", "first token", "per further token", "answer")
+    for row in model["rows"]:
+        times = (row["prefill_s"], row["first_token_s"], row["decode_s"], row["answer_s"])
+        table.add_row(row["name"], *map(_seconds, times))
+    return table
+
+
+def _rest(model: Mapping[str, Any]) -> Table:
+    table = _table("", "probe", "share", "KV cache", "peak", "host waits")
+    for row in model["rows"]:
+        table.add_row(
+            row["name"],
+            _seconds(row["probe_s"]),
+            f"{row['probe_share']:.2%}" if row["probe_s"] else "-",
+            _bytes(row["kv_bytes"]),
+            _bytes(row["peak_bytes"]),
+            f"{row['host_waits_prefill']} / {row['host_waits_answer']}"
+            if row["host_waits_answer"] is not None
+            else "-",
+        )
+    return table
+
+
+def _table(first: str, *headings: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _pairs(texts: Mapping[str, str]) -> Table:
+    """Names beside their texts, which wrap within their own column."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    for name, text in texts.items():
+        table.add_row(name, text)
+    return table
+
+
+def _ratio(of: Mapping[str, float | None] | None) -> str:
+    if of is None:
+        return "-"
+    return f"{of['value']:.2f}" + (f" [{of['low']:.2f}, {of['high']:.2f}]" if of["low"] is not None else "")
+
+
+def _seconds(of: Mapping[str, Any] | None) -> str:
+    """Three digits of the median, and as many decimals of the spread."""
+    if of is None:
+        return "-"
+    size, unit = next((each for each in ((1.0, "s"), (1e3, "ms")) if of["median"] * each[0] >= 1), (1e6, "us"))
+    median, spread = of["median"] * size, (of["q3"] - of["q1"]) / 2 * size
+    decimals = max(0, 2 - math.floor(math.log10(median))) if median > 0 else 2
+    return f"{median:.{decimals}f}" + f" ± {spread:.{decimals}f}" * (len(of["values"]) > 1) + f" {unit}"
+
+
+def _bytes(count: int | None) -> str:
+    if count is None:
+        return "-"
+    size, unit = next((each for each in ((2.0**30, "GiB"), (2.0**20, "MiB")) if count >= each[0]), (2.0**10, "KiB"))
+    return f"{count / size:.1f} {unit}"

@@ -1,0 +1,62 @@
+"""What `visionflow scaling` found out, for people."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from visionflow.bench.machine import in_words
+
+AXES = {"image_tokens": "image tokens", "batch": "batch", "layers": "layers"}
+
+
+def show_scaling(found: Mapping[str, Any], console: Console) -> None:
+    """One table per axis, then the exponents, then what was left out."""
+    console.print(in_words(found["machine"]), soft_wrap=True)
+    console.print(
+        f"{found['model']}, {found['dtype']}, prefill with {found['text_tokens']} text tokens; base: "
+        f"{_words(found['base'])}",
+        soft_wrap=True,
+    )
+    if found["note"]:
+        console.print(found["note"], soft_wrap=True)
+    for name, settings in found["rows"].items():
+        console.print(f"{name}: {settings}", soft_wrap=True)
+    for axis in AXES:
+        console.print()
+        console.print(_along(found, axis))
+    console.print("\nExponents fitted in double logarithms, value = c size^a:")
+    console.print(_exponents(found))
+    for point in found["skipped"]:
+        console.print(f"left out: {_words(point)}: {point['why']}", soft_wrap=True)
+
+
+def _along(found: Mapping[str, Any], axis: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading in (AXES[axis], *(f"{name} {what}" for name in found["rows"] for what in ("TFLOP", "s"))):
+        table.add_column(heading, justify="right")
+    for point in found["axes"][axis]:
+        cells = []
+        for name in found["rows"]:
+            row = next((row for row in point["rows"] if row["name"] == name), None)
+            cells += [f"{row['flops'] / 1e12:.4g}", f"{row['prefill_s']['median']:.3g}"] if row else ["-", "-"]
+        table.add_row(str(point[axis]), *cells)
+    return table
+
+
+def _exponents(found: Mapping[str, Any]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading in ("axis", "row"):
+        table.add_column(heading)
+    for heading in ("FLOPs", "time", "points"):
+        table.add_column(heading, justify="right")
+    for each in found["exponents"]:
+        table.add_row(
+            AXES[each["axis"]], each["row"], f"{each['flops']:.2f}", f"{each['prefill_s']:.2f}", str(each["points"])
+        )
+    return table
+
+
+def _words(point: Mapping[str, Any]) -> str:
+    return f"{point['image_tokens']} image tokens, batch {point['batch']}, {point['layers']} layers"

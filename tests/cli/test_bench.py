@@ -1,0 +1,212 @@
+"""`visionflow bench` and `visionflow scaling`, as a user types them, on a tiny shape with random weights."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from transformers import PreTrainedConfig
+
+from tests.cli.running import Run
+from tests.tiny import tiny_llava
+from visionflow.bench import scaling as scaling_module
+from visionflow.bench.shapes import SHAPES
+from visionflow.cli import bench as bench_command
+from visionflow.cli import scaling as scaling_command
+from visionflow.cli.app import app
+from visionflow.methods import METHODS
+
+SMALL = ("--model", "tiny", "--image-tokens", 16, "--text-tokens", 8, "--new-tokens", 2, "--repeats", 2)
+GROWTH = ("--model", "tiny", "--image-tokens", "16,32", "--batches", "1,2", "--text-tokens", 8, "--repeats", 1)
+
+
+@pytest.fixture(autouse=True)
+def tiny_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shape of 6 layers called tiny."""
+
+    def config(layers: int) -> PreTrainedConfig:
+        config = tiny_llava().config
+        config.text_config.num_hidden_layers = layers
+        return config
+
+    monkeypatch.setitem(SHAPES, "tiny", (6, config))
+
+
+def drawn(path: Path) -> bool:
+    """Whether there is a picture that shows something."""
+    with Image.open(path) as picture:
+        colours = picture.convert("RGB").getcolors(picture.width * picture.height)
+    return colours is not None and len(colours) > 50
+
+
+def keys(of: dict[str, Any]) -> set[str]:
+    return set(of)
+
+
+def test_json_and_figure(visionflow: Run, tmp_path: Path) -> None:
+    code, out, err = visionflow("bench", *SMALL, "--json", "--out", tmp_path / "run")
+    told = json.loads(out)
+    assert (code, err) == (0, "")
+    assert json.loads((tmp_path / "run" / "bench.json").read_text()) == told
+    assert drawn(tmp_path / "run" / "bench.png")
+    assert keys(told) == {"machine", "repeats", "time_limit_s", "models"}
+    assert {"device", "processor", "cores", "threads", "memory_bytes", "torch", "transformers"} < keys(told["machine"])
+    [model] = told["models"]
+    assert (model["model"], model["layers"], model["dtype"], model["notes"]) == ("tiny", 6, "float32", [])
+    assert (model["batch"], model["image_tokens"], model["text_tokens"], model["new_tokens"]) == (1, 16, 8, 2)
+    assert [row["name"] for row in model["rows"]] == ["none", "random", "himap", "fastv", "vtw", "visipruner"]
+    assert len(model["order"]) == 2
+    for row in model["rows"]:
+        assert keys(row) == {
+            "name", "method", "flops", "bound", "realised", "efficiency", "prefill_s", "first_token_s", "decode_s",
+            "decode_speedup", "answer_s", "probe_s", "probe_share", "kv_bytes", "peak_bytes", "host_waits_prefill",
+            "host_waits_answer", "note",
+        }  # fmt: skip
+        for name in ("realised", "efficiency", "decode_speedup"):
+            assert keys(row[name]) == {"value", "low", "high"}
+        for name in ("prefill_s", "first_token_s", "decode_s", "answer_s"):
+            assert keys(row[name]) == {"median", "q1", "q3", "values"}
+            assert len(row[name]["values"]) == 2
+        assert row["realised"]["value"] == pytest.approx(row["efficiency"]["value"] * row["bound"])
+
+
+def test_for_people(visionflow: Run) -> None:
+    code, out, err = visionflow("bench", *SMALL, "--layers", 2, "--repeats", 1)
+    assert (code, err) == (0, "")
+    for text in (
+        "tiny, 2 layers, float32: one prompt of 16 image and 8 text tokens, answers of 2",
+        "2 of 6 decoder layers",
+        "himap is left out: the cut before layer 2 is beyond",
+        "RandomPruning(k=1, r=0.5)",
+        "efficiency",
+        "per further token",
+        "host waits",
+        "vision encoder",
+        "Rounds: 1. Medians",
+        "RandomPruning",
+        "transformers",
+        " KiB",
+    ):
+        assert text in out, text
+
+
+def test_a_short_prompt_says_that_pruning_cannot_pay(visionflow: Run) -> None:
+    prompt = ("--image-tokens", 2, "--text-tokens", 40)
+    code, out, _ = visionflow("bench", *SMALL, *prompt, "--methods", "fastv", "--json")
+    [_, fastv] = json.loads(out)["models"][0]["rows"]
+    assert code == 0
+    assert fastv["note"].startswith("pruning cannot pay here: on so short a prompt the arithmetic allows no more than")
+
+
+def test_models_side_by_side_and_methods_with_settings(visionflow: Run, checkpoint: Path, tmp_path: Path) -> None:
+    options = ("--methods", "fastv:k=3:r=0.75,vtw", "--batch", 2, "--model", f"tiny,{checkpoint}", "--out", tmp_path)
+    code, out, err = visionflow("bench", *SMALL, *options, "--json")
+    models = json.loads(out)["models"]
+    assert (code, err) == (0, "")
+    assert [model["model"] for model in models] == ["tiny", str(checkpoint)]
+    for model in models:
+        assert [row["method"] for row in model["rows"]] == ["no pruning", "FastV(k=3, r=0.75)", "VTW(k=3)"]
+        assert model["rows"][1]["bound"] == models[0]["rows"][1]["bound"]
+    assert drawn(tmp_path / "bench.png")
+
+
+def test_scaling_as_json_with_a_figure(visionflow: Run, tmp_path: Path) -> None:
+    code, out, err = visionflow("scaling", *GROWTH, "--layers", 6, "--json", "--out", tmp_path)
+    told = json.loads(out)
+    assert (code, err) == (0, "")
+    assert json.loads((tmp_path / "scaling.json").read_text()) == told
+    assert drawn(tmp_path / "scaling.png")
+    assert told["base"] == {"image_tokens": 25, "batch": 1, "layers": 6}
+    sizes = {axis: [point[axis] for point in points] for axis, points in told["axes"].items()}
+    assert sizes == {"image_tokens": [16, 25, 32], "batch": [1, 2], "layers": [2, 3, 4, 6]}
+    assert told["rows"] == {"none": "no pruning", "himap": "HiMAP(k1=1, r1=0.5, k2=3, r2=0.75)"}
+    assert told["skipped"] == []
+    fitted = {(each["axis"], each["row"]): each["flops"] for each in told["exponents"]}
+    assert fitted["batch", "none"] == pytest.approx(1)
+    assert len(fitted) == 6
+
+
+def test_scaling_for_people_names_what_is_left_out(visionflow: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scaling_module, "free_memory", lambda device: 100_000)
+    code, out, err = visionflow("scaling", *GROWTH, "--image-tokens", "16,320", "--depths", "3,6")
+    assert (code, err) == (0, "")
+    for text in ("base: 25 image tokens, batch 1, 6 layers", "himap TFLOP", "Exponents", "left out: 320 image tokens"):
+        assert text in out, text
+
+
+def test_a_stopped_scaling_goes_on(visionflow: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = scaling_module._measure
+    points: list[object] = []
+
+    def stopped(*args: Any) -> Any:
+        if len(points) == 3:
+            raise KeyboardInterrupt
+        points.append(args[1])
+        return measure(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scaling_module, "_measure", stopped)
+        code, out, err = visionflow("scaling", *GROWTH, "--out", tmp_path)
+    assert (code, out) == (130, "")
+    assert err == f"visionflow: stopped after 3 of 7 points; the same command goes on from {tmp_path}\n"
+    monkeypatch.setattr(scaling_module, "_measure", lambda *args: points.append(args[1]) or measure(*args))
+    code, out, err = visionflow("scaling", *GROWTH, "--out", tmp_path, "--json")
+    assert (code, err) == (0, "")
+    assert len(points) == len(set(points)) == 7
+    code, _, err = visionflow("scaling", *GROWTH, "--out", tmp_path, "--text-tokens", 9)
+    assert code == 2
+    assert "choose another --out" in err
+
+
+@pytest.mark.parametrize("command", [bench_command.bench, scaling_command.scaling])
+def test_help_names_every_shape(visionflow: Run, command: Any) -> None:
+    code, out, _ = visionflow(command.__name__, "--help")
+    assert code == 0
+    for name in SHAPES:
+        assert name == "tiny" or name in " ".join(out.split())
+
+
+def test_help_names_every_method(visionflow: Run) -> None:
+    told = " ".join(visionflow("bench", "--help")[1].split())
+    for name in METHODS:
+        assert f"{name}," in told
+
+
+def test_the_commands_are_there() -> None:
+    assert {"bench", "scaling"} <= {command.name for command in app.registered_commands}
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "says"),
+    [
+        ("bench", ("--model", "llava-2"), "no such model: 'llava-2'"),
+        ("bench", ("--model", ","), "--model names no model"),
+        ("bench", ("--layers", 7), "tiny has 6 decoder layers: --layers must be 1 to 6, not 7"),
+        ("bench", ("--model", "embedded", "--layers", 3), "the model embedded has the depth it has"),
+        ("bench", ("--methods", "flashv"), "unknown method 'flashv': choose of none, himap"),
+        ("bench", ("--methods", "vtw:k=9"), "the cut before layer 9 is beyond the model's 6 decoder layers"),
+        ("bench", ("--image-tokens", 0), "--image-tokens must be at least 1, not 0"),
+        ("bench", ("--text-tokens", 1), "--text-tokens must be at least 2, around the picture, not 1"),
+        ("bench", ("--dtype", "int8"), "unknown dtype 'int8'"),
+        ("bench", ("--device", "cuda:9"), "device 'cuda:9' is not available here"),
+        ("bench", ("--threads", 0), "--threads must be at least 1, not 0"),
+        ("bench", ("--repeats", 0), "see visionflow bench --help"),
+        ("scaling", ("--image-tokens", "16,many"), "--image-tokens is a list of whole numbers like 1,2,4"),
+        ("scaling", ("--batches", "0"), "--batches is a list of whole numbers like 1,2,4, each at least 1, not 0"),
+        ("scaling", ("--depths", "3,9"), "--depths goes up to 9, the model has 6 decoder layers: raise --layers"),
+        ("scaling", ("--methods", "himap:k2=9"), "the cut before layer 9 is beyond the model's 6 decoder layers"),
+    ],
+)
+def test_wrong_input_is_told_in_one_line(visionflow: Run, command: str, options: tuple[object, ...], says: str) -> None:
+    code, out, err = visionflow(command, *(SMALL if command == "bench" else GROWTH), *options)
+    assert (code, out) == (2, "")
+    assert says in err
+    assert err.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_the_work(visionflow: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, out, err = visionflow("bench", *SMALL, "--out", tmp_path / "file" / "run")
+    assert (code, out) == (2, "")
+    assert "cannot make the folder" in err
