@@ -1,6 +1,6 @@
-"""The zoo: a tiny model of every class that transformers maps to image-text-to-text, or the reason why there is none."""
+"""The zoo: a tiny model of every class that transformers maps to image-text-to-text, or why there is none."""
 
-from tests.zoo import discrete, experts, gemma, llava_like, molmo, qwen_vl, tiles
+from tests.zoo import discrete, experts, gemma, glm_vl, llava_like, molmo, qwen_vl, tiles
 from tests.zoo.entry import Entry, Prompt
 from tests.zoo.refused import REFUSED
 
@@ -8,6 +8,6 @@ __all__ = ["REFUSED", "ZOO", "Entry", "Prompt"]
 
 ZOO: dict[str, Entry] = {
     entry.model_type: entry
-    for module in (llava_like, tiles, qwen_vl, gemma, experts, molmo, discrete)
+    for module in (llava_like, tiles, qwen_vl, glm_vl, gemma, experts, molmo, discrete)
     for entry in module.ENTRIES
 }

@@ -9,7 +9,8 @@ from torch import Generator, Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
-from tests.zoo.traits import TRAITS, Traits
+from tests.zoo.survey import SURVEY
+from tests.zoo.traits import Traits
 
 PAD, BOS, EOS = 0, 1, 2
 FIRST_SPECIAL = 88  # text tokens are below
@@ -53,6 +54,10 @@ class Prompt:
         return replace(self, ids=self.ids + tokens, generated=self.generated + len(tokens))
 
 
+Draw = Callable[[Generator], Picture]
+"""Draws a picture: its ids are fixed, its pixels are not."""
+
+
 def joined(samples: list[list[Picture]]) -> dict[str, Tensor]:
     """The tensors of all pictures of a batch, one after the other along the first axis."""
     pictures = [picture for sample in samples for picture in sample]
@@ -87,7 +92,7 @@ class Entry:
 
     model_type: str
     config: Callable[[], PreTrainedConfig]
-    pictures: dict[str, Callable[[Generator], Picture]]
+    pictures: dict[str, Draw]
     columns: Callable[[Tensor, Tensor], dict[str, Tensor]] = no_columns
     join: Callable[[list[list[Picture]]], dict[str, Tensor]] = joined
     prefix: tuple[int, ...] = (BOS,)
@@ -97,7 +102,7 @@ class Entry:
     @property
     def traits(self) -> Traits:
         """Where the parts are and what the runtime must know; `tests.zoo.observe` verifies it on the instance."""
-        return TRAITS[self.model_type]
+        return SURVEY[self.model_type]
 
     def build(self, attention: str = "sdpa", dtype: torch.dtype = torch.float32, seed: int = 0) -> PreTrainedModel:
         """The model with random weights; attention is sharpened so that scores differ between tokens."""

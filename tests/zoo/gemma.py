@@ -4,7 +4,7 @@ import torch
 from torch import Generator, Tensor
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
-from tests.zoo.entry import AUDIO, END, IMAGE, START, VIDEO, Entry, Picture, modality_columns
+from tests.zoo.entry import AUDIO, END, IMAGE, START, VIDEO, Draw, Entry, Picture, modality_columns
 from tests.zoo.parts import SIGLIP, SLIDING, WINDOW, config, fixed, noise, text
 
 GEMMA = {"head_dim": 8, "sliding_window": WINDOW, "layer_types": SLIDING}
@@ -21,7 +21,7 @@ def image_columns(ids: Tensor, generated: Tensor) -> dict[str, Tensor]:
     return {"token_type_ids": (ids == IMAGE).long()}
 
 
-def _patches(height: int, width: int, features: int, merge: int, frames: int = 0):  # type: ignore[no-untyped-def]
+def _patches(height: int, width: int, features: int, merge: int, frames: int = 0) -> Draw:
     """Patches padded to 36 with their columns and rows, -1 for padding; a video has one such row per frame."""
     count = height * width // merge**2
     prefix, token = ("video", VIDEO) if frames else ("image", IMAGE)

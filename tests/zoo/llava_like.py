@@ -3,14 +3,14 @@
 import torch
 from torch import Generator
 
-from tests.zoo.entry import END, IMAGE, START, VIDEO, Entry, Picture
+from tests.zoo.entry import END, IMAGE, START, VIDEO, Draw, Entry, Picture
 from tests.zoo.parts import CLIP, SIGLIP, SLIDING, WINDOW, config, fixed, noise, text
 
 TILES = [[8, 16], [16, 8], [16, 16]]
 SMALL = {"image_size": 8}
 
 
-def _tiled(count: int, height: int, width: int):  # type: ignore[no-untyped-def]
+def _tiled(count: int, height: int, width: int) -> Draw:
     """Any-resolution tiling: a base view and up to four tiles of 2 x 2 patches, a newline feature after each row."""
 
     def draw(generator: Generator) -> Picture:
@@ -18,10 +18,6 @@ def _tiled(count: int, height: int, width: int):  # type: ignore[no-untyped-def]
         return Picture([IMAGE] * count, {"pixel_values": pixels, "image_sizes": torch.tensor([[height, width]])})
 
     return draw
-
-
-def _sized(name: str = "pixel_values"):  # type: ignore[no-untyped-def]
-    return name
 
 
 ENTRIES = [

@@ -3,7 +3,7 @@
 import torch
 from torch import Generator, Tensor
 
-from tests.zoo.entry import END, IMAGE, ROW, START, Entry, Picture, joined
+from tests.zoo.entry import END, IMAGE, ROW, START, Draw, Entry, Picture, joined
 from tests.zoo.parts import config, noise, text
 
 PATCHES = 36  # of one crop
@@ -17,8 +17,8 @@ ADAPTER = {
 }  # fmt: skip
 
 
-def _crops(number: int):  # type: ignore[no-untyped-def]
-    """A crop of low resolution and `number` more; each of 3 x 3 tokens pooled from 2 x 2 patches, separators after rows."""
+def _crops(number: int) -> Draw:
+    """A crop of low resolution and `number` more, each of 3 x 3 tokens of 2 x 2 patches, a separator after each row."""
 
     def draw(generator: Generator) -> Picture:
         grid = torch.arange(PATCHES).view(3, 2, 3, 2).permute(0, 2, 1, 3).reshape(9, 4)

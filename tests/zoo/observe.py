@@ -1,6 +1,6 @@
 """Reads a family's traits off the running instance, so that the data in `traits` are observed, not believed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -120,7 +120,7 @@ def traits_of(model: PreTrainedModel, entry: Entry) -> Traits:
         layer_state=tuple(dict.fromkeys(n for given in extra for n, v in given.items() if _is_state(v))),
         layer_outputs="tuple" if isinstance(seen.outputs[0], tuple) else "tensor",
         token_axis=seen.layers[1]["argument 0"].dim() - 2,
-        attention_inputs=tuple(sorted({n for call in own for n, v in call.given.items() if v is not None} - flags - USUAL_OF_ATTENTION)),
+        attention_inputs=tuple(sorted(_given_to_attention(own) - flags - USUAL_OF_ATTENTION)),
         probed=sum(sum(call.module is module for call in seen.attended) == 1 for module in modules),
         caches=tuple(sorted({type(layer).__name__ for layer in made.past_key_values.layers})),
         last_rows=next((i for i, layer in enumerate(generating.layers) if layer["argument 0"].shape[-2] == 1), None),
@@ -183,9 +183,13 @@ def _added_after(seen: Seen) -> tuple[int, ...]:
     return tuple(i for i in range(len(inputs) - 1) if not _same(outputs[i], inputs[i + 1]))
 
 
-def _with_tokens(given: dict[str, Any], tokens: int, usual: set[str] = frozenset()) -> tuple[str, ...]:  # type: ignore[assignment]
+def _with_tokens(given: dict[str, Any], tokens: int, usual: Set[str] = frozenset()) -> tuple[str, ...]:
     """Names of the tensors of which an axis beyond the first is as long as the prompt."""
     return tuple(n for n, v in given.items() if n not in usual and isinstance(v, Tensor) and tokens in v.shape[1:])
+
+
+def _given_to_attention(calls: list[Attended]) -> set[str]:
+    return {name for call in calls for name, value in call.given.items() if value is not None}
 
 
 def _is_state(value: Any) -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
-from tests.zoo.entry import IMAGE, LAYERS, TEXT, Picture
+from tests.zoo.entry import IMAGE, LAYERS, TEXT, Draw, Picture
 
 SLIDING = ["sliding_attention", "sliding_attention", "full_attention"] * (LAYERS // 3)
 WINDOW = 8  # shorter than a picture, so that windows cut through it
@@ -45,15 +45,14 @@ def noise(generator: Generator, *shape: int) -> Tensor:
     return torch.randn(shape, generator=generator)
 
 
-def fixed(count: int, *shape: int, name: str = "pixel_values", before: tuple[int, ...] = (), after: tuple[int, ...] = (),
-          token: int = IMAGE, **tensors: Tensor) -> Callable[[Generator], Picture]:  # fmt: skip
-    """A picture of `count` tokens and of pixels ``[1, *shape]``, with the begin and end tokens that the class has.
-
-    Further `tensors` come with every picture.
-    """
+def fixed(
+    count: int, *shape: int, name: str = "pixel_values", before: tuple[int, ...] = (), after: tuple[int, ...] = (),
+    token: int = IMAGE,
+) -> Draw:  # fmt: skip
+    """A picture of `count` tokens and of pixels ``[1, *shape]``, with the begin and end tokens that the class has."""
 
     def draw(generator: Generator) -> Picture:
-        return Picture([*before, *[token] * count, *after], {name: noise(generator, 1, *shape), **tensors})
+        return Picture([*before, *[token] * count, *after], {name: noise(generator, 1, *shape)})
 
     return draw
 
@@ -62,7 +61,7 @@ def gridded(
     grid: tuple[int, int, int], *features: int, merge: int = 2, name: str = "pixel_values",
     grid_name: str = "image_grid_thw", before: tuple[int, ...] = (), after: tuple[int, ...] = (), token: int = IMAGE,
     frames: bool = False, count: int | None = None, **tensors: Tensor,
-) -> Callable[[Generator], Picture]:  # fmt: skip
+) -> Draw:  # fmt: skip
     """A picture of flattened patches ``[t * h * w, features]`` and its grid ``[1, 3]``, `merge` x `merge` to a token.
 
     With `frames` every frame of a video has its own begin and end tokens.

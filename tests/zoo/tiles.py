@@ -1,11 +1,9 @@
 """Pictures in tiles or in rows with separators: several spans of image tokens for one picture."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Generator, Tensor
 
-from tests.zoo.entry import END, IMAGE, ROW, START, Entry, Picture, joined, modality_columns
+from tests.zoo.entry import END, IMAGE, ROW, START, Draw, Entry, Picture, joined, modality_columns
 from tests.zoo.parts import CLIP, PIXTRAL, SIGLIP, config, fixed, gridded, noise, text
 
 SAM = {
@@ -36,7 +34,7 @@ def _padded(tensor: Tensor, length: int) -> Tensor:
     return torch.cat([tensor, tensor.new_zeros(length - len(tensor), *tensor.shape[1:])])
 
 
-def rows(height: int, width: int, size: tuple[int, int]) -> Callable[[Generator], Picture]:
+def rows(height: int, width: int, size: tuple[int, int]) -> Draw:
     """A picture of `height` x `width` tokens with a separator token after each row; pixels padded to 24 x 32."""
 
     def draw(generator: Generator) -> Picture:
@@ -48,7 +46,7 @@ def rows(height: int, width: int, size: tuple[int, int]) -> Callable[[Generator]
     return draw
 
 
-def tiles(number: int, count: int, size: int, mask: str = "pixels") -> Callable[[Generator], Picture]:
+def tiles(number: int, count: int, size: int, mask: str = "pixels") -> Draw:
     """A picture of `number` tiles of `count` tokens, each between separators."""
 
     def draw(generator: Generator) -> Picture:
@@ -190,7 +188,7 @@ ENTRIES = [
         "granite4_vision",
         config(
             "granite4_vision",
-            text_config=text(attention_multiplier=0.35),
+            text_config=text(attention_multiplier=0.2),
             vision_config=CLIP | {"image_size": 16, "hidden_size": 64},
             image_grid_pinpoints=[[16, 32], [32, 16], [32, 32]],
             downsample_rate="1/2",
