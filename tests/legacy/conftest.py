@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
-import visionflow.legacy  # noqa: F401 - makes them known to transformers
+from tests.cli.conftest import visionflow as visionflow
 from tests.legacy import originals
 from visionflow.legacy import mobilevlm
 

@@ -7,7 +7,7 @@ from math import isqrt
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
-from transformers import AutoConfig, LlamaTokenizer, LlavaConfig, LlavaProcessor
+from transformers import AutoConfig, LlamaTokenizer, LlavaConfig, LlavaProcessor, PreTrainedTokenizerFast
 from transformers.core_model_loading import WeightRenaming
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 from transformers.utils import is_protobuf_available, is_sentencepiece_available
@@ -171,16 +171,16 @@ def _tokenizer(name: Any, where: dict[str, Any]) -> Any:
     if converted is None and not (is_sentencepiece_available() and is_protobuf_available()):
         raise VisionFlowError("its tokenizer.model is read with two more packages: pip install sentencepiece protobuf")
     # The released code tokenizes the text before and after a picture apart, each with its own leading space: what
-    # `legacy` does after every special token.
-    tokenizer = LlamaTokenizer.from_pretrained(
-        name,
-        legacy=True,
-        add_bos_token=True,
-        add_eos_token=False,
+    # `legacy` does after every special token. The plain class around it does not forget that when it is saved.
+    llama = LlamaTokenizer.from_pretrained(name, legacy=True, add_bos_token=True, add_eos_token=False, **where)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=llama.backend_tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
         pad_token="<unk>",
         padding_side="left",
         extra_special_tokens={"image_token": IMAGE_TOKEN},
-        **where,
     )
     if tokenizer.convert_tokens_to_ids(IMAGE_TOKEN) != IMAGE_TOKEN_ID:
         raise VisionFlowError(f"token {IMAGE_TOKEN_ID} of its tokenizer is not {IMAGE_TOKEN}: it is not that of Llama")
