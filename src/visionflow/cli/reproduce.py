@@ -1,0 +1,139 @@
+"""`visionflow reproduce`: a paper's table run again, through lmms-eval."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from visionflow.cli.options import Device, Dtype, Json, listed
+from visionflow.cli.output import print_json, quiet_libraries
+from visionflow.errors import VisionFlowError
+
+if TYPE_CHECKING:
+    from visionflow.lmms.paper_tables import Column, PaperTable
+    from visionflow.lmms.reproduction import Reproduction
+
+PROMPTS = ("paper", "harness")
+
+
+def reproduce(
+    table: Annotated[str, typer.Argument(help="himap-table1, himap-table2 or visipruner-table5.")],
+    model: Annotated[
+        str, typer.Option(help="A directory with a saved model, owner/name on the Hub, or embedded.")
+    ] = "llava-hf/llava-1.5-7b-hf",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Questions of each data set, the first ones. [default: all]")
+    ] = None,
+    columns: Annotated[
+        str, typer.Option(metavar="A,B", help="Some of the table's data sets, as printed. [default: all]")
+    ] = "",
+    prompts: Annotated[
+        str, typer.Option(help="paper: the paper's own, where it states them; harness: lmms-eval's.")
+    ] = "paper",
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Local copies of data sets, each in a folder of its name. See --dry-run.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for everything; the same command goes on there. [default: runs/reproduce/...]"),
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Questions at a time.")] = 1,
+    launcher: Annotated[
+        str, typer.Option(help="What starts lmms-eval on several GPUs: 'torchrun --nproc_per_node 8'.")
+    ] = "",
+    device: Device = None,
+    dtype: Dtype = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what is needed, where it was found, and what would be run.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """A paper's table on its public benchmarks: the paper's figure, ours, the difference and the interval.
+
+    Each method is run by lmms-eval with the paper's settings, and interrupted work is gone on with. The embedded model
+    is asked questions of the generated world, in the columns of each data set.
+    """
+    from visionflow.lmms.harness import check_installed
+    from visionflow.lmms.paper_tables import table_called
+    from visionflow.lmms.reproduction import Reproduction
+
+    chosen = table_called(table)
+    if prompts not in PROMPTS:
+        raise VisionFlowError(f"unknown prompts {prompts!r}: choose one of {', '.join(PROMPTS)}")
+    if data_dir and not data_dir.is_dir():
+        raise VisionFlowError(f"there is no folder {data_dir}: give the one that holds the data sets")
+    quiet_libraries(model)
+    asked = Reproduction(
+        chosen,
+        _columns(chosen, columns),
+        model,
+        out or Path("runs/reproduce") / chosen.name / model.strip("/").replace("/", "--"),
+        prompts,
+        limit,
+        data_dir,
+        batch,
+        launcher,
+        device,
+        dtype,
+    )
+    if dry_run:
+        _say_needs(asked)
+    else:
+        check_installed()
+        asked.check()
+        _check_needs(asked)
+    asked.prepare()
+    if dry_run:
+        for line in asked.commands().values():
+            print(shlex.join(line))
+        return
+    try:
+        asked.run(_say_row)
+    except KeyboardInterrupt:
+        print(f"visionflow: stopped; the same command goes on from {asked.out}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    _tell(asked, as_json)
+
+
+def _columns(table: "PaperTable", names: str) -> "tuple[Column, ...]":
+    known = [column.title for column in table.columns]
+    for name in listed(names):
+        if name not in known:
+            raise VisionFlowError(f"{table.name} has no column {name!r}: choose of {', '.join(known)}")
+    return tuple(column for column in table.columns if not names or column.title in listed(names))
+
+
+def _check_needs(asked: "Reproduction") -> None:
+    from visionflow.lmms.needs import hub_problem
+
+    missing = [need.name for need in asked.needs() if not need.found]
+    if missing and (problem := hub_problem()):
+        _say_needs(asked)
+        raise VisionFlowError(f"{', '.join(missing)} would have to be fetched, and {problem}: see the list above")
+
+
+def _say_needs(asked: "Reproduction") -> None:
+    from rich.console import Console
+
+    from visionflow.cli.reproduce_report import show_needs
+
+    show_needs(asked.needs(), Console(markup=False, highlight=False, stderr=True))
+
+
+def _say_row(row: str, log: Path) -> None:
+    print(f"running {row}, log in {log}", file=sys.stderr)
+
+
+def _tell(done: "Reproduction", as_json: bool) -> None:
+    from rich.console import Console
+
+    from visionflow.cli.reproduce_report import ReproduceReport
+    from visionflow.lmms.comparison import compare
+
+    report = ReproduceReport(done, compare(done))
+    if as_json:
+        print_json(report.to_json())
+    else:
+        report.show(Console(markup=False, highlight=False))

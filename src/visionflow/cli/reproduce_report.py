@@ -1,0 +1,175 @@
+"""What `visionflow reproduce` needs, and what it found out, for people and for programs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from visionflow.lmms.comparison import Compared, Score, Spent
+from visionflow.lmms.marks import Estimate, has_java
+from visionflow.lmms.needs import Need
+from visionflow.lmms.reproduction import Reproduction
+
+WIDTH = 132
+_PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
+_COUNTED = {
+    "paper": "multiply-adds of the image tokens, HiMAP eq. 10",
+    "gated": "multiply-adds of the image tokens, all three matrices of the feed-forward network",
+}
+
+
+@dataclass(frozen=True)
+class ReproduceReport:
+    """One table of a paper, run again.
+
+    Attributes:
+        run: what was asked for.
+        compared: what came out.
+    """
+
+    run: Reproduction
+    compared: Compared
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as one object."""
+        return {
+            "table": self.run.table.name,
+            "model": self.run.model,
+            "prompts": self.run.prompts,
+            "limit": self.run.limit,
+            "out": str(self.run.out),
+            "notes": self._notes(),
+        } | self.compared.to_json()
+
+    def show(self, console: Console) -> None:
+        """Scores, costs, and what to know about them."""
+        console.width = max(console.width, WIDTH)
+        console.print(f"{self.run.table.title}; {self.run.model} beside {self.compared.beside}\n")
+        console.print(_scores(self.compared.scores))
+        console.print()
+        console.print(_costs(self.compared.spent))
+        console.print()
+        for note in self._notes():
+            console.print(f"- {note}", soft_wrap=True)
+
+    def _notes(self) -> list[str]:
+        compared, run = self.compared, self.run
+        notes = []
+        if not compared.same:
+            notes.append(
+                f"{run.model} is none of the paper's models: its settings are at a like depth, and its differences "
+                f"from {compared.beside} say nothing about the paper"
+            )
+        if run.generated:
+            notes.append("the questions are of the generated world, in the columns of each data set")
+        if run.limit:
+            notes.append(f"the first {run.limit} questions of each data set, not all")
+        notes += [f"{spent.row}: {spent.settings}" for spent in compared.spent]
+        notes += [f"* {spent.row}: {spent.note}" for spent in compared.spent if spent.note]
+        notes += [f"{column.title}: {column.note}" for column in run.columns if column.note]
+        if any(score.task.removesuffix("_local").endswith("_cider") for score in compared.scores):
+            cut = "the Penn Treebank tokeniser" if has_java() else "our own rule, for there is no Java: not comparable"
+            notes.append(f"CIDEr times 100, sentences cut by {cut}")
+        if run.table.left_out:
+            notes.append(run.table.left_out)
+        notes.append("95 % intervals: Wilson's of shares, else the bootstrap's; of changes, over the same questions")
+        notes.append(f"answers, logs and lmms-eval's own results are in {run.out}")
+        return notes
+
+
+def show_needs(needs: Sequence[Need], console: Console) -> None:
+    """What has to be there, where it is, and how to point at local copies."""
+    console.width = max(console.width, WIDTH)
+    if not needs:
+        console.print("Nothing has to be fetched: the model is embedded, and its questions are generated.")
+        return
+    table = _table("needed", "name", "size", "found")
+    for need in needs:
+        table.add_row(need.what, need.name, need.size, need.found or "to be fetched")
+    console.print(table)
+    console.print(
+        "Sizes are those of the Hub's listings (13B: counted from its parameters), not checked here. With no network,\n"
+        "fetch on another machine and bring it here:\n"
+        "  hf download NAME --local-dir MODEL                         then --model MODEL\n"
+        "  hf download NAME --repo-type dataset --local-dir DIR/NAME  then --data-dir DIR\n"
+        "or do it there with HF_HOME=CACHE, bring CACHE here and set HF_HOME to it.",
+        soft_wrap=True,
+    )
+
+
+def _scores(scores: Sequence[Score]) -> Table:
+    table = _table(
+        "data set", "method", "paper", "ours", "95 %", "difference", "change: paper", "ours", "95 %", "questions"
+    )
+    for _, column in groupby(scores, key=lambda score: score.column):
+        several = list(column)
+        for score in several:
+            table.add_row(
+                score.column if score is several[0] else "",
+                score.row,
+                f"{score.printed:g}",
+                f"{score.ours.value:.1f}",
+                _interval(score.ours),
+                f"{score.difference:+.1f}",
+                "" if score.printed_change is None else f"{score.printed_change:+.1f}",
+                "" if score.change is None else f"{score.change.value:+.1f}",
+                "" if score.change is None else _interval(score.change),
+                str(score.questions),
+                end_section=score is several[-1],
+            )
+    return table
+
+
+def _costs(costs: Sequence[Spent]) -> Table:
+    counted = _COUNTED[costs[0].convention] if costs[0].convention in _COUNTED else costs[0].convention
+    table = _table(
+        "method",
+        "paper",
+        "ratio",
+        "ours",
+        "ratio",
+        "true FLOPs",
+        "ratio",
+        "tokens",
+        "at end",
+        "first token",
+        "tokens/s",
+    )
+    table.title = f"Cost per question: {counted}; true FLOPs of the whole prefill; medians of times"
+    for spent in costs:
+        marked = "*" if spent.note else ""
+        speed = spent.tokens_per_second
+        table.add_row(
+            spent.row,
+            f"{spent.printed_tera} T{marked}",
+            f"{spent.printed_percent} %{marked}" if spent.printed_percent else "",
+            _amount(spent.papers[0]),
+            f"{spent.papers[1]:.1%}",
+            _amount(spent.flops[0]),
+            f"{spent.flops[1]:.1%}",
+            f"{spent.image_tokens[0]:.1f}",
+            f"{spent.image_tokens[1]:.1f}",
+            f"{1000 * spent.seconds_to_first_token:.0f} ms",
+            "" if speed is None else f"{speed:.1f}",
+        )
+    return table
+
+
+def _table(*titles: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), title_justify="left", header_style="bold")
+    for place, title in enumerate(titles):
+        table.add_column(title, justify="left" if place < 2 else "right", no_wrap=place > 0)
+    return table
+
+
+def _interval(estimate: Estimate) -> str:
+    interval = estimate.interval
+    return "" if interval is None else f"[{interval.low:.1f}, {interval.high:.1f}]"
+
+
+def _amount(number: float) -> str:
+    size, prefix = next(((size, prefix) for size, prefix in _PREFIXES if number >= size), (1.0, ""))
+    return f"{number / size:.3f} {prefix}"

@@ -1,0 +1,237 @@
+"""Answers to questions about pictures, and what each of them took: tokens, cost, time."""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import PreTrainedModel, StoppingCriteria, StoppingCriteriaList
+
+from visionflow.cost import Convention, DecoderShape, cost_of_work
+from visionflow.errors import VisionFlowError
+from visionflow.loading.models import Loaded
+from visionflow.loading.prompts import make_prompts
+from visionflow.methods import Method
+from visionflow.pruning import prune
+from visionflow.runtime.families import family_of
+from visionflow.runtime.plan import Plan
+from visionflow.runtime.scope import Scope
+from visionflow.runtime.trace import Trace
+
+CONVENTIONS: tuple[Convention, ...] = ("paper", "gated", "flops")
+LONGEST = 1024
+"""New tokens, at most, where a task sets no limit of its own."""
+
+_PARAGRAPH = "\n\n"  # what lmms-eval puts into every task that names no stop: its own models ignore it, as we do
+
+
+@dataclass(frozen=True)
+class Style:
+    """How an answer is generated: the part of lmms-eval's generation arguments that means something here."""
+
+    max_new_tokens: int = LONGEST
+    stops: tuple[str, ...] = ()
+    num_beams: int = 1
+    do_sample: bool = False
+    temperature: float | None = None
+    top_p: float | None = None
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> "Style":
+        """Greedy unless ``do_sample`` is set, whatever the temperature; an answer ends at the stops but not at a
+        paragraph."""
+        stops = arguments.get("until") or []
+        stops = [stops] if isinstance(stops, str) else stops
+        sampling = {name: arguments.get(name) for name in ("temperature", "top_p")}
+        do_sample = bool(arguments.get("do_sample", False))
+        return cls(
+            max_new_tokens=int(arguments.get("max_new_tokens") or LONGEST),
+            stops=tuple(stop for stop in stops if stop != _PARAGRAPH),
+            num_beams=int(arguments.get("num_beams") or 1),
+            do_sample=do_sample,
+            **(sampling if do_sample else {}),
+        )
+
+    def generation(self) -> dict[str, Any]:
+        """Arguments of `generate`."""
+        chosen = {name: value for name, value in asdict(self).items() if value is not None}
+        del chosen["stops"]
+        return chosen
+
+    def cut(self, text: str) -> str:
+        """The answer up to the first stop."""
+        for stop in self.stops:
+            text = text.partition(stop)[0]
+        return text.strip()
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question of a task.
+
+    Attributes:
+        task: its name.
+        number: of the question in its data set.
+        pictures: what is asked about.
+        text: the prompt, without the chat template.
+        style: how it is to be answered.
+    """
+
+    task: str
+    number: int
+    pictures: tuple[Image.Image, ...]
+    text: str
+    style: Style
+
+    @cached_property
+    def key(self) -> str:
+        """A name for all that decides the answer, the pixels included."""
+        said = json.dumps([self.task, self.number, self.text, asdict(self.style)])
+        digest = hashlib.sha256(said.encode())
+        for picture in self.pictures:
+            digest.update(f"{picture.mode}{picture.size}".encode() + picture.tobytes())
+        return digest.hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The text, and facts about how it came about: see `answer`."""
+
+    text: str
+    facts: dict[str, Any]
+
+
+class Clock(StoppingCriteria):  # type: ignore[misc]
+    """Notes when each new token was there, in seconds from the start of `generate`; stops nothing."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds: list[float] = []
+        self.began = self._now()
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
+        self.seconds.append(self._now() - self.began)
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+    def _now(self) -> float:
+        if self.device.type != "cpu":
+            torch.accelerator.synchronize(self.device)
+        return time.perf_counter()
+
+
+@torch.inference_mode()
+def answer(loaded: Loaded, method: Method | None, questions: Sequence[Question]) -> list[Answer]:
+    """Answer a batch of questions of one style; each gets what it would get alone.
+
+    The facts of an answer, all but the times as if the question had been alone:
+
+    - ``input_tokens``, ``output_tokens``: of the prompt, and new ones, the end-of-text token included;
+    - ``image_tokens``: present in each layer; ``kept``: the numbers, from 0, of those in the last layer, None if all;
+    - ``paper``, ``gated``, ``flops``, each ``[pruned, dense]``: the prefill's cost in that convention;
+    - ``seconds_to_first_token``: from the start of `generate`, vision tower included, processor not; in a batch, of
+      the batch; ``tokens_per_second``: of the tokens after the first, None if there is none.
+
+    Raises:
+        VisionFlowError: there is not enough memory, or `make_prompts` refuses a question.
+    """
+    style = questions[0].style
+    pictures, texts = [each.pictures for each in questions], [each.text for each in questions]
+    inputs = make_prompts(loaded.model, loaded.processor, pictures, texts, style.max_new_tokens)
+    clock = Clock(loaded.model.device)
+    try:
+        with scope_of(loaded.model, method) as trace:
+            tokens = loaded.model.generate(
+                **inputs, **style.generation(), stopping_criteria=StoppingCriteriaList([clock])
+            )
+    except torch.OutOfMemoryError as error:
+        raise VisionFlowError(f"out of memory on {loaded.model.device}: lower --batch_size") from error
+    new = tokens[:, inputs["input_ids"].shape[1] :]
+    said = loaded.processor.tokenizer.batch_decode(new, skip_special_tokens=True)
+    lengths = _lengths(loaded.model, new)
+    prompts = _prompt_facts(loaded.model, inputs, trace)
+    return [
+        Answer(style.cut(text), facts | {"output_tokens": length} | _times(clock, length))
+        for text, length, facts in zip(said, lengths, prompts, strict=True)
+    ]
+
+
+@torch.inference_mode()
+def loss(loaded: Loaded, method: Method | None, question: Question, continuation: str) -> tuple[float, bool, Answer]:
+    """How badly `continuation` goes on from the prompt: mean cross-entropy per token in nats; whether greedy search
+    would write it; and it with the facts of the prompt.
+
+    The prompt is run by itself, as for an answer, so that a method sees the same prompt whatever the continuation.
+
+    Raises:
+        VisionFlowError: the continuation has no tokens of its own, or `make_prompts` refuses the question.
+    """
+    model = loaded.model
+    goal = _continuation(loaded, question, continuation)
+    inputs = make_prompts(model, loaded.processor, [question.pictures], [question.text], len(goal))
+    with scope_of(model, method) as trace:
+        prompt = model(**inputs, use_cache=True, logits_to_keep=1)
+        mask = torch.cat([inputs["attention_mask"], torch.ones_like(goal)[None]], dim=1)
+        rest = model(input_ids=goal[None], attention_mask=mask, past_key_values=prompt.past_key_values, use_cache=True)
+    logits = torch.cat([prompt.logits[0, -1:], rest.logits[0, :-1]]).float()
+    mean = torch.nn.functional.cross_entropy(logits, goal)
+    greedy = bool((logits.argmax(-1) == goal).all())
+    facts = _prompt_facts(model, inputs, trace)[0] | {"output_tokens": len(goal)}
+    return float(mean), greedy, Answer(continuation, facts)
+
+
+def scope_of(model: PreTrainedModel, method: Method | None) -> Scope:
+    """The scope of a method, or one that does nothing but keep a trace."""
+    return Scope(model, Plan()) if method is None else prune(model, method)
+
+
+def _continuation(loaded: Loaded, question: Question, continuation: str) -> Tensor:
+    """The tokens by which the prompt grows, int64 ``[tokens]``."""
+    shown = [{"type": "image"} for _ in question.pictures]
+    chat = [{"role": "user", "content": [*shown, {"type": "text", "text": question.text}]}]
+    prompt = loaded.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    tokenizer = loaded.processor.tokenizer
+    before, after = tokenizer(prompt)["input_ids"], tokenizer(prompt + continuation)["input_ids"]
+    if after[: len(before)] != before or len(after) == len(before):
+        raise VisionFlowError(f"{continuation!r} does not begin with a token of its own after the prompt")
+    return torch.tensor(after[len(before) :], device=loaded.model.device)
+
+
+def _prompt_facts(model: PreTrainedModel, inputs: Any, trace: Trace) -> list[dict[str, Any]]:
+    shape = DecoderShape.from_config(model.config)
+    image = (inputs["input_ids"] == family_of(model).image_token_id(model)).cpu()
+    number = image.cumsum(1) - 1
+    counts: list[list[int]] = trace.image_tokens.T.tolist()
+    facts = []
+    for place, layers in enumerate(counts):
+        dropped = layers[-1] < int(image[place].sum())
+        kept = number[place][trace.stages[-1].kept[place]].tolist() if dropped else None
+        costs: dict[str, Any] = {}
+        for convention in CONVENTIONS:
+            cost = cost_of_work(shape, trace.work_of(place), [[count] for count in layers], convention)
+            costs[convention] = [cost.pruned, cost.dense]
+        prompt = int(inputs["attention_mask"][place].sum())
+        facts.append({"input_tokens": prompt, "image_tokens": layers, "kept": kept} | costs)
+    return facts
+
+
+def _lengths(model: PreTrainedModel, new: Tensor) -> list[int]:
+    """New tokens of each sample, up to its end-of-text token."""
+    ends = model.generation_config.eos_token_id
+    if ends is None:
+        return [new.shape[1]] * len(new)
+    ended = torch.isin(new, torch.tensor(ends, device=new.device))
+    return [int(row.int().argmax()) + 1 if bool(row.any()) else new.shape[1] for row in ended]
+
+
+def _times(clock: Clock, length: int) -> dict[str, float | None]:
+    first, last = clock.seconds[0], clock.seconds[length - 1]
+    return {
+        "seconds_to_first_token": first,
+        "tokens_per_second": (length - 1) / (last - first) if length > 1 else None,
+    }
