@@ -140,7 +140,12 @@ ENTRIES = [
         config(
             "unlimited_ocr",
             text_config=text(
-                **ROUTED, n_group=1, topk_group=1, mlp_layer_types=["dense"] * 2 + ["sparse"] * 4, sliding_window=4
+                num_key_value_heads=4,
+                **ROUTED,
+                n_group=1,
+                topk_group=1,
+                mlp_layer_types=["dense"] * 2 + ["sparse"] * 4,
+                sliding_window=4,
             ),
             vision_config={
                 "sam_config": SAM | {"downsample_channels": [16, 16]},

@@ -108,6 +108,7 @@ def traits_of(model: PreTrainedModel, entry: Entry) -> Traits:
         text_type=model.config.get_text_config().model_type,
         image_inputs=_pixels(seen.merger),
         video_inputs=_pixels(video),
+        video_token=_placeholder_of(model, video),
         axes=_axes(seen.decoder.get("position_ids")),
         layer_positions=_layer_positions(seen.layers[0].get("position_ids")),
         rotary=_rotary(seen.layers),
@@ -129,6 +130,14 @@ def traits_of(model: PreTrainedModel, entry: Entry) -> Traits:
 
 def _pixels(given: dict[str, Any]) -> tuple[str, ...]:
     return tuple(n for n, v in given.items() if isinstance(v, Tensor) and "pixel_values" in n)
+
+
+def _placeholder_of(model: PreTrainedModel, given: dict[str, Any]) -> str:
+    """The config field of the token that the merger got most often."""
+    if not given:
+        return ""
+    token = int(given["input_ids"].mode().values)
+    return next(n for n in ("image_token_id", "video_token_id") if getattr(model.config, n, None) == token)
 
 
 def _axes(positions: Tensor | None) -> int:

@@ -28,7 +28,7 @@ REFUSED: dict[str, str] = {
     "mistral4": "a text model: it takes no pictures",  # modeling_mistral4.py has no pixel input
     "pi0": "a robot policy: it gives actions by flow matching, not tokens",  # modeling_pi0.py:303, 319
     "diffusion_gemma": "a block diffusion: it denoises a canvas of tokens at once",  # modeling_diffusion_gemma.py:1222
-    "minimax_m3_vl": "its layers pick blocks of cache slots, which removing tokens shifts",  # modeling_minimax_m3_vl.py:564
+    "minimax_m3_vl": "its layers pick blocks of cache slots, which removing tokens shifts",  # minimax_m3_vl:564
     "lfm2_vl": _CONVOLUTION,  # modeling_lfm2.py:392, configuration_lfm2.py:87
     "lfm3_vl": _CONVOLUTION,  # modeling_lfm3.py:417, configuration_lfm3.py:96
     "inkling_mm_model": _CONVOLUTION,  # modeling_inkling.py:209, 212, 563, 566
@@ -40,6 +40,6 @@ REFUSED: dict[str, str] = {
     "minicpmv4_7": _RECURRENCE,  # configuration_minicpmv4_7.py:100
     "minicpm_ocr": _RECURRENCE,  # configuration_minicpm_ocr.py:81
     "glm5_next": _RECURRENCE,  # modeling_glm5_next.py:1285
-    "nemotron_h_omni": "a state-space recurrence (Mamba 2), which removing tokens changes",  # modeling_nemotron_h.py:924
+    "nemotron_h_omni": "a state-space recurrence (Mamba 2), which removing tokens changes",  # modeling_nemotron_h:924
 }
 """Model type to reason; line numbers are those of transformers 5.23."""

@@ -11,7 +11,8 @@ WINDOWS: dict[str, Any] = {
 }
 MROPE: dict[str, Any] = {"axes": 3, "layer_positions": "none"}
 DEEPSTACK: dict[str, Any] = {"deepstack": (0, 1, 2), "decoder_inputs": ("visual_pos_masks",)}
-VIDEOS: dict[str, Any] = {"video_inputs": ("pixel_values_videos",)}
+VIDEOS: dict[str, Any] = {"video_inputs": ("pixel_values_videos",), "video_token": "video_token_id"}
+GLM_VIDEOS = VIDEOS | {"video_token": "image_token_id"}
 NEWLINES = "row ends are image tokens"
 
 SURVEY: dict[str, Traits] = {
@@ -167,11 +168,11 @@ SURVEY: dict[str, Traits] = {
     "qwen3_vl_moe": Traits("qwen3_vl_moe_text", **MROPE, **DEEPSTACK, **VIDEOS),
     "qwen2_5_omni_thinker": Traits("qwen2_5_omni_text", **MROPE, **VIDEOS),
     "qwen3_omni_moe_thinker": Traits("qwen3_omni_moe_text", **MROPE, **DEEPSTACK, **VIDEOS),
-    "glm4v": Traits("glm4v_text", **MROPE, **VIDEOS, note="videos have the id of pictures: no call with both"),
-    "glm46v": Traits("glm4v_text", **MROPE, **VIDEOS, note="as glm4v"),
-    "glmga": Traits("glm4v_text", **MROPE, **VIDEOS, note="as glm4v"),
-    "glm_ocr": Traits("glm_ocr_text", **MROPE, **VIDEOS, note="as glm4v"),
-    "glm4v_moe": Traits("glm4v_moe_text", axes=3, layer_positions="axes", **VIDEOS, note="as glm4v"),
+    "glm4v": Traits("glm4v_text", **MROPE, **GLM_VIDEOS, note="videos have the id of pictures: no call with both"),
+    "glm46v": Traits("glm4v_text", **MROPE, **GLM_VIDEOS, note="as glm4v"),
+    "glmga": Traits("glm4v_text", **MROPE, **GLM_VIDEOS, note="as glm4v"),
+    "glm_ocr": Traits("glm_ocr_text", **MROPE, **GLM_VIDEOS, note="as glm4v"),
+    "glm4v_moe": Traits("glm4v_moe_text", axes=3, layer_positions="axes", **GLM_VIDEOS, note="as glm4v"),
     "ernie4_5_vl_moe": Traits(
         "ernie4_5_vl_moe_text",
         axes=3,

@@ -1,6 +1,7 @@
 """Every class of the installed mapping was looked at, and every entry runs dense as transformers means it to."""
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.zoo import REFUSED, ZOO, Entry, Prompt
 from tests.zoo.entry import IMAGE
 from tests.zoo.observe import layers_of, traits_of
 from tests.zoo.survey import SURVEY
+from tests.zoo.table import table
 
 TOLERANCE = 1e-4  # fp32
 entries = pytest.mark.parametrize("entry", ZOO.values(), ids=list(ZOO))
@@ -55,6 +57,10 @@ def test_every_class_was_looked_at() -> None:
     assert ZOO.keys() | REFUSED.keys() == MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.keys()
     assert not ZOO.keys() & REFUSED.keys()
     assert ZOO.keys() == SURVEY.keys()
+
+
+def test_the_readme_shows_the_survey() -> None:
+    assert table() in Path(__file__).with_name("README.md").read_text()
 
 
 @entries

@@ -20,6 +20,7 @@ class Traits:
         image_token: config field with the placeholder's id.
         image_inputs: arguments in which the merger gets pictures; `generate` passes ``mm_encoder_outputs`` instead.
         video_inputs: arguments in which it gets videos.
+        video_token: config field with the id of the placeholder of videos.
         axes: position ids reach the decoder as ``[axes, batch, tokens]``; 1: plain ones, or none.
         layer_positions: what layers get as ``position_ids``: "plain", "axes" (all of them) or "none".
         rotary: ``position_embeddings`` of the layers: "one" pair for all, "by type" of layer, "some" (layers without
@@ -51,6 +52,7 @@ class Traits:
 
     image_inputs: tuple[str, ...] = ("pixel_values",)
     video_inputs: tuple[str, ...] = ()
+    video_token: str = ""
     axes: int = 1
     layer_positions: str = "plain"
     rotary: str = "one"
