@@ -2,11 +2,12 @@
 
 import base64
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from transformers import AddedToken, AutoConfig, LlavaProcessor, Qwen2Tokenizer
-from transformers.convert_slow_tokenizer import TikTokenConverter
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.utils.hub import cached_file
 
@@ -83,12 +84,15 @@ def special_id(token: str, image_start: int) -> int:
 
 def read_tokenizer(path: Path) -> Any:
     """The tokenizer in a ``qwen.tiktoken``: a token in base64 and its rank per line; the special ones come after."""
-    vocabulary, merges = _Ranks().extract_vocab_merges_from_model(path)
+    lines = (line.split() for line in path.read_bytes().splitlines() if line)
+    ranks = {base64.b64decode(token): int(rank) for token, rank in lines}
+    letters = bytes_to_unicode()
+    vocabulary = {"".join(letters[byte] for byte in token): rank for token, rank in ranks.items()}
     # With their ids in the vocabulary: otherwise the tokenizer numbers those first that have a role.
-    vocabulary |= {token: len(vocabulary) + place for place, token in enumerate(SPECIALS)}
+    vocabulary |= {token: len(ranks) + place for place, token in enumerate(SPECIALS)}
     tokenizer = Qwen2Tokenizer(
         vocab=vocabulary,
-        merges=merges,
+        merges=[tuple("".join(letters[byte] for byte in half) for half in merge) for merge in _merges(ranks)],
         padding_side="left",
         extra_special_tokens=[token for token in SPECIALS if token not in TAGS],
     )
@@ -96,14 +100,12 @@ def read_tokenizer(path: Path) -> Any:
     return tokenizer
 
 
-class _Ranks(TikTokenConverter):  # type: ignore[misc]
-    """transformers' converter, without the package tiktoken for reading a text file."""
-
-    @staticmethod
-    def load_tiktoken_bpe(path: Path) -> dict[bytes, int]:
-        """Ranks by token."""
-        lines = (line.split() for line in path.read_bytes().splitlines() if line)
-        return {base64.b64decode(token): int(rank) for token, rank in lines}
+def _merges(ranks: dict[bytes, int]) -> Iterator[tuple[bytes, bytes]]:
+    """Every way to make a token of two, in the order in which they are tried: by the rank of what is made."""
+    for token in sorted(ranks, key=ranks.__getitem__):
+        halves = ((token[:at], token[at:]) for at in range(1, len(token)))
+        pairs = [(left, right) for left, right in halves if left in ranks and right in ranks]
+        yield from sorted(pairs, key=lambda pair: (ranks[pair[0]], ranks[pair[1]]))
 
 
 def _check_chat(name: Any, where: dict[str, Any]) -> None:
