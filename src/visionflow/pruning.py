@@ -3,13 +3,15 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from torch import Tensor
 from transformers import PreTrainedModel
 
-from visionflow.cost import Cost, DecoderShape, cost_of_work
+from visionflow.cost import Convention, Cost, DecoderShape, cost_of_work
 from visionflow.errors import VisionFlowError
 from visionflow.methods.base import Method
 from visionflow.runtime.scope import Scope
 from visionflow.runtime.trace import Trace
+from visionflow.runtime.work import Work
 
 
 @dataclass
@@ -29,12 +31,25 @@ class PruningTrace(Trace):
         Raises:
             VisionFlowError: nothing was run yet.
         """
+        return self._cost(self.work, self.image_tokens, convention, logits_rows)
+
+    def cost_of(
+        self, sample: int, convention: Literal["paper", "gated", "flops"] = "flops", logits_rows: int | None = 1
+    ) -> Cost:
+        """The same for one sample of the batch by itself, without the padding that its company costs.
+
+        Raises:
+            VisionFlowError: nothing was run yet.
+        """
+        return self._cost(self.work_of(sample), self.image_tokens[:, [sample]], convention, logits_rows)
+
+    def _cost(self, work: Work, image_tokens: Tensor, convention: Convention, logits_rows: int | None) -> Cost:
         if self.shape is None or not self.rows or not self.rows[0]:
             raise VisionFlowError("nothing to cost yet: run the model inside the scope first")
         return cost_of_work(
             self.shape,
-            self.work,
-            self.image_tokens.tolist(),
+            work,
+            image_tokens.tolist(),
             convention,
             logits_rows=logits_rows,
             bytes_per_element=self.bytes_per_element,
@@ -65,7 +80,7 @@ def prune(model: PreTrainedModel, method: Method) -> Pruning:
 
     Args:
         model: a model of `visionflow.runtime.families.FAMILIES`, in eval mode, with sdpa or eager attention.
-        method: for example `HiMAP`, `FastV`, `VTW`, `RandomPruning`.
+        method: for example `HiMAP`, `FastV`, `VTW`, `VisiPruner`, `RandomPruning`.
 
     Raises:
         UnsupportedModelError: the model is not supported.

@@ -118,7 +118,10 @@ def test_further_pictures_and_another_place(ask: Run, checkpoint: Path, folder: 
         (["wide.png", "q", "--image", "nothing.png"], "no such file: nothing.png"),
         (["wide.png", "  "], "the question is empty"),
         (["wide.png", "what is <image>"], "<image>, which stands for a picture"),
-        (["wide.png", "q", "--method", "magic"], "unknown method 'magic': choose one of himap, fastv, vtw, random"),
+        (
+            ["wide.png", "q", "--method", "magic"],
+            "unknown method 'magic': choose one of himap, fastv, vtw, visipruner, random",
+        ),
         (["wide.png", "q", "--method", "fastv", "--k1", "2"], "--k1 is not an option of method fastv"),
         (["wide.png", "q", "--r", "0.5"], "--r is not an option of method himap"),
         (["wide.png", "q", "--r1", "1.0"], "0 <= r1 < 1, not 1.0"),
@@ -330,3 +333,25 @@ def test_a_long_word_is_shown_whole() -> None:
     console = Console(width=40, record=True, file=io.StringIO())
     console.print(_pairs({"dense": "he" * 50}))
     assert "".join(console.export_text().split()) == "dense" + "he" * 50
+
+
+def test_visipruner_tells_where_it_fired_and_what_it_kept(ask: Run, checkpoint: Path) -> None:
+    settings = ("--method", "visipruner", "--layer-threshold", 1, "--at-most", 3, "--exit-threshold", -1)
+    code, out, _ = ask("wide.png", QUESTION, "--model", checkpoint, "--json", *settings)
+    facts = json.loads(out)
+    decided = facts["decided"]
+    assert code == 0
+    assert (decided["firing_layer"], decided["exit_layer"]) == (1, 4)
+    assert 1 <= len(decided["kept"]) == len(decided["similarity"]) == len(decided["norm"]) <= 3
+    assert facts["image_tokens"] == [25, 25, *[len(decided["kept"])] * 2, 0, 0]
+    assert facts["attention_pairs"]["pruned"] < facts["attention_pairs"]["dense"] == LAYERS * 31 * 31
+    assert [stage["layer"] for stage in facts["stages"]] == [2, 4]
+    _, out, _ = ask("wide.png", QUESTION, "--model", checkpoint, *settings)
+    assert "firing layer" in out
+    assert "layers 0-1: 25" in out
+
+
+def test_visipruner_may_keep_everything(ask: Run, checkpoint: Path) -> None:
+    code, out, err = ask("wide.png", QUESTION, "--model", checkpoint, "--method", "visipruner", "--layer-threshold", -1)
+    assert (code, err) == (0, "")
+    assert "layers 0-5: 25" in out

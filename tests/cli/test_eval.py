@@ -108,7 +108,7 @@ def test_without_the_picture(evaluate: Run) -> None:
         (("--batch", 0), "--batch"),
         (("--suite", "gone.parquet"), "no such file: gone.parquet"),
         (("--paper", "--suite", "own.parquet"), "--paper compares with the generated world: leave out --suite"),
-        (("--paper", "--sweep"), "leave out --tasks, --methods, --sweep and --json"),
+        (("--paper", "--sweep"), "leave out --tasks, --methods, --sweep, --phases and --json"),
         (("--paper", "--limit", 4), "and there is none of open: raise --limit to 5 or more"),
         (("--threads", 0), "--threads must be at least 1, not 0"),
         (("--device", "abacus"), "unknown device 'abacus'"),

@@ -9,7 +9,7 @@ import torch
 
 from tests.questions import samples, tiny_loaded
 from tests.tiny import LAYERS, PER_IMAGE
-from visionflow import FastV, HiMAP, prune
+from visionflow import FastV, HiMAP, VisiPruner, prune
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation.rows import (
     BLIND,
@@ -18,6 +18,7 @@ from visionflow.evaluation.rows import (
     RandomSteps,
     Row,
     chosen_rows,
+    phase_rows,
     seeing,
     sweep_rows,
     table_rows,
@@ -105,6 +106,18 @@ def test_rows_are_picked_by_name_and_dense_is_always_there() -> None:
     assert chosen_rows(rows, []) == rows
     with pytest.raises(VisionFlowError, match="no row 'fastw': choose of dense, oracle"):
         chosen_rows(rows, ["fastw"])
+
+
+def test_the_phases_differ_from_each_other_in_one_thing() -> None:
+    rows = {row.name.removeprefix("visipruner"): row.method for row in phase_rows(32)}
+    whole = rows[""]
+    assert isinstance(whole, VisiPruner)
+    assert whole == VisiPruner()
+    assert rows["-middle"] == replace(whole, phases=("middle",))
+    assert rows["-middle-deep"] == replace(whole, phases=("middle", "deep"))
+    assert rows["-cached"] == replace(whole, shallow_cache=True)
+    assert [rows[f"-by-{rule}"].selection for rule in ("last", "text", "image")] == ["last", "text", "image"]  # type: ignore[union-attr]
+    assert {row.name for row in phase_rows(8)} == {row.name for row in phase_rows(32)}
 
 
 def test_a_sweep_gets_cheaper_point_by_point() -> None:

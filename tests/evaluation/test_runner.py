@@ -55,6 +55,19 @@ def described(rows: Sequence[Row] = ROWS) -> dict[str, Any]:
     return {"suite": "tiny", "limit": 10, "rows": {row.name: row.settings for row in rows}}
 
 
+def test_what_a_method_decided_is_recorded_and_costed_for_each_sample(loaded: Loaded, asked: list[Sample]) -> None:
+    rows = chosen_rows(table_rows(LAYERS), ["visipruner"])
+    for together, sample in zip(evaluate(loaded, asked, rows, Records(), batch=4), asked, strict=True):
+        [alone] = evaluate(loaded, [sample], rows, Records())
+        assert together["rows"]["visipruner"]["flops"] == alone["rows"]["visipruner"]["flops"]
+        decided = together["rows"]["visipruner"]["decided"]
+        assert decided["firing_layer"] == alone["rows"]["visipruner"]["decided"]["firing_layer"]
+        assert len(decided["kept"]) == len(decided["norm"])
+        dense = together["rows"]["dense"]
+        assert "decided" not in dense
+        assert together["rows"]["visipruner"]["paper"] < dense["paper"] or decided["firing_layer"] is None
+
+
 def test_the_dense_row_is_the_model_itself(loaded: Loaded, asked: list[Sample], whole: list[dict[str, Any]]) -> None:
     for sample, record in zip(asked, whole, strict=True):
         inputs = make_prompt(loaded.model, loaded.processor, [sample.image()], sample.prompt)

@@ -13,6 +13,7 @@ HIMAP_DEFAULT = "[default: {}; earlier in models of 8 layers or fewer]"
 
 
 def ask(
+    context: typer.Context,
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="A picture: a path, a URL, or - for standard input.")],
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question, in quotes.")],
     more_images: Annotated[
@@ -40,6 +41,40 @@ def ask(
         typer.Option(help="fastv, random, vtw: layers before the cut. [default: 2; half of the layers for vtw]"),
     ] = None,
     r: Annotated[float | None, typer.Option(help="fastv, random: fraction dropped. [default: 0.5]")] = None,
+    shallow_layers: Annotated[
+        int | None,
+        typer.Option(
+            help="visipruner: layers that do not read the image. [default: 6; 1 in models of 8 layers or fewer]"
+        ),
+    ] = None,
+    layer_threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="visipruner: a layer fires when leaving out one token turns what the prompt's end reads to a cosine "
+            "below this. [default: 0.995; 0.964]",
+        ),
+    ] = None,
+    token_threshold: Annotated[
+        float | None, typer.Option(help="visipruner: tokens that add more than this stay. [default: 0.2; 0.008]")
+    ] = None,
+    token_scale: Annotated[
+        str | None,
+        typer.Option(
+            help="visipruner: --token-threshold is 'absolute', or 'relative' to all that is read. "
+            "[default: absolute; relative]"
+        ),
+    ] = None,
+    exit_threshold: Annotated[
+        float | None, typer.Option(help="visipruner: a kept token still matters below this cosine. [default: 0.999]")
+    ] = None,
+    exit_patience: Annotated[
+        int | None, typer.Option(help="visipruner: layers without a token that matters before all go. [default: 2]")
+    ] = None,
+    at_most: Annotated[int | None, typer.Option(help="visipruner: tokens kept, at most. [default: no limit]")] = None,
+    fallback_layer: Annotated[
+        int | None,
+        typer.Option(help="visipruner: fires here at the latest. [default: none, so a prompt may keep all its tokens]"),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**32 - 1, help="random: another seed, another draw. [default: 0]")
     ] = None,
@@ -53,8 +88,8 @@ def ask(
     as_json: Json = False,
 ) -> None:
     """Answer a question about a picture, dense and pruned side by side, and draw what was kept."""
-    options = {"k1": k1, "r1": r1, "k2": k2, "r2": r2, "deep_criterion": deep_criterion, "k": k, "r": r, "seed": seed}
-    given = {name: value for name, value in options.items() if value is not None}
+    options = {name for own in METHOD_OPTIONS.values() for name in own}
+    given = {name: value for name, value in context.params.items() if name in options and value is not None}
     own_options(method, given, METHOD_OPTIONS)
 
     from rich.console import Console

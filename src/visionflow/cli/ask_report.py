@@ -48,6 +48,12 @@ class AskReport:
         tokens: list[int] = self.comparison.trace.image_tokens[:, 0].tolist()
         return tokens
 
+    @property
+    def decided(self) -> dict[str, Any] | None:
+        """What a method that decides by prompt has decided."""
+        decisions = self.comparison.trace.decisions
+        return decisions[-1].tell(0) if decisions else None
+
     def to_json(self) -> dict[str, Any]:
         """All of it as one object; positions are columns of the prompt, patches are counted row by row from 0."""
         dense, pruned, trace = self.comparison.dense, self.comparison.pruned, self.comparison.trace
@@ -71,6 +77,8 @@ class AskReport:
             "kv_bytes_pruned": pruned.kv_bytes,
             "ttft_dense_s": dense.first_token_s,
             "ttft_pruned_s": pruned.first_token_s,
+            "attention_pairs": {"dense": len(trace.rows) * trace.rows[0] ** 2, "pruned": sum(trace.work.pairs)},
+            "decided": self.decided,
             "overlay": str(self.overlay),
             "stages": [
                 {"layer": stage.layer, "kept": stage.kept[0].tolist(), "patches": patches}
@@ -97,7 +105,11 @@ class AskReport:
         table.add_row("time to first token, measured", *_scaled(dense.first_token_s, pruned.first_token_s, _SECONDS))
         console.print(table)
         console.print()
-        console.print(_pairs({"image tokens": layer_ranges(self.image_tokens), "kept patches": str(self.overlay)}))
+        facts = {"image tokens": layer_ranges(self.image_tokens), "kept patches": str(self.overlay)}
+        if self.decided:
+            layers = {name.replace("_", " "): value for name, value in self.decided.items() if "layer" in name}
+            facts = {name: "none" if value is None else str(value) for name, value in layers.items()} | facts
+        console.print(_pairs(facts))
         if not dense.first_token_s - pruned.first_token_s > NOTICEABLE * dense.first_token_s:
             console.print(
                 f"\nPruning is not clearly faster here: with {self.image_tokens[0]} image and {trace.text_tokens[0]} "

@@ -40,12 +40,17 @@ def evaluate(
         typer.Option(
             metavar="A,B",
             help="Rows by name, and always dense: oracle, random-end, random-average, random-steps, fastv, fastv-end, "
-            "fastv-average, himap-paid, himap-received, himap-stage1, himap-stage2, vtw, no-image; with --sweep the "
-            "curves oracle, random, random-steps, fastv, himap-paid, himap-received, vtw. [default: all]",
+            "fastv-average, himap-paid, himap-received, himap-stage1, himap-stage2, vtw, visipruner, no-image; with "
+            "--sweep the curves oracle, random, random-steps, fastv, himap-paid, himap-received, vtw; with --phases "
+            "visipruner, visipruner-middle, -middle-deep, -shallow, -cached, -released, -by-last, -by-text, -by-image. "
+            "[default: all]",
         ),
     ] = "",
     sweep: Annotated[
         bool, typer.Option("--sweep", help="Accuracy against cost, each method at several ratios; a plot in --out.")
+    ] = False,
+    phases: Annotated[
+        bool, typer.Option("--phases", help="VisiPruner phase by phase, and by its four ways to choose tokens.")
     ] = False,
     sight: SightName = "picture",
     only_visual: OnlyVisual = False,
@@ -65,8 +70,12 @@ def evaluate(
     With --out, Ctrl-C loses nothing: the same command goes on from there.
     """
     _check_extras()
-    if paper and (tasks or methods or sweep or as_json):
-        raise VisionFlowError("--paper needs every task and row: leave out --tasks, --methods, --sweep and --json")
+    if paper and (tasks or methods or sweep or phases or as_json):
+        raise VisionFlowError(
+            "--paper needs every task and row: leave out --tasks, --methods, --sweep, --phases and --json"
+        )
+    if sweep and phases:
+        raise VisionFlowError("--sweep and --phases are two sets of rows: leave out one of them")
     if paper and suite != "scenes":
         raise VisionFlowError("--paper compares with the generated world: leave out --suite")
     from visionflow.evaluation.suites import suite_called
@@ -93,7 +102,7 @@ def evaluate(
             asked.name,
             samples,
             methods=listed(methods),
-            sweep=sweep,
+            rows="sweep" if sweep else "phases" if phases else "table",
             sight=sight,
             filtered=only_visual,
             seed=seed,

@@ -14,6 +14,16 @@ METHOD_OPTIONS: dict[str, tuple[str, ...]] = {
     "himap": ("k1", "r1", "k2", "r2", "deep_criterion"),
     "fastv": ("k", "r"),
     "vtw": ("k",),
+    "visipruner": (
+        "shallow_layers",
+        "layer_threshold",
+        "token_threshold",
+        "token_scale",
+        "exit_threshold",
+        "exit_patience",
+        "at_most",
+        "fallback_layer",
+    ),
     "random": ("k", "r", "seed"),
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from visionflow import __version__
-from visionflow.evaluation.rows import BLIND, REFERENCE, Row, chosen_rows, seeing, sweep_rows, table_rows
+from visionflow.evaluation.rows import BLIND, REFERENCE, ROWS, Row, chosen_rows, seeing
 from visionflow.evaluation.samples import Sample
 from visionflow.loading.models import Loaded
 
@@ -32,7 +32,7 @@ def plan_run(
     samples: Sequence[Sample],
     *,
     methods: Sequence[str] = (),
-    sweep: bool = False,
+    rows: str = "table",
     sight: str = "picture",
     filtered: bool = False,
     seed: int = 0,
@@ -44,7 +44,7 @@ def plan_run(
         suite: the name of what the samples are of.
         samples: the questions.
         methods: names of rows; all if none is named.
-        sweep: the rows of the curve instead of those of the table.
+        rows: which set of rows, a key of `visionflow.evaluation.rows.ROWS`.
         sight: what stands in place of the picture: "picture", "grey" or "none".
         filtered: the row without the image is needed, too.
         seed: of the random rows.
@@ -53,8 +53,8 @@ def plan_run(
         VisionFlowError: an unknown row or sight, or a model with too few layers.
     """
     num_layers = loaded.model.config.get_text_config().num_hidden_layers
-    rows = sweep_rows(num_layers, seed) if sweep else table_rows(num_layers, seed)
-    rows = seeing(chosen_rows(rows, methods, (REFERENCE, BLIND) if filtered else (REFERENCE,)), sight)
+    always = (REFERENCE, BLIND) if filtered else (REFERENCE,)
+    chosen = seeing(chosen_rows(ROWS[rows](num_layers, seed), methods, always), sight)
     described = {
         "suite": suite,
         "limit": len(samples),
@@ -64,10 +64,10 @@ def plan_run(
         "weights": fingerprint(loaded.model),
         "sight": sight,
         "seed": seed,
-        "rows": {row.name: row.settings for row in rows},
+        "rows": {row.name: row.settings for row in chosen},
         "visionflow": __version__,
     }
-    return Run(rows, described)
+    return Run(chosen, described)
 
 
 def fingerprint(model: PreTrainedModel) -> str:

@@ -4,16 +4,17 @@ A budget can be counted in two ways, and they do not agree: as many image tokens
 over the layers. Methods with one cut are held against HiMAP's two at both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, get_args
 
 from torch import Tensor
 
 from visionflow.errors import VisionFlowError
-from visionflow.methods import VTW, FastV, HiMAP, Method, RandomPruning
+from visionflow.methods import VTW, FastV, HiMAP, Method, RandomPruning, VisiPruner
 from visionflow.methods.base import check_layer
 from visionflow.methods.defaults import default_options
+from visionflow.methods.visipruner_phases import Selection
 from visionflow.runtime.plan import Cut
 from visionflow.runtime.tokens import Tokens
 
@@ -155,6 +156,34 @@ def table_rows(num_layers: int, seed: int = 0) -> list[Row]:
         Row("himap-stage1", replace(himap, r2=0.0)),
         Row("himap-stage2", replace(himap, r1=0.0)),
         Row("vtw", VTW(max(1, num_layers // 2))),
+        Row("visipruner", _visipruner(num_layers)),
+        WITHOUT_PICTURE,
+    ]
+
+
+def phase_rows(num_layers: int, seed: int = 0) -> list[Row]:
+    """VisiPruner phase by phase, and its middle phase with the four selection rules of its Table 4.
+
+    ``visipruner-released`` has the released code's shallow phase and way of counting quiet layers.
+
+    Raises:
+        VisionFlowError: the model has too few layers.
+    """
+    method = _visipruner(num_layers)
+    middle = replace(method, phases=("middle",))
+    rules: tuple[Selection, ...] = ("last", "text", "image")
+    return [
+        DENSE,
+        Row("visipruner-middle", middle),
+        Row("visipruner-middle-deep", replace(method, phases=("middle", "deep"))),
+        Row("visipruner", method),
+        Row("visipruner-shallow", replace(method, phases=("shallow",))),
+        Row("visipruner-cached", replace(method, shallow_cache=True)),
+        Row(
+            "visipruner-released",
+            replace(method, freed_mass="fold", shallow_image_to_image=True, shallow_cache=True, exit_rule="cumulative"),
+        ),
+        *(Row(f"visipruner-by-{rule}", replace(middle, selection=rule)) for rule in rules),
         WITHOUT_PICTURE,
     ]
 
@@ -181,6 +210,10 @@ def sweep_rows(num_layers: int, seed: int = 0) -> list[Row]:
         rows += [Row(f"{name}-{r}", method, series=name) for name, method in methods.items()]
     layers = sorted({max(1, round(num_layers * share)) for share in (0.25, 0.5, 0.75)})
     return rows + [Row(f"vtw-{k}", VTW(k), series="vtw") for k in layers]
+
+
+ROWS: dict[str, Callable[[int, int], list[Row]]] = {"table": table_rows, "sweep": sweep_rows, "phases": phase_rows}
+"""Sets of rows by name, for a number of layers and a seed."""
 
 
 def chosen_rows(rows: Sequence[Row], names: Sequence[str], always: Sequence[str] = (REFERENCE,)) -> list[Row]:
@@ -218,6 +251,13 @@ def same_average(himap: HiMAP, num_layers: int) -> float:
     between, after = himap.k2 - himap.k1, num_layers - himap.k2
     kept = between * (1 - himap.r1) + after * (1 - himap.r1) * (1 - himap.r2)
     return 1 - kept / (between + after)
+
+
+def _visipruner(num_layers: int) -> VisiPruner:
+    options: Any = default_options("visipruner", num_layers)
+    visipruner = VisiPruner(**options)
+    visipruner.plan().check_depth(num_layers)
+    return visipruner
 
 
 def _himap(num_layers: int) -> HiMAP:

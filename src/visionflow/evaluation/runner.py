@@ -84,7 +84,7 @@ def run_batch(loaded: Loaded, samples: Sequence[Sample], rows: Sequence[Row]) ->
         kept = _kept(loaded.model, inputs[row.sight]["input_ids"], trace)
         for place, (sample, answer) in enumerate(zip(samples, answers, strict=True)):
             facts = {"answer": answer, "right": is_right(sample, answer), "kept": kept[place]}
-            records[place]["rows"][row.name] = facts | _cost(shape, trace, place)
+            records[place]["rows"][row.name] = facts | _cost(shape, trace, place) | _decided(trace, place)
     return records
 
 
@@ -122,6 +122,11 @@ def _record(sample: Sample, relevant: Tensor | None) -> Record:
         "rows": {},
         "relevant": None if relevant is None else relevant.nonzero()[:, 0].tolist(),
     }
+
+
+def _decided(trace: Trace, place: int) -> dict[str, Any]:
+    """What a method that decides by sample has decided."""
+    return {"decided": trace.decisions[-1].tell(place)} if trace.decisions else {}
 
 
 def _cost(shape: DecoderShape, trace: Trace, place: int) -> dict[str, Any]:

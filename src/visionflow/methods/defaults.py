@@ -1,5 +1,13 @@
 """Settings that suit a model's depth, where none are given."""
 
+# From `visionflow.methods.visipruner_calibration` on the embedded model: docs/results/visipruner.md.
+_EMBEDDED_VISIPRUNER: dict[str, object] = {
+    "shallow_layers": 1,
+    "layer_threshold": 0.964,
+    "token_threshold": 0.008,
+    "token_scale": "relative",
+}
+
 
 def default_options(method: str, num_layers: int) -> dict[str, object]:
     """The settings of the papers; in a model of 8 layers or fewer, where those have no place, at a like depth."""
@@ -10,5 +18,6 @@ def default_options(method: str, num_layers: int) -> dict[str, object]:
         "fastv": {"k": early if shallow else 2, "r": 0.5},
         "vtw": {"k": max(1, middle)},
         "random": {"k": early if shallow else 2, "r": 0.5},
+        "visipruner": _EMBEDDED_VISIPRUNER if shallow else {},
     }
     return defaults.get(method, {})

@@ -1,7 +1,7 @@
 """What VisiPruner makes of one prompt: for each sample the layer that fires, the tokens it keeps, and the exit."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -74,6 +74,11 @@ class Phases:
             nothing if layer is None else self._fired[layer].of(sample, self._exit[sample], layer)
             for sample, layer in enumerate(self._firing)
         ]
+
+    def tell(self, sample: int) -> dict[str, Any]:
+        """The fields of `SamplePhases`, in plain numbers."""
+        values = vars(self.samples[sample])
+        return {name: value.tolist() if isinstance(value, Tensor) else value for name, value in values.items()}
 
     @property
     def done(self) -> bool:

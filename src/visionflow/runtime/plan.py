@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
@@ -77,6 +77,9 @@ class Decider(Protocol):
 
     def decide(self, attention: LayerAttention) -> Decision:
         """What stays after the layer that has just run, at the price of one read from the device."""
+
+    def tell(self, sample: int) -> dict[str, Any]:
+        """What was decided for one sample, in plain numbers."""
 
 
 @dataclass(frozen=True)

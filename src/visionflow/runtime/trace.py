@@ -40,7 +40,7 @@ class Trace:
         num_layers: decoder layers.
         stages: one entry per cut; of adaptive cuts, one per layer before which some sample lost tokens.
         rows: per layer, the sequence length that was run, fillers and padding included.
-        decisions: per turn, what an adaptive method decided for each sample; see the method.
+        decisions: per turn, the decider of an adaptive method, with what it decided for each sample; see the method.
     """
 
     num_layers: int
