@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from tests.tiny import batch_of, prompt
-from visionflow import VisiPruner, VisionFlowError, prune
+from visionflow import VisionFlowError, VisiPruner, prune
 from visionflow.methods.visipruner_calibration import calibrate
 
 
