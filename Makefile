@@ -4,13 +4,21 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test lint types check breaks clean
+# lmms-eval's own environment: it brings 1.3 GB of packages, which no other target needs.
+LMMS       := .venv-lmms
+LMMS_READY := $(LMMS)/.ready
+
+.PHONY: demo test test-lmms lint types check breaks clean
 
 demo: $(READY)
 	$(BIN)/visionflow ask examples/scene.png "How many red objects are there?"
 
 test: $(READY)
 	$(BIN)/pytest -n 2
+
+# The benchmarks' plug-in through lmms-eval's command line, on generated questions: no download.
+test-lmms: $(LMMS_READY)
+	$(LMMS)/bin/pytest tests/lmms
 
 lint: $(READY)
 	$(BIN)/ruff check src tests docs
@@ -32,5 +40,15 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $(READY)
 
+# torch and torchvision by exact pins and in one command with lmms-eval, or it would bring a torch built for CUDA; the
+# torchvision that there is was built for CUDA, too, and takes a helper to be imported.
+$(LMMS_READY): pyproject.toml constraints.txt tests/lmms/torchvision_on_cpu.py
+	test -d $(LMMS) || $(PYTHON) -m venv $(LMMS)
+	$(LMMS)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt \
+		$$(grep '^torch==' constraints.txt) torchvision==0.28.0 -e '.[lmms]' pytest hypothesis
+	cp tests/lmms/torchvision_on_cpu.py \
+		$$($(LMMS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/sitecustomize.py
+	touch $(LMMS_READY)
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LMMS) .pytest_cache .mypy_cache .ruff_cache .hypothesis

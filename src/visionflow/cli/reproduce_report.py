@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from visionflow.lmms.comparison import Compared, Score, Spent
+from visionflow.lmms.local_tasks import LOCAL
 from visionflow.lmms.marks import Estimate, has_java
 from visionflow.lmms.needs import Need
 from visionflow.lmms.reproduction import Reproduction
@@ -70,7 +71,7 @@ class ReproduceReport:
         notes += [f"{spent.row}: {spent.settings}" for spent in compared.spent]
         notes += [f"* {spent.row}: {spent.note}" for spent in compared.spent if spent.note]
         notes += [f"{column.title}: {column.note}" for column in run.columns if column.note]
-        if any(score.task.removesuffix("_local").endswith("_cider") for score in compared.scores):
+        if any(score.task.removesuffix(LOCAL).endswith("_cider") for score in compared.scores):
             cut = "the Penn Treebank tokeniser" if has_java() else "our own rule, for there is no Java: not comparable"
             notes.append(f"CIDEr times 100, sentences cut by {cut}")
         if run.table.left_out:

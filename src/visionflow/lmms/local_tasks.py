@@ -10,7 +10,10 @@ from visionflow.errors import VisionFlowError
 from visionflow.lmms import TASKS
 from visionflow.lmms.data_sets import DataSet
 
-_LOCAL = """\
+LOCAL = "_local"
+"""What the names of such tasks end in: lmms-eval knows no two tasks of one name."""
+
+_YAML = """\
 include: {original}
 task: {name}
 dataset_path: parquet
@@ -23,8 +26,8 @@ _PICTURES = "process_docs: !function visionflow.lmms.tasks.gqa.with_pictures\n"
 
 
 def local_name(task: str) -> str:
-    """How a task is called when it reads local files: lmms-eval has no second task of one name."""
-    return f"{task}_local"
+    """How a task is called when it reads local files."""
+    return task + LOCAL
 
 
 def write_tasks(folder: Path, wanted: Mapping[str, tuple[DataSet, Path | None]]) -> None:
@@ -48,7 +51,7 @@ def _text(task: str, data_set: DataSet, copy: Path | None) -> str:
     original = yaml_of(task)
     if copy is None:
         return f"include: {original}\ntask: {task}\n"
-    text = _LOCAL.format(
+    text = _YAML.format(
         original=original, name=local_name(task), split=data_set.split, files=copy.resolve() / data_set.files
     )
     return text + (_PICTURES if data_set.pictures else "")

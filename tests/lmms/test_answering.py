@@ -1,0 +1,121 @@
+"""Answers with their facts, in batches and alone, on a tiny LLaVA with random weights."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.questions import tiny_loaded
+from tests.tiny import IMAGE_SIZE, LAYERS, PER_IMAGE
+from visionflow import HiMAP
+from visionflow.lmms.answering import LONGEST, Answer, Question, Style, answer, loss
+from visionflow.loading.prompts import make_prompts
+from visionflow.methods import Method
+from visionflow.pruning import prune
+
+METHOD = HiMAP(k1=2, r1=0.5, k2=4, r2=0.5)
+TIMES = {"seconds_to_first_token", "tokens_per_second"}
+
+
+def question(number: int, pictures: int = 1, style: Style | None = None) -> Question:
+    rng = np.random.default_rng(number)
+    shown = tuple(
+        Image.fromarray(rng.integers(0, 256, (IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)) for _ in range(pictures)
+    )
+    words = " ".join(f"w{5 + number + place}" for place in range(1 + 2 * number))
+    return Question("task", number, shown, words, style or Style(max_new_tokens=5))
+
+
+def without_times(given: Answer) -> tuple[str, dict[str, Any]]:
+    return given.text, {name: fact for name, fact in given.facts.items() if name not in TIMES}
+
+
+@pytest.mark.parametrize("method", [None, METHOD])
+def test_in_a_batch_each_gets_what_it_gets_alone(method: Method | None) -> None:
+    loaded = tiny_loaded()
+    questions = [question(0), question(1, pictures=2), question(2, pictures=0), question(3)]
+    together = answer(loaded, method, questions)
+    alone = [answer(loaded, method, [each])[0] for each in questions]
+    assert list(map(without_times, together)) == list(map(without_times, alone))
+    assert len({each.text for each in together}) > 1
+
+
+def test_the_facts_are_the_traces() -> None:
+    loaded = tiny_loaded()
+    asked = question(3)
+    facts = answer(loaded, METHOD, [asked])[0].facts
+    inputs = make_prompts(loaded.model, loaded.processor, [asked.pictures], [asked.text])
+    with torch.inference_mode(), prune(loaded.model, METHOD) as trace:
+        loaded.model.generate(**inputs, max_new_tokens=5, do_sample=False)
+    assert facts["image_tokens"] == trace.image_tokens[:, 0].tolist()
+    assert facts["flops"] == [trace.cost("flops").pruned, trace.cost("flops").dense]
+    assert facts["paper"] == [trace.cost("paper").pruned, trace.cost("paper").dense]
+    first = int((inputs["input_ids"][0] == 99).nonzero()[0])
+    assert [first + number for number in facts["kept"]] == trace.stages[-1].kept[0].tolist()
+    assert facts["input_tokens"] == inputs["input_ids"].shape[1]
+
+
+def test_dense_keeps_all() -> None:
+    facts = answer(tiny_loaded(), None, [question(1)])[0].facts
+    assert (facts["kept"], facts["image_tokens"]) == (None, [PER_IMAGE] * LAYERS)
+    assert facts["flops"][0] == facts["flops"][1]
+
+
+def test_times_and_the_length_of_an_answer() -> None:
+    loaded = tiny_loaded()
+    whole = answer(loaded, None, [question(1)])[0]
+    assert whole.facts["output_tokens"] == 5
+    assert 0 < whole.facts["seconds_to_first_token"] < 60
+    assert whole.facts["tokens_per_second"] > 0
+    first = loaded.processor.tokenizer(whole.text.split()[0])["input_ids"]
+    loaded.model.generation_config.eos_token_id = first[-1]  # now the answer ends with its first word
+    short = answer(loaded, None, [question(1)])[0].facts
+    assert (short["output_tokens"], short["tokens_per_second"]) == (1, None)
+
+
+def test_styles() -> None:
+    assert Style.of({"until": ["\n\n"], "temperature": 0, "top_p": 1.0, "image_aspect_ratio": "original"}) == Style()
+    assert Style.of({"temperature": 0.2, "do_sample": False}).generation() == {
+        "max_new_tokens": LONGEST,
+        "num_beams": 1,
+        "do_sample": False,
+    }
+    sampled = Style.of({"do_sample": True, "temperature": 0.7, "max_new_tokens": 3})
+    assert sampled.generation() == {"max_new_tokens": 3, "num_beams": 1, "do_sample": True, "temperature": 0.7}
+    assert Style.of({"until": ["ASSISTANT:", "\n\n"]}).cut(" red \n\n blue ASSISTANT: no") == "red \n\n blue"
+
+
+def test_the_key_is_of_all_that_decides() -> None:
+    asked = question(1)
+    others = [
+        question(2),
+        replace(asked, text="w9"),
+        replace(asked, task="other"),
+        replace(asked, style=Style(max_new_tokens=6)),
+        replace(asked, pictures=(Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE)),)),
+    ]
+    assert len({each.key for each in (asked, question(1), *others)}) == 1 + len(others)
+
+
+@pytest.mark.parametrize("method", [None, METHOD])
+def test_the_loss_of_a_continuation(method: Method | None) -> None:
+    """That of the words themselves, after the prompt as it is run for an answer."""
+    loaded = tiny_loaded()
+    asked = question(2)
+    written = answer(loaded, method, [replace(asked, style=Style(max_new_tokens=2))])[0].text
+    mean, greedy, noted = loss(loaded, method, asked, f" {written}")
+    assert greedy
+    assert noted.facts["output_tokens"] == 2
+    assert noted.facts["image_tokens"][-1] == (PER_IMAGE if method is None else 7)
+    worse, not_greedy, _ = loss(loaded, method, asked, " w9 w8")
+    assert (worse > mean, not_greedy) == (True, False)
+    if method is None:
+        inputs = make_prompts(loaded.model, loaded.processor, [asked.pictures], [asked.text])
+        goal = torch.tensor(loaded.processor.tokenizer(written)["input_ids"])
+        ids = torch.cat([inputs["input_ids"], goal[None]], dim=1)
+        with torch.inference_mode():
+            logits = loaded.model(input_ids=ids, pixel_values=inputs["pixel_values"]).logits[0, -3:-1]
+        assert mean == pytest.approx(float(torch.nn.functional.cross_entropy(logits.float(), goal)), abs=1e-5)
