@@ -1,5 +1,6 @@
 """Reads a family's traits off the running instance, so that the data in `traits` are observed, not believed."""
 
+import copy
 from collections.abc import Callable, Iterator, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -123,9 +124,24 @@ def traits_of(model: PreTrainedModel, entry: Entry) -> Traits:
         token_axis=seen.layers[1]["argument 0"].dim() - 2,
         attention_inputs=tuple(sorted(_given_to_attention(own) - flags - USUAL_OF_ATTENTION)),
         probed=sum(sum(call.module is module for call in seen.attended) == 1 for module in modules),
+        wrapped=_survives_wrapping(model, modules, single),
         caches=tuple(sorted({type(layer).__name__ for layer in made.past_key_values.layers})),
         last_rows=next((i for i, layer in enumerate(generating.layers) if layer["argument 0"].shape[-2] == 1), None),
     )  # fmt: skip
+
+
+def _survives_wrapping(model: PreTrainedModel, modules: list[nn.Module], inputs: dict[str, Any]) -> bool:
+    expected = model(**inputs).logits
+    name = "zoo_sdpa"
+    with ExitStack() as stack:
+        ALL_ATTENTION_FUNCTIONS[name] = ALL_ATTENTION_FUNCTIONS["sdpa"]
+        stack.callback(ALL_ATTENTION_FUNCTIONS.pop, name)
+        for module in modules:
+            own: Any = copy.copy(module.config)
+            stack.callback(setattr, module, "config", module.config)
+            own._attn_implementation = name
+            module.config = own
+        return torch.equal(model(**inputs).logits, expected)
 
 
 def _pixels(given: dict[str, Any]) -> tuple[str, ...]:
@@ -141,7 +157,9 @@ def _placeholder_of(model: PreTrainedModel, given: dict[str, Any]) -> str:
 
 
 def _axes(positions: Tensor | None) -> int:
-    return positions.shape[0] if positions is not None and positions.dim() == 3 else 1
+    if positions is None or positions.dim() != 3 or bool((positions == positions[:1]).all()):
+        return 1
+    return positions.shape[0]
 
 
 def _layer_positions(positions: Tensor | None) -> str:

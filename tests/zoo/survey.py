@@ -143,6 +143,7 @@ SURVEY: dict[str, Traits] = {
         layer_state=("shared_kv_states",),
         layer_outputs="tuple",
         caches=("DynamicIndexedLayer",),
+        wrapped=False,
         note="as dots3_note; picks are places in the cache and may be reused by later layers, as may keys and values",
     ),
     "chameleon": Traits(
@@ -211,6 +212,7 @@ SURVEY: dict[str, Traits] = {
         attention_inputs=("sliding_window",),
         caches=("DynamicIndexedLayer", "DynamicSlidingWindowLayer"),
         **VIDEOS,
+        wrapped=False,
         note="compressed keys and values; an indexer with keys of its own picks what queries read, under the mask",
     ),
 }

@@ -44,7 +44,7 @@ def _unusual(traits: Traits, names: tuple[str, ...]) -> str:
 def _plain(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(str(part) for part in value)
-    return "" if value is True else str(value) or "(the model)"
+    return "" if value is True else "no" if value is False else str(value) or "(the model)"
 
 
 if __name__ == "__main__":

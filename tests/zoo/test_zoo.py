@@ -18,6 +18,8 @@ from tests.zoo.table import table
 
 TOLERANCE = 1e-4  # fp32
 entries = pytest.mark.parametrize("entry", ZOO.values(), ids=list(ZOO))
+VIDEOS = {name: entry for name, entry in ZOO.items() if "video" in entry.pictures}
+of_videos = pytest.mark.parametrize("entry", VIDEOS.values(), ids=list(VIDEOS))
 
 
 @lru_cache(maxsize=1)  # tests of one entry follow one another
@@ -74,10 +76,8 @@ def test_dense(entry: Entry) -> None:
     assert seen.abs().max() > 1e-3
 
 
-@entries
+@of_videos
 def test_videos(entry: Entry) -> None:
-    if "video" not in entry.pictures:
-        pytest.skip("the class takes no videos")
     assert alone(entry, entry.prompt(3, "video", 6)).isfinite().all()
 
 

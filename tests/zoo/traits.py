@@ -21,7 +21,7 @@ class Traits:
         image_inputs: arguments in which the merger gets pictures; `generate` passes ``mm_encoder_outputs`` instead.
         video_inputs: arguments in which it gets videos.
         video_token: config field with the id of the placeholder of videos.
-        axes: position ids reach the decoder as ``[axes, batch, tokens]``; 1: plain ones, or none.
+        axes: position ids reach the decoder as ``[axes, batch, tokens]``, different in pictures; 1: plain or none.
         layer_positions: what layers get as ``position_ids``: "plain", "axes" (all of them) or "none".
         rotary: ``position_embeddings`` of the layers: "one" pair for all, "by type" of layer, "some" (layers without
             RoPE get None), "complex" (one complex tensor, no pair), "none".
@@ -37,6 +37,8 @@ class Traits:
         attention_inputs: arguments of the attention function beyond query, key, value, mask, dropout and scaling, where
             they are not None.
         probed: layers whose attention module calls transformers' attention interface once.
+        wrapped: a wrapper of the attention function, under a name of its own on a copied config, changes nothing; False
+            where the attention module compares that name with "sdpa", and silently computes something else.
         caches: kinds of cache layers that `generate` makes.
         last_rows: the layer from which on the prefill of `generate` runs the last row only.
         note: what else is special, or what transformers itself does not hold.
@@ -67,6 +69,7 @@ class Traits:
     token_axis: int = 1
     attention_inputs: tuple[str, ...] = ()
     probed: int = 6
+    wrapped: bool = True
     caches: tuple[str, ...] = ("DynamicLayer",)
     last_rows: int | None = None
 
