@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.questions import tiny_loaded
 from tests.tiny import IMAGE_SIZE, LAYERS, PER_IMAGE
-from visionflow import HiMAP
+from visionflow import HiMAP, VisionFlowError
 from visionflow.lmms.answering import LONGEST, Answer, Question, Style, answer, loss
 from visionflow.loading.prompts import make_prompts
 from visionflow.methods import Method
@@ -76,15 +76,25 @@ def test_times_and_the_length_of_an_answer() -> None:
     assert (short["output_tokens"], short["tokens_per_second"]) == (1, None)
 
 
+def test_an_answer_ends_where_the_positions_do() -> None:
+    loaded = tiny_loaded()
+    loaded.model.config.text_config.max_position_embeddings = 40
+    asked = question(1, style=Style(max_new_tokens=4096))
+    facts = answer(loaded, None, [asked])[0].facts
+    assert facts["input_tokens"] + facts["output_tokens"] == 40
+    with pytest.raises(VisionFlowError, match="more than the model's 40 positions"):
+        answer(loaded, None, [question(9)])
+
+
 def test_styles() -> None:
     assert Style.of({"until": ["\n\n"], "temperature": 0, "top_p": 1.0, "image_aspect_ratio": "original"}) == Style()
-    assert Style.of({"temperature": 0.2, "do_sample": False}).generation() == {
+    assert Style.of({"temperature": 0.2, "do_sample": False}).generation(room=9999) == {
         "max_new_tokens": LONGEST,
         "num_beams": 1,
         "do_sample": False,
     }
     sampled = Style.of({"do_sample": True, "temperature": 0.7, "max_new_tokens": 3})
-    assert sampled.generation() == {"max_new_tokens": 3, "num_beams": 1, "do_sample": True, "temperature": 0.7}
+    assert sampled.generation(room=9999) == {"max_new_tokens": 3, "num_beams": 1, "do_sample": True, "temperature": 0.7}
     assert Style.of({"until": ["ASSISTANT:", "\n\n"]}).cut(" red \n\n blue ASSISTANT: no") == "red \n\n blue"
 
 

@@ -28,6 +28,7 @@ CONVENTIONS: tuple[Convention, ...] = ("paper", "gated", "flops")
 LONGEST = 1024
 """New tokens, at most, where a task sets no limit of its own."""
 
+_ENDLESS = 2**20
 _PARAGRAPH = "\n\n"  # what lmms-eval puts into every task that names no stop: its own models ignore it, as we do
 
 
@@ -58,11 +59,11 @@ class Style:
             **(sampling if do_sample else {}),
         )
 
-    def generation(self) -> dict[str, Any]:
-        """Arguments of `generate`."""
+    def generation(self, room: int) -> dict[str, Any]:
+        """Arguments of `generate` where there is room for so many new tokens."""
         chosen = {name: value for name, value in asdict(self).items() if value is not None}
         del chosen["stops"]
-        return chosen
+        return chosen | {"max_new_tokens": min(self.max_new_tokens, room)}
 
     def cut(self, text: str) -> str:
         """The answer up to the first stop."""
@@ -127,7 +128,10 @@ class Clock(StoppingCriteria):  # type: ignore[misc]
 
 @torch.inference_mode()
 def answer(loaded: Loaded, method: Method | None, questions: Sequence[Question]) -> list[Answer]:
-    """Answer a batch of questions of one style; each gets what it would get alone.
+    """Answer a batch of questions of one style; each gets what it would get alone, as long as there is room for it.
+
+    A task may ask for more tokens than the model can place (LLaVA-Bench: 4096, all that LLaVA-1.5 has): an answer ends
+    where the model's positions do, counted from the longest prompt of the batch.
 
     The facts of an answer, all but the times as if the question had been alone:
 
@@ -142,13 +146,12 @@ def answer(loaded: Loaded, method: Method | None, questions: Sequence[Question])
     """
     style = questions[0].style
     pictures, texts = [each.pictures for each in questions], [each.text for each in questions]
-    inputs = make_prompts(loaded.model, loaded.processor, pictures, texts, style.max_new_tokens)
+    inputs = make_prompts(loaded.model, loaded.processor, pictures, texts, new_tokens=1)
+    arguments = style.generation(_room(loaded.model, inputs))
     clock = Clock(loaded.model.device)
     try:
         with scope_of(loaded.model, method) as trace:
-            tokens = loaded.model.generate(
-                **inputs, **style.generation(), stopping_criteria=StoppingCriteriaList([clock])
-            )
+            tokens = loaded.model.generate(**inputs, **arguments, stopping_criteria=StoppingCriteriaList([clock]))
     except torch.OutOfMemoryError as error:
         raise VisionFlowError(f"out of memory on {loaded.model.device}: lower --batch_size") from error
     new = tokens[:, inputs["input_ids"].shape[1] :]
@@ -183,6 +186,12 @@ def loss(loaded: Loaded, method: Method | None, question: Question, continuation
     greedy = bool((logits.argmax(-1) == goal).all())
     facts = _prompt_facts(model, inputs, trace)[0] | {"output_tokens": len(goal)}
     return float(mean), greedy, Answer(continuation, facts)
+
+
+def _room(model: PreTrainedModel, inputs: Any) -> int:
+    """New tokens that the model has positions for."""
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return _ENDLESS if longest is None else longest - int(inputs["input_ids"].shape[1])
 
 
 def scope_of(model: PreTrainedModel, method: Method | None) -> Scope:
