@@ -125,7 +125,8 @@ def test_the_commands(reproduce: Run, tmp_path: Path) -> None:
     assert "Nothing has to be fetched" in err
     lines = out.splitlines()
     assert len(lines) == 4
-    assert lines[0].startswith("torchrun --nproc_per_node 8 -m lmms_eval --model visionflow --model_args pretrained=")
+    start = "env HF_HUB_OFFLINE=1 torchrun --nproc_per_node 8 -m lmms_eval --model visionflow --model_args pretrained="
+    assert lines[0].startswith(start)
     assert "--tasks aokvqa_himap_local,pope_himap_local" in lines[0]
     assert "--batch_size 8" in lines[0]
     assert "deep_criterion=received" in lines[3]

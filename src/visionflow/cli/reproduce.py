@@ -86,8 +86,9 @@ def reproduce(
         _check_needs(asked)
     asked.prepare()
     if dry_run:
+        variables = [f"{name}={value}" for name, value in asked.environment().items()]
         for line in asked.commands().values():
-            print(shlex.join(line))
+            print(shlex.join(["env", *variables, *line] if variables else line))
         return
     try:
         asked.run(_say_row)

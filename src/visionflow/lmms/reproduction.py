@@ -21,6 +21,8 @@ EMBEDDED = "embedded"
 GENERATED = 200
 """Questions of each stand-in, where no limit is given."""
 
+_SHAPES = {"llava-hf/llava-1.5-7b-hf": "llava-1.5-7b", "llava-hf/llava-1.5-13b-hf": "llava-1.5-13b"}
+
 
 @dataclass(frozen=True)
 class Reproduction:
@@ -66,7 +68,7 @@ class Reproduction:
             from visionflow.checkpoint import EMBEDDED as folder
 
             return load_shape(str(folder))
-        return load_shape(self.model)
+        return load_shape(_SHAPES.get(self.model, self.model))
 
     def task(self, column: Column) -> str:
         """The task that a column is answered by."""
@@ -154,7 +156,7 @@ class Reproduction:
         for name, line in self.commands().items():
             log = self.out / name / "log.txt"
             on_row(name, log)
-            run(line, log, self._environment())
+            run(line, log, self.environment())
             for column in self.columns:
                 if self.cell(rows[name], column) is None:
                     raise VisionFlowError(
@@ -167,6 +169,18 @@ class Reproduction:
         task = self.task(column)
         return collect(out, local_name(task), self.limit) or collect(out, task, self.limit)
 
+    def environment(self) -> dict[str, str]:
+        """Variables that the commands need."""
+        copies = {column.data_set: copy for column, copy in self._copies().items()}
+        environment = {}
+        if data_sets.GQA in copies:
+            environment[PICTURES] = str(copies[data_sets.GQA].resolve() / str(data_sets.GQA.pictures))
+        if len(copies) == len({column.data_set for column in self.columns}) and (
+            self.model == EMBEDDED or Path(self.model).is_dir()
+        ):
+            environment["HF_HUB_OFFLINE"] = "1"  # nothing is fetched: do not wait for a network
+        return environment
+
     def _arguments(self, row: Row) -> dict[str, object]:
         method = settings_of(self.table.method(row, self.shape()))
         chosen = {"device": self.device, "dtype": self.dtype, "answers": self.out / row.name / "answers"}
@@ -178,17 +192,6 @@ class Reproduction:
         folder = self._data() if self.generated else self.data_dir
         found = {column: column.data_set.local(folder) for column in self.columns} if folder else {}
         return {column: copy for column, copy in found.items() if copy}
-
-    def _environment(self) -> dict[str, str]:
-        copies = {column.data_set: copy for column, copy in self._copies().items()}
-        environment = {}
-        if data_sets.GQA in copies:
-            environment[PICTURES] = str(copies[data_sets.GQA].resolve() / str(data_sets.GQA.pictures))
-        if len(copies) == len({column.data_set for column in self.columns}) and (
-            self.model == EMBEDDED or Path(self.model).is_dir()
-        ):
-            environment["HF_HUB_OFFLINE"] = "1"  # nothing is fetched: do not wait for a network
-        return environment
 
     def _questions(self) -> str:
         if self.generated:
