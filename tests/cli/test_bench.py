@@ -51,7 +51,9 @@ def test_json_and_figure(visionflow: Run, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "bench.json").read_text()) == told
     assert drawn(tmp_path / "run" / "bench.png")
     assert keys(told) == {"machine", "repeats", "time_limit_s", "models"}
-    assert {"device", "processor", "cores", "threads", "memory_bytes", "torch", "transformers"} < keys(told["machine"])
+    assert {"words", "device", "processor", "cores", "threads", "memory_bytes", "torch", "transformers"} < keys(
+        told["machine"]
+    )
     [model] = told["models"]
     assert (model["model"], model["layers"], model["dtype"], model["notes"]) == ("tiny", 6, "float32", [])
     assert (model["batch"], model["image_tokens"], model["text_tokens"], model["new_tokens"]) == (1, 16, 8, 2)
@@ -109,6 +111,14 @@ def test_models_side_by_side_and_methods_with_settings(visionflow: Run, checkpoi
         assert [row["method"] for row in model["rows"]] == ["no pruning", "FastV(k=3, r=0.75)", "VTW(k=3)"]
         assert model["rows"][1]["bound"] == models[0]["rows"][1]["bound"]
     assert drawn(tmp_path / "bench.png")
+
+
+def test_the_embedded_model_is_loaded_without_a_word(visionflow: Run) -> None:
+    options = ("--model", "embedded", "--methods", "fastv", "--repeats", 1, "--new-tokens", 1, "--json")
+    code, out, err = visionflow("bench", *options)
+    [model] = json.loads(out)["models"]
+    assert (code, err) == (0, "")
+    assert (model["model"], model["image_tokens"], model["rows"][1]["decode_s"]) == ("embedded", 144, None)
 
 
 def test_scaling_as_json_with_a_figure(visionflow: Run, tmp_path: Path) -> None:
@@ -186,8 +196,8 @@ def test_the_commands_are_there() -> None:
         ("bench", ("--model", "embedded", "--layers", 3), "the model embedded has the depth it has"),
         ("bench", ("--methods", "flashv"), "unknown method 'flashv': choose of none, himap"),
         ("bench", ("--methods", "vtw:k=9"), "the cut before layer 9 is beyond the model's 6 decoder layers"),
-        ("bench", ("--image-tokens", 0), "--image-tokens must be at least 1, not 0"),
-        ("bench", ("--text-tokens", 1), "--text-tokens must be at least 2, around the picture, not 1"),
+        ("bench", ("--image-tokens", 0), "should be greater than or equal to 1; see visionflow bench --help"),
+        ("bench", ("--text-tokens", 1), "should be greater than or equal to 2; see visionflow bench --help"),
         ("bench", ("--dtype", "int8"), "unknown dtype 'int8'"),
         ("bench", ("--device", "cuda:9"), "device 'cuda:9' is not available here"),
         ("bench", ("--threads", 0), "--threads must be at least 1, not 0"),

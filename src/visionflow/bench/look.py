@@ -11,13 +11,14 @@ from transformers import PreTrainedModel
 from visionflow.bench.clock import clock_for, host_waits
 from visionflow.bench.memory import peak_memory
 from visionflow.bench.passes import TimedProbes, answer, check_numbers, kv_bytes, prefill
+from visionflow.bench.rounds import TimeLimit
 from visionflow.bench.rows import Row
 from visionflow.cost import DecoderShape, cost_of
 from visionflow.pruning import PruningTrace, prune
 from visionflow.runtime.plan import Plan
 
-_PROBE_RUNS = 3
-_WARM_UP = {"cuda": 3}  # runs; one elsewhere
+_PROBE_RUNS, _PROBES_S = 3, 20.0  # at most, and one at least
+_WARM_UP = {"cuda": 3}  # answers; elsewhere the prefill whose memory is looked at is enough
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,14 @@ def look_at(row: Row, model: PreTrainedModel, inputs: dict[str, Any], image_toke
         image_tokens: of each sample.
         steps: decoding steps of an answer.
     """
-    for _ in range(_WARM_UP.get(model.device.type, 1)):
-        with running_as(row, model):
-            check_numbers(answer(model, inputs, min(1, steps), _unmarked))
     with running_as(row, model) as trace:
-        peak, cache = peak_memory(model.device, lambda: prefill(model, inputs).past_key_values)
+        for _ in range(_WARM_UP.get(model.device.type, 0)):
+            answer(model, inputs, steps, _unmarked)
+        peak, output = peak_memory(model.device, lambda: prefill(model, inputs))
+        check_numbers(output)
         flops = trace.cost("flops").pruned if trace else dense_flops(model, inputs["input_ids"], image_tokens)
-    held = kv_bytes(cache)
-    del cache
-    with running_as(row, model):
+        held = kv_bytes(output.past_key_values)
+        del output
         in_prefill = host_waits(model.device, lambda: prefill(model, inputs))
         in_answer = host_waits(model.device, lambda: answer(model, inputs, steps, _unmarked))
     return Looked(flops, held, peak, _probe_times(row, model, inputs), in_prefill, in_answer)
@@ -79,9 +79,9 @@ def _probe_times(row: Row, model: PreTrainedModel, inputs: dict[str, Any]) -> li
     plan = row.method.plan() if row.method else Plan()
     if row.method is None or not (plan.adaptive or any(cut.probe for cut in plan.cuts)):
         return []
-    clock = clock_for(model.device)
-    times = []
-    for _ in range(_PROBE_RUNS):
+    clock, limit = clock_for(model.device), TimeLimit(_PROBES_S)
+    times: list[float] = []
+    while len(times) < _PROBE_RUNS and (not times or limit.lap() < limit.left):
         with prune(model, TimedProbes(row.method, clock)):
             prefill(model, inputs)
         times.append(sum(clock.laps()[::2]))  # from a look's begin to its end, not from there to the next

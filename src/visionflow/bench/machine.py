@@ -13,7 +13,7 @@ from visionflow import __version__
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
     """What ran the measurement, for JSON and for people."""
-    return {
+    machine: dict[str, Any] = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "processor": _processor(),
         "cores": cores(),
@@ -26,9 +26,10 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
         "transformers": transformers.__version__,
         "visionflow": __version__,
     }
+    return {"words": _words(machine)} | machine
 
 
-def in_words(machine: dict[str, Any]) -> str:
+def _words(machine: dict[str, Any]) -> str:
     """One line: ``cpu: Intel Xeon, 2 cores, 2 threads, 23 GiB; torch 2.13.0, transformers 5.23.0``."""
     memory = machine["device_memory_bytes"] or machine["memory_bytes"]
     size = f", {memory / 2**30:.0f} GiB" if memory else ""

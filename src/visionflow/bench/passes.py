@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -93,19 +93,18 @@ class TimedProbes(Method):
         return replace(cut, probe=replace(cut.probe, reduce=timed))
 
     def _start(self, start: Callable[[Tokens], Decider]) -> Callable[[Tokens], Decider]:
-        return lambda tokens: _TimedDecider(start(tokens), self.clock)
+        return lambda tokens: cast(Decider, _TimedDecider(start(tokens), self.clock))
 
 
 class _TimedDecider:
-    """A decider between marks."""
+    """A decider that decides between marks, and is else what it was."""
 
     def __init__(self, decider: Decider, clock: Clock) -> None:
         self._decider = decider
         self._clock = clock
 
-    @property
-    def done(self) -> bool:
-        return self._decider.done
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._decider, name)
 
     def decide(self, attention: LayerAttention) -> Decision:
         self._clock.mark()

@@ -43,7 +43,7 @@ Methods = Annotated[
         "own after colons, fastv:k=3:r=0.75. [default: all, with their papers' settings]",
     ),
 ]
-TextTokens = Annotated[int, typer.Option(help="All other tokens of each prompt, before and after the picture.")]
+TextTokens = Annotated[int, typer.Option(min=2, help="All other tokens of each prompt, before and after the picture.")]
 Out = Annotated[Path | None, typer.Option(help="Folder for the results as JSON, and the figure.")]
 
 
@@ -54,7 +54,9 @@ def bench(
     batch: Annotated[int, typer.Option(min=1, help="Prompts at a time.")] = 1,
     image_tokens: Annotated[
         int | None,
-        typer.Option(help="Image tokens of each prompt, from as many pictures as it takes. [default: one picture]"),
+        typer.Option(
+            min=1, help="Image tokens of each prompt, from as many pictures as it takes. [default: one picture]"
+        ),
     ] = None,
     text_tokens: TextTokens = 64,
     new_tokens: Annotated[int, typer.Option(min=1, help="Length of the answers.")] = 5,
@@ -85,6 +87,7 @@ def bench(
 
         place = check_device(device)
         check_models(names, layers, dtype)
+        check_methods(listed(methods))
     settings = Settings(
         listed(methods), batch, image_tokens, text_tokens, new_tokens, repeats, time_limit_s=60 * time_limit
     )
@@ -108,6 +111,13 @@ def check_models(names: list[str], layers: int | None, dtype: str | None) -> Non
     for name in names:
         if name in SHAPES:
             shape_config(name, layers)
+
+
+def check_methods(named: list[str]) -> None:
+    """Refuse unknown methods and settings; whether they fit a model's depth is seen when it is known."""
+    from visionflow.bench.rows import bench_rows
+
+    bench_rows(named, num_layers=1000)
 
 
 def check_out(out: Path | None) -> None:
@@ -135,10 +145,10 @@ def _bench_one(
     name: str, settings: "Settings", layers: int | None, dtype: str | None, device: str | None
 ) -> dict[str, Any]:
     from visionflow.bench.measure import measure
-    from visionflow.bench.subject import open_subject
+    from visionflow.bench.subject import EMBEDDED, open_subject
     from visionflow.cli.bench_progress import steps
 
-    quiet_libraries(name)
+    quiet_libraries(None if name == EMBEDDED else name)
     with working(f"making {name}"):
         subject = open_subject(name, layers, dtype, device, settings.prompt_tokens)
     with steps(name) as on_step:

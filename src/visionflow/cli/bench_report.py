@@ -7,8 +7,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from visionflow.bench.machine import in_words
-
 _LEGEND = {
     "bound": "FLOPs of the dense prefill over those of the pruned one, probes included",
     "realised": "time of the dense prefill over that of the pruned one",
@@ -23,7 +21,7 @@ _LEGEND = {
 
 def show_bench(found: Mapping[str, Any], console: Console) -> None:
     """One block per model: the ratios first, then times and memory."""
-    console.print(in_words(found["machine"]), soft_wrap=True)
+    console.print(found["machine"]["words"], soft_wrap=True)
     for model in found["models"]:
         prompts = "one prompt" if model["batch"] == 1 else f"{model['batch']} prompts"
         console.print(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from visionflow.cli.bench import BenchDtype, Out, TextTokens, check_models, check_out, write_json
+from visionflow.cli.bench import BenchDtype, Out, TextTokens, check_methods, check_models, check_out, write_json
 from visionflow.cli.options import Device, Json, Threads, listed, use_threads
 from visionflow.cli.output import print_json, quiet_libraries, working
 from visionflow.errors import VisionFlowError
@@ -64,18 +64,19 @@ def scaling(
     }
     check_out(out)
     with working(f"making {model}"):
-        quiet_libraries(model)
         use_threads(threads)
         from visionflow.bench.machine import describe_machine
         from visionflow.bench.rows import bench_rows
         from visionflow.bench.scaling import Scaling, by_axis, exponents, scale
         from visionflow.bench.store import Store
-        from visionflow.bench.subject import open_subject
+        from visionflow.bench.subject import EMBEDDED, open_subject
         from visionflow.cli.bench_progress import steps
         from visionflow.loading.models import check_device
 
+        quiet_libraries(None if model == EMBEDDED else model)
         place = check_device(device)
         check_models([model], layers, dtype)
+        check_methods(listed(methods))
         layers = layers or _default_layers(model, place.type)
         subject = open_subject(model, layers, dtype, device, max(sizes["image_tokens"], default=1))
     grid = _grid(subject.model, sizes)

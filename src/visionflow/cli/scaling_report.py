@@ -6,14 +6,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from visionflow.bench.machine import in_words
-
 AXES = {"image_tokens": "image tokens", "batch": "batch", "layers": "layers"}
 
 
 def show_scaling(found: Mapping[str, Any], console: Console) -> None:
     """One table per axis, then the exponents, then what was left out."""
-    console.print(in_words(found["machine"]), soft_wrap=True)
+    console.print(found["machine"]["words"], soft_wrap=True)
     console.print(
         f"{found['model']}, {found['dtype']}, prefill with {found['text_tokens']} text tokens; base: "
         f"{_words(found['base'])}",
