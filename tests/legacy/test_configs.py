@@ -65,6 +65,27 @@ def test_the_released_mobilevlm_v2() -> None:
     assert round(parameters(model) * 2, 2) == 3.35
 
 
+def test_what_is_computed_is_taken_over() -> None:
+    config = MobileVLMConfig.from_dict(
+        MOBILEVLM_1_7B | {"rms_norm_eps": 1e-5, "rope_theta": 5000.0, "hidden_act": "gelu"}
+    )
+    text = config.text_config
+    assert (text.rms_norm_eps, text.rope_parameters["rope_theta"], text.hidden_act) == (1e-5, 5000.0, "gelu")
+    assert not text.attention_bias
+    config = QwenVLConfig.from_dict(
+        QWEN_VL_CHAT | {"layer_norm_epsilon": 1e-5, "rotary_emb_base": 5000, "seq_length": 99}
+    )
+    text = config.text_config
+    assert (text.rms_norm_eps, text.rope_parameters["rope_theta"], text.max_position_embeddings) == (1e-5, 5000, 99)
+    assert not text.use_sliding_window
+
+
+@pytest.mark.parametrize("place", ["mtgv/clip-vit-large-patch14-336", "/data/openai--clip-vit-large-patch14-336/"])
+def test_the_tower_may_be_named_by_where_it_was(place: str) -> None:
+    config = MobileVLMConfig.from_dict(MOBILEVLM_1_7B | {"mm_vision_tower": place})
+    assert (config.vision_config.hidden_size, config.vision_config.num_hidden_layers) == (1024, 24)
+
+
 def test_stale_fields_do_not_matter() -> None:
     config = MobileVLMConfig.from_dict(originals.MOBILEVLM_CONFIG)
     assert config.text_config.num_attention_heads == 4  # n_head and n_query_groups say 16
@@ -85,7 +106,7 @@ def test_a_saved_configuration_is_the_same(given: dict[str, Any], tmp_path: Path
     [
         ({"mm_projector_type": "ldpnet"}, "'ldpnet', so this is not MobileVLM V2: use one of mtgv/MobileVLM_V2-1.7B"),
         ({"mm_projector_type": None}, "None, so this is not MobileVLM V2"),
-        ({"mm_vision_tower": "google/siglip"}, "mm_vision_tower 'siglip' is not known"),
+        ({"mm_vision_tower": "google/siglip"}, "mm_vision_tower 'google/siglip' is not known"),
         ({"mm_vision_select_feature": "cls_patch"}, "mm_vision_select_feature is 'cls_patch', supported is 'patch'"),
         ({"mm_use_im_start_end": True}, "mm_use_im_start_end is True"),
         ({"image_aspect_ratio": "anyres"}, "image_aspect_ratio is 'anyres'"),

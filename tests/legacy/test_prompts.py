@@ -180,6 +180,12 @@ def test_the_base_model_is_refused(tmp_path: Path) -> None:
         AutoProcessor.from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize("question", ["what\0is it?", "what is <0x00>?"])
+def test_the_id_that_image_tokens_borrow_cannot_come_from_a_question(mobile: System, question: str) -> None:
+    with pytest.raises(VisionFlowError, match=r"holds the byte 0|holds <0x00>"):
+        make_prompts(mobile.model, mobile.processor, [[]], [question])
+
+
 @pytest.mark.parametrize("question", ["<img>cat.png</img>What?", "what is <imgpad>?"])
 def test_a_picture_in_the_words_of_a_question_is_refused(qwen: System, question: str) -> None:
     with pytest.raises(VisionFlowError, match="holds <img"):

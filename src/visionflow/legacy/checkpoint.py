@@ -14,20 +14,22 @@ class OriginalLlava(LlavaForConditionalGeneration):  # type: ignore[misc]
     """A stock LLaVA whose weights may come in the files of the original system, under their original names."""
 
     @classmethod
-    def from_pretrained(cls, name: Any, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: Any, *args: Any, output_loading_info: bool = False, **kwargs: Any
+    ) -> Any:
         """As in transformers, but a weight that is missing, left over or of another shape is an error.
 
         Raises:
             VisionFlowError: the weights are not those that the configuration describes.
         """
         strict = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # mismatches are refused by name, here
-        model, report = super().from_pretrained(name, *args, **kwargs | strict)
+        model, report = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs | strict)
         missing, left_over = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
         misfits = sorted(key for key, *_ in report["mismatched_keys"])
         for kind, keys in (("missing", missing), ("left over", left_over), ("of another shape", misfits)):
             if keys:
                 raise VisionFlowError(
-                    f"the checkpoint {name} is not one of {cls.__name__}: {len(keys)} weights {kind}, "
+                    f"{pretrained_model_name_or_path} does not hold a {cls.__name__}: {len(keys)} weights {kind}, "
                     f"for example {keys[0]}; get the released files again"
                 )
         return (model, report) if output_loading_info else model

@@ -35,7 +35,7 @@ TOWERS: dict[str, dict[str, Any]] = {
 }
 _TEXT_FIELDS = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-    "num_key_value_heads", "hidden_act", "max_position_embeddings", "rms_norm_eps", "rope_theta", "rope_scaling",
+    "num_key_value_heads", "hidden_act", "max_position_embeddings", "rms_norm_eps", "rope_theta",
 )  # fmt: skip
 
 WEIGHTS = [
@@ -56,7 +56,9 @@ TEMPLATE = (
     "else message['content'] %}"
     "{{ 'USER: ' if message['role'] == 'user' else 'ASSISTANT: ' }}"
     "{% for part in content %}{% if part['type'] == 'image' %}{{ '" + IMAGE_TOKEN + "\n' }}{% endif %}{% endfor %}"
-    "{% for part in content %}{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}"
+    "{% for part in content %}{% if part['type'] == 'text' %}"
+    "{% if '\\x00' in part['text'] %}{{ raise_exception('a text holds the byte 0: leave it out') }}{% endif %}"
+    "{{ part['text'] }}{% endif %}{% endfor %}"
     "{{ ' ' if message['role'] == 'user' else '</s>' }}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
@@ -147,17 +149,19 @@ def _translated(original: dict[str, Any]) -> dict[str, Any]:
         "mm_use_im_start_end": False,
         "image_aspect_ratio": "pad",
         "attention_bias": False,
+        "rope_scaling": None,
         "tie_word_embeddings": False,
         "quantization_config": None,
     }
     check_fields(original, supported, "use the released MobileVLM V2")
-    tower = str(original.get("mm_vision_tower")).rstrip("/").rpartition("/")[2]
-    if tower not in TOWERS:
-        raise UnsupportedModelError(f"mm_vision_tower {tower!r} is not known: supported is {', '.join(TOWERS)}")
+    place = str(original.get("mm_vision_tower"))  # a name on the Hub, or a path on the machine where it was trained
+    tower = next((known for known in TOWERS if place.rstrip("/").endswith(known)), None)
+    if tower is None:
+        raise UnsupportedModelError(f"mm_vision_tower {place!r} is not known: supported is {', '.join(TOWERS)}")
     text = {name: original[name] for name in _TEXT_FIELDS if original.get(name) is not None}
     return {
         "text_config": {"model_type": "llama", **text, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0},
-        "vision_config": TOWERS[tower],
+        "vision_config": dict(TOWERS[tower]),
         "vision_feature_layer": original.get("mm_vision_select_layer", -2),
         "vision_feature_select_strategy": "default",
         "image_token_index": IMAGE_TOKEN_ID,

@@ -101,9 +101,9 @@ class QwenVL(OriginalLlava):
         self.post_init()
 
     @classmethod
-    def from_pretrained(cls, name: Any, *args: Any, **kwargs: Any) -> Any:
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
         """See `OriginalLlava.from_pretrained`."""
-        loaded = super().from_pretrained(name, *args, **kwargs)
+        loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         # The original generation_config.json samples, and leaves two of the three stops to the original chat function.
         text = model.config.text_config
