@@ -32,7 +32,7 @@ def instruction_columns(inputs: dict[str, Any], sample: int) -> list[int]:
 
 def blocked_pairs(block: Block, inputs: dict[str, Any]) -> Tensor:
     """The pairs that `block` forbids, bool ``[batch, 1, tokens, tokens]``."""
-    columns = {"image": image_columns, "instruction": instruction_columns}
+    columns = {"image": image_columns, "instruction": instruction_columns, "system": lambda *_: []}  # causal
     batch, length = inputs["input_ids"].shape
     pairs = torch.zeros(batch, 1, length, length, dtype=torch.bool)
     for sample in range(batch):

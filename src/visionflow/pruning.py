@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from visionflow.cost import Convention, Cost, DecoderShape, cost_of_work
-from visionflow.errors import VisionFlowError
+from visionflow.errors import UnsupportedModelError, VisionFlowError
 from visionflow.methods.base import Method
 from visionflow.runtime.scope import Scope
 from visionflow.runtime.trace import Trace
@@ -19,6 +19,7 @@ class PruningTrace(Trace):
     """A trace that knows the model's shape, and so what was saved."""
 
     shape: DecoderShape | None = field(default=None, repr=False)
+    uncosted: str = field(default="", repr=False)
     bytes_per_element: int = 2
 
     def cost(self, convention: Literal["paper", "gated", "flops"] = "flops", logits_rows: int | None = 1) -> Cost:
@@ -29,7 +30,7 @@ class PruningTrace(Trace):
             logits_rows: rows of logits per sample: 1 as in `generate`, None for all rows of the prompt.
 
         Raises:
-            VisionFlowError: nothing was run yet.
+            VisionFlowError: nothing was run yet, or the cost of this kind of decoder is not modelled.
         """
         return self._cost(self.work, self.image_tokens, convention, logits_rows)
 
@@ -44,6 +45,8 @@ class PruningTrace(Trace):
         return self._cost(self.work_of(sample), self.image_tokens[:, [sample]], convention, logits_rows)
 
     def _cost(self, work: Work, image_tokens: Tensor, convention: Convention, logits_rows: int | None) -> Cost:
+        if self.shape is None and self.uncosted:
+            raise VisionFlowError(self.uncosted)
         if self.shape is None or not self.rows or not self.rows[0]:
             raise VisionFlowError("nothing to cost yet: run the model inside the scope first")
         return cost_of_work(
@@ -95,5 +98,8 @@ def prune(model: PreTrainedModel, method: Method) -> Pruning:
 
 
 def _trace_of(model: PreTrainedModel, layers: int) -> PruningTrace:
-    shape = DecoderShape.from_config(model.config)
-    return PruningTrace(layers, shape=shape, bytes_per_element=model.dtype.itemsize)
+    try:
+        shape, uncosted = DecoderShape.from_config(model.config), ""
+    except UnsupportedModelError as error:  # what it does is pruned all the same
+        shape, uncosted = None, str(error)
+    return PruningTrace(layers, shape=shape, uncosted=uncosted, bytes_per_element=model.dtype.itemsize)

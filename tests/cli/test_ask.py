@@ -210,7 +210,7 @@ def _become_a_llama(directory: Path) -> None:
 
 
 def _become_another_vlm(directory: Path) -> None:
-    (directory / "config.json").write_text('{"model_type": "qwen2_vl"}')
+    (directory / "config.json").write_text('{"model_type": "mllama"}')
 
 
 def _change(file: str, key: str, value: object) -> Callable[[Path], None]:
@@ -238,8 +238,8 @@ def _change(file: str, key: str, value: object) -> Callable[[Path], None]:
         (_cut_weights, "cannot load the weights"),
         (_lose_one_weight, "weights missing: 1, for example lm_head.weight"),
         (_shrink_one_weight, "1 of another shape, for example lm_head.weight"),
-        (_become_a_llama, "model type 'llama' is not supported; supported: llava"),
-        (_become_another_vlm, "model type 'qwen2_vl' is not supported; supported: llava"),
+        (_become_a_llama, "model type 'llama' is not supported: the"),
+        (_become_another_vlm, "model type 'mllama' is not supported: its decoder reads pictures by cross-attention"),
     ],
 )
 def test_a_bad_model_is_one_line(

@@ -16,7 +16,7 @@ from visionflow.runtime import Block, LayerAttention, Plan, Trace, Watch
 from visionflow.runtime.plan import BlockMode
 from visionflow.runtime.scope import Scope
 
-TARGETS = [("instruction",), ("image",), ("instruction", "image")]
+TARGETS = [("instruction",), ("image",), ("instruction", "image"), ("system", "instruction", "image")]
 targets = pytest.mark.parametrize("blind", TARGETS, ids="+".join)
 
 
@@ -61,7 +61,12 @@ def test_the_attention_function_gets_no_more_than_it_needs(model: PreTrainedMode
         patch.setattr(torch.nn.functional, "softmax", spy)
         with torch.no_grad():
             model(**inputs)
-    expected = {"instruction": [(10, 10), (25, 35)], "image": [(29, 10), (6, 35)], "instruction+image": [(35, 10)]}
+    expected = {
+        "instruction": [(6, 10), (29, 35)],
+        "image": [(25, 10), (10, 35)],
+        "instruction+image": [(31, 10), (4, 35)],
+    }
+    expected["system+instruction+image"] = [(35, 10)]
     of_decoder = [call for call in calls if call[1] in (10, 35)]
     assert of_decoder == [(35, 35)] * 2 + expected["+".join(blind)] + [(35, 35)] * 3
     assert (

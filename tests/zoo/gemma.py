@@ -44,7 +44,7 @@ def _gemma3n() -> PreTrainedConfig:
     made: PreTrainedConfig = config(
         "gemma3n",
         text_config=text(
-            **GEMMA, hidden_size_per_layer_input=8, vocab_size_per_layer_input=90, num_kv_shared_layers=3,
+            **GEMMA, hidden_size_per_layer_input=8, vocab_size_per_layer_input=90, num_kv_shared_layers=2,
             laurel_rank=4, altup_num_inputs=2,
         ),
         audio_config={
@@ -98,7 +98,7 @@ ENTRIES = [
                 **GEMMA,
                 hidden_size_per_layer_input=8,
                 vocab_size_per_layer_input=128,
-                num_kv_shared_layers=3,
+                num_kv_shared_layers=2,
                 global_head_dim=8,
             ),
             vision_config=VISION4,

@@ -65,7 +65,7 @@ SURVEY: dict[str, Traits] = {
         layer_state=("shared_kv_states",),
         attention_inputs=("sliding_window",),
         caches=("DummyLayer", "DynamicLayer", "DynamicSlidingWindowLayer"),
-        last_rows=3,
+        last_rows=4,
         **VIDEOS,
         note="late layers read keys and values of earlier ones; there generate runs the last row only",
     ),

@@ -117,10 +117,13 @@ class VisiPruner(Method):
         if "shallow" not in self.phases:
             return ()
         layers = range(self.shallow_layers)
-        blind: tuple[GroupName, ...] = ("instruction",) if self.shallow_image_to_image else ("instruction", "image")
+        # What comes before the picture reads it, too, where a model does not mask what is later (PaliGemma).
+        text: tuple[GroupName, ...] = ("system", "instruction")
+        blind = text if self.shallow_image_to_image else (*text, "image")
         if self.freed_mass == "fold" and layers:
-            first = Block(layers[:1], "image", "instruction", "fold"), Block(layers[:1], "image", "image", "zero")
-            return (*first, *(Block(layers[1:], "image", target, "zero") for target in blind))
+            first = [Block(layers[:1], "image", target, "fold") for target in text]
+            rest = [Block(layers[1:], "image", target, "zero") for target in blind]
+            return (*first, Block(layers[:1], "image", "image", "zero"), *rest)
         mode: BlockMode = "skip" if self.freed_mass == "renormalise" else "zero"
         return tuple(Block(layers, "image", target, mode) for target in blind)
 

@@ -117,11 +117,12 @@ def paid(rows: AttentionRows, to: GroupName, exclude_self: bool = False) -> Tens
     Returns:
         fp32 ``[batch, tokens]``.
     """
-    members = rows.tokens.group(to).mask.unsqueeze(1)
+    others = torch.nn.functional.pad(~rows.tokens.group(to).mask, (rows.past, 0), value=True).unsqueeze(1)
     total = torch.zeros(rows.tokens.columns.shape, device=rows.query.device)
-    for index, _, weights in rows.chunks():
-        own = weights[:, :, rows.past :] * members
+    for index, real, weights in rows.chunks():
+        # What a row does not pay elsewhere: rows that read nothing else, as in a short window, tie at exactly 1.
+        left = real.to(weights.dtype) - (weights * others).sum(dim=2)
         if exclude_self:
-            own = own.scatter(2, index.unsqueeze(2), 0.0)
-        total = total.scatter_add(1, index, own.sum(dim=2))
+            left = left - (weights * ~others).gather(2, (index + rows.past).unsqueeze(2)).squeeze(2)
+        total = total.scatter_add(1, index, left)
     return total

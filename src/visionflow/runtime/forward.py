@@ -40,6 +40,10 @@ class Forward:
         """What the heads of `layer` read, ``[batch, tokens, heads, head_dim]``, and their weights or None."""
         return attend(query, key, value, mask, **options)
 
+    def present_features(self, visual: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Picture features that are added between layers, and where they go: all of them."""
+        return visual, features
+
     def restore(self, hidden: Tensor) -> Tensor:
         """The decoder's output is as long as its input."""
         return hidden

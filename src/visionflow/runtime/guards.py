@@ -9,6 +9,8 @@ from transformers import PreTrainedModel
 from transformers.generation import GenerationConfig, GenerationMode
 
 from visionflow.errors import UnsupportedUsageError
+from visionflow.runtime.family import Family
+from visionflow.runtime.plan import Block, Plan, Watch, Withhold
 
 _SAFE_MODES = (
     GenerationMode.GREEDY_SEARCH,
@@ -32,6 +34,24 @@ def check_call(model: PreTrainedModel, call: dict[str, Any]) -> None:
         )
     if call.get("cache") is not None:
         raise UnsupportedUsageError("continuous batching (a paged cache) is not supported: use generate")
+
+
+def check_shared_keys(family: Family, model: PreTrainedModel, plan: Plan) -> None:
+    """Refuse what reaches into the layers that read the keys of earlier ones.
+
+    Raises:
+        UnsupportedUsageError: a cut after the layer whose keys are read again, or something else in the layers that do.
+    """
+    last = family.last_cut(model)
+    if not family.shares_keys:
+        return
+    others: tuple[Block | Withhold | Watch, ...] = (*plan.blocks, *plan.withheld, *plan.watches)
+    reached = [cut.layer for cut in plan.cuts] + [layer for part in others for layer in part.layers]
+    if plan.adaptive or any(layer > last for layer in reached):
+        raise UnsupportedUsageError(
+            f"late layers of a {family.model_type} read the keys of earlier ones: drop before layer {last + 1}, at "
+            "layers that are given"
+        )
 
 
 def guard_generation(model: PreTrainedModel) -> Callable[[], None]:

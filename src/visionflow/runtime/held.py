@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from visionflow.errors import UnsupportedUsageError
+from visionflow.runtime.caches import keys_in
 from visionflow.runtime.tokens import Tokens, pack
 
 
@@ -74,31 +74,6 @@ def append(before: Held | None, past: int, columns: Tensor, real: Tensor, full: 
     return Held(index, torch.cat([before.real.to(columns.device), real], 1), before.full and full, total)
 
 
-class ShortLayer(DynamicLayer):  # type: ignore[misc]
-    """A cache layer without some of the prompt's keys that still tells the length of the sequence.
-
-    transformers takes positions and masks from the length that layer 0 tells.
-    """
-
-    keys: Tensor
-    values: Tensor
-
-    def __init__(self, layer: DynamicLayer, place: Tensor) -> None:
-        """Keep of `layer` the keys at `place` ``[batch, keys]``."""
-        super().__init__()
-        self.__dict__.update(vars(layer))
-        self.gone = self.keys.shape[2] - place.shape[1]
-        index = place.to(self.keys.device)[:, None, :, None]
-        self.keys, self.values = (
-            states.gather(2, index.expand(-1, states.shape[1], -1, states.shape[3]))
-            for states in (self.keys, self.values)
-        )
-
-    def get_seq_length(self) -> int:
-        """The length of the sequence, keys that are gone included."""
-        return int(super().get_seq_length() + self.gone)
-
-
 @dataclass
 class CacheRecord:
     """What the scope knows of one KV cache: per layer, None where every column is held.
@@ -119,8 +94,10 @@ class CacheRecord:
         """
         total = cache.get_seq_length()
         for layer, held in enumerate(self.held):
+            keys = keys_in(cache, layer)
+            if keys is None:
+                continue
             expected = total if held is None else held.length(total)
-            keys = cache.layers[layer].keys.shape[2]
             if keys != expected or (held is not None and total < held.covered):
                 raise UnsupportedUsageError(
                     f"layer {layer} of the KV cache is not as the scope left it ({keys} keys): "
@@ -131,31 +108,3 @@ class CacheRecord:
                     f"the KV cache was made for a batch of {held.index.shape[0]}, not {batch}: start the prompt again"
                 )
         return CacheRecord(self.held, total)
-
-
-def check_cache(cache: Any) -> None:
-    """Refuse a KV cache whose layers cannot hold different lengths.
-
-    Raises:
-        UnsupportedUsageError: anything but a DynamicCache of plain layers.
-    """
-    if cache is None:
-        return
-    if not isinstance(cache, DynamicCache):
-        raise UnsupportedUsageError(
-            f"a {type(cache).__name__} cannot hold a different length in each layer: use a DynamicCache "
-            "(the default of generate; no cache_implementation)"
-        )
-    for layer in cache.layers:
-        if type(layer) not in (DynamicLayer, ShortLayer):
-            raise UnsupportedUsageError(
-                f"a KV cache with a {type(layer).__name__} is not supported: use a DynamicCache()"
-            )
-
-
-def check_unpruned(cache: Any, num_layers: int) -> None:
-    """Refuse a cache from elsewhere that is not equally long in all layers."""
-    if len({cache.layers[layer].keys.shape[2] for layer in range(num_layers)}) > 1:
-        raise UnsupportedUsageError(
-            "the KV cache was pruned in another scope: continue it in that scope, or start the prompt again"
-        )

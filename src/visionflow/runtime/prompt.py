@@ -9,8 +9,10 @@ from visionflow.errors import UnsupportedUsageError
 from visionflow.runtime import masks, skip
 from visionflow.runtime.attention import AttentionRows
 from visionflow.runtime.blocking import Blocking
+from visionflow.runtime.caches import ShortLayer
+from visionflow.runtime.family import Family
 from visionflow.runtime.forward import Forward
-from visionflow.runtime.held import CacheRecord, Held, ShortLayer, append, prompt
+from visionflow.runtime.held import CacheRecord, Held, append, prompt
 from visionflow.runtime.layer import LayerAttention
 from visionflow.runtime.plan import Cut, Plan
 from visionflow.runtime.skip import Attend
@@ -27,8 +29,9 @@ class PromptForward(Forward):
         rows: int64 ``[batch, present]``, their places among the tokens that came in; None while nothing is dropped.
     """
 
-    def __init__(self, plan: Plan, tokens: Tokens, record: CacheRecord, trace: Trace) -> None:
+    def __init__(self, plan: Plan, family: Family, tokens: Tokens, record: CacheRecord, trace: Trace) -> None:
         super().__init__(record, tokens.columns.shape[1])
+        self._family = family
         self.tokens = tokens
         self.rows: Tensor | None = None
         self._length = tokens.columns.shape[1]
@@ -70,7 +73,7 @@ class PromptForward(Forward):
         if self.rows is None:
             hidden, kwargs = super().enter(layer, hidden, kwargs)
         else:
-            kwargs = self._shortened(layer, kwargs, self.rows)
+            kwargs = self._shortened(layer, kwargs, self.rows, hidden.shape[self._family.token_axis])
         mask = self._blocking.before(layer, self.tokens, kwargs.get("attention_mask"), hidden.device)
         return hidden, {**kwargs, "attention_mask": mask}
 
@@ -84,7 +87,7 @@ class PromptForward(Forward):
         index, real = pack(tokens.valid & (keep.to(hidden.device) | ~tokens.image.mask), width)
         self.tokens = tokens.take(index, real, counts)
         self.rows = index if self.rows is None else self.rows.to(index.device).gather(1, index)
-        return hidden.gather(1, index.unsqueeze(2).expand(-1, -1, hidden.shape[2]))
+        return _take(hidden, index, self._family.token_axis)
 
     def _idle(self, cut: Cut) -> bool:
         """Whether `cut` is known to drop nothing of this prompt."""
@@ -117,7 +120,7 @@ class PromptForward(Forward):
 
     def restore(self, hidden: Tensor) -> Tensor:
         """The decoder's output ``[batch, present, width]`` in the places of the input; zero where tokens are gone."""
-        if self.rows is None:
+        if self.rows is None or hidden.shape[1] != self.rows.shape[1]:  # the last rows only are all there
             return hidden
         hidden = hidden.masked_fill(~self.tokens.valid.to(hidden.device).unsqueeze(2), 0.0)
         full = hidden.new_zeros(hidden.shape[0], self._length, hidden.shape[2])
@@ -186,12 +189,33 @@ class PromptForward(Forward):
 
     # -- what the layers after a cut get ------------------------------------------------------------------------------
 
-    def _shortened(self, layer: int, kwargs: dict[str, Any], rows: Tensor) -> dict[str, Any]:
+    def _shortened(self, layer: int, kwargs: dict[str, Any], rows: Tensor, running: int) -> dict[str, Any]:
+        """The arguments of a layer that runs the tokens present, or only the last `running` of them."""
         held = self._hold(layer)
         given = kwargs.get("attention_mask")
+        if running < rows.shape[1]:  # Gemma 4 in generate: what came with these rows is cut already, but for the keys
+            return {**kwargs, "attention_mask": self._once((given, held), lambda: self._fit(given, held))}
         mask = self._once((given, rows, held), lambda: self._mask(given, rows, held))
-        positions = {name: self._of_rows(kwargs.get(name), rows) for name in ("position_embeddings", "position_ids")}
-        return {**kwargs, "attention_mask": mask, **positions}
+        taken = {name: self._of_rows(kwargs.get(name), rows, axis) for name, axis in self._token_axes.items()}
+        return {**kwargs, "attention_mask": mask, **{name: value for name, value in taken.items() if value is not None}}
+
+    @property
+    def _token_axes(self) -> dict[str, int]:
+        """Arguments of a layer that go with its tokens, and the axis of these; the batch is the axis before."""
+        return {"position_embeddings": -2, "position_ids": -1} | dict.fromkeys(self._family.token_inputs, 1)
+
+    def present_features(self, visual: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the picture features that are added between layers those of the tokens present, and where they go.
+
+        Args:
+            visual: bool ``[batch, tokens]``, image tokens among all that came in.
+            features: ``[image tokens, width]``.
+        """
+        if self.rows is None:
+            return visual, features
+        rows, valid = self.rows.to(visual.device), self.tokens.valid.to(visual.device)
+        present = torch.zeros_like(visual).scatter(1, rows, valid)
+        return visual.gather(1, rows) & valid, features[present[visual].to(features.device)]
 
     def _hold(self, layer: int) -> Held:
         before, tokens = self._before[layer], self.tokens
@@ -206,10 +230,10 @@ class PromptForward(Forward):
         """Whether some samples are shorter than others by now."""
         return set(self.tokens.lengths()) != {self.tokens.columns.shape[1]}
 
-    def _of_rows(self, value: Any, rows: Tensor) -> Any:
+    def _of_rows(self, value: Any, rows: Tensor, axis: int) -> Any:
         if isinstance(value, tuple):
-            return tuple(self._of_rows(part, rows) for part in value)
-        return None if value is None else self._once((value, rows), lambda: _gather_sequence(value, rows))
+            return tuple(self._of_rows(part, rows, axis) for part in value)
+        return None if value is None else self._once((value, rows), lambda: _take(value, rows, axis))
 
     def _mask(self, mask: Tensor | None, rows: Tensor, held: Held) -> Tensor | None:
         mask = self._fit(masks.take_rows(mask, rows.to(mask.device)) if mask is not None else None, held)
@@ -243,8 +267,11 @@ class PromptForward(Forward):
         self._trace.note_forgotten(layer, gone, before.index.shape[1] - held.index.shape[1])
 
 
-def _gather_sequence(value: Tensor, rows: Tensor) -> Tensor:
-    """Entries `rows` ``[batch, present]`` of ``[batch or 1, tokens, ...]`` along the sequence."""
-    value = value.expand(rows.shape[0], *value.shape[1:])
-    index = rows.to(value.device).view(*rows.shape, *[1] * (value.dim() - 2))
-    return value.gather(1, index.expand(-1, -1, *value.shape[2:]))
+def _take(value: Tensor, rows: Tensor, axis: int) -> Tensor:
+    """Entries `rows` ``[batch, present]`` along `axis`; the axis before it is the batch, or 1 for all samples."""
+    axis = axis % value.dim()
+    shape = list(value.shape)
+    shape[axis - 1 : axis + 1] = rows.shape
+    index = rows.to(value.device).view(*[1] * (axis - 1), *rows.shape, *[1] * (value.dim() - axis - 1))
+    expanded = value.expand(*shape[:axis], *value.shape[axis:])
+    return expanded.gather(axis, index.expand(shape))

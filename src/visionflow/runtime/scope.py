@@ -15,10 +15,11 @@ from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from visionflow.errors import UnsupportedModelError, UnsupportedUsageError
+from visionflow.runtime.caches import check_cache, check_unpruned, new_cache, whole_cache
 from visionflow.runtime.families import family_of
 from visionflow.runtime.forward import Forward
-from visionflow.runtime.guards import check_call, guard_generation
-from visionflow.runtime.held import CacheRecord, check_cache, check_unpruned
+from visionflow.runtime.guards import check_call, check_shared_keys, guard_generation
+from visionflow.runtime.held import CacheRecord
 from visionflow.runtime.plan import Plan
 from visionflow.runtime.prompt import PromptForward
 from visionflow.runtime.tokens import find_tokens
@@ -45,7 +46,9 @@ class Scope:
         self.plan = plan
         self.layers = self.family.layers_of(model)
         plan.check_depth(len(self.layers))
+        check_shared_keys(self.family, model, plan)
         _check_state(model, self.layers)
+        self._parameters = [_parameters_of(layer) for layer in self.layers]
         self.trace = make_trace(len(self.layers))
         self._records: WeakKeyDictionary[Any, CacheRecord] = WeakKeyDictionary()
         self._local = threading.local()
@@ -80,16 +83,29 @@ class Scope:
         merger, decoder = self.family.merger_of(self.model), self.family.decoder_of(self.model)
         self._signature = inspect.signature(merger.forward)
         self._keep(merger.register_forward_pre_hook(self._begin, with_kwargs=True))
+        self._keep(decoder.register_forward_hook(self._restore))  # first, where the decoder is the merger
         self._keep(merger.register_forward_hook(self._end, always_call=True))
-        self._keep(decoder.register_forward_hook(self._restore))
         for index, layer in enumerate(self.layers):
             self._keep(layer.register_forward_pre_hook(_LayerHook(self, index), with_kwargs=True))
         for index in self.plan.attended_layers(len(self.layers)):
             self._wrap_attention(index)
+        if hasattr(decoder, "_deepstack_process"):
+            self._shorten_deepstack(decoder)
         self._undo.append(guard_generation(self.model))
 
     def _keep(self, handle: RemovableHandle) -> None:
         self._undo.append(handle.remove)
+
+    def _shorten_deepstack(self, decoder: Any) -> None:
+        """Add picture features between layers only where the tokens they are for are present (Qwen3-VL)."""
+        process = decoder._deepstack_process
+
+        def process_present(hidden: Tensor, visual: Tensor, features: Tensor) -> Tensor:
+            output: Tensor = process(hidden, *self._active().present_features(visual, features))
+            return output
+
+        decoder._deepstack_process = process_present
+        self._undo.append(partial(delattr, decoder, "_deepstack_process"))
 
     def _wrap_attention(self, layer: int) -> None:
         """Give one attention module its own attention function: the one it had, with the pass looking on."""
@@ -103,6 +119,8 @@ class Scope:
             module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
         ) -> tuple[Tensor, Tensor | None]:
             forward = self._active()
+            kwargs.setdefault("scaling", query.shape[3] ** -0.5)
+            _check_attention(module, kwargs)
             forward.probe(layer, query, key, kwargs["scaling"], attention_mask)
             return forward.attend(layer, partial(attend, module), query, key, value, attention_mask, **kwargs)
 
@@ -125,26 +143,31 @@ class Scope:
             )
         return forward
 
-    def _begin(self, merger: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _begin(self, merger: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = self._signature.bind_partial(*args, **kwargs).arguments
         call |= call.pop("kwargs", {})
         check_call(self.model, call)
-        check_cache(cache := call.get("past_key_values"))
+        cache = call.get("past_key_values")
+        if cache is None and _makes_cache(self.model, call):
+            cache = new_cache(self.model.config)
+        check_cache(cache := whole_cache(cache))
         ids = call.get("input_ids")
         batch, length = (ids if ids is not None else call["inputs_embeds"]).shape[:2]
         past = cache.get_seq_length() if cache is not None else 0
         record = self._record_of(cache, past, batch)
-        pictures = any(_given(call.get(name)) for name in self.family.image_inputs)
+        pictures = any(_given(call.get(name)) for name in (*self.family.image_inputs, "mm_encoder_outputs"))
         if past and not pictures:
             self._local.forward = Forward(record, length)
-            return
-        if ids is None:
+        elif ids is None:
             raise UnsupportedUsageError("inputs_embeds do not tell which tokens are image tokens: pass input_ids")
-        image_token_id = self.family.image_token_id(self.model) if pictures else None
-        tokens = find_tokens(ids, call.get("attention_mask"), image_token_id, past)
-        if past == 0:
-            self.trace.start(batch)
-        self._local.forward = PromptForward(self.plan, tokens, record, self.trace)
+        else:
+            image_token_ids = self.family.image_token_ids(self.model) if pictures else None
+            tokens = find_tokens(ids, call.get("attention_mask"), image_token_ids, past)
+            if past == 0:
+                self.trace.start(batch)
+            self._local.forward = PromptForward(self.plan, self.family, tokens, record, self.trace)
+        made = cache is not None and call.get("past_key_values") is None
+        return (args, {**kwargs, "past_key_values": cache}) if made else None
 
     def _record_of(self, cache: Any, past: int, batch: int) -> CacheRecord:
         fresh = CacheRecord([None] * len(self.layers), past)
@@ -160,8 +183,9 @@ class Scope:
         forward = self._active()
         if layer == 0:
             self._local.cache = kwargs.get("past_key_values")
-        hidden, kwargs = forward.enter(layer, args[0], kwargs)
-        return (hidden, *args[1:]), kwargs
+        kwargs = {**dict(zip(self._parameters[layer], args, strict=False)), **kwargs}
+        hidden, kwargs = forward.enter(layer, kwargs.pop("hidden_states"), kwargs)
+        return (hidden,), kwargs
 
     def _restore(self, decoder: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         forward = self._active()
@@ -188,6 +212,26 @@ class _LayerHook:
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return self.scope._before_layer(self.layer, args, kwargs)
+
+
+def _parameters_of(layer: nn.Module) -> list[str]:
+    """Names of what a decoder layer takes, in their order."""
+    return list(inspect.signature(layer.forward).parameters)
+
+
+def _makes_cache(model: PreTrainedModel, call: dict[str, Any]) -> bool:
+    """Whether the decoder is about to make a cache of its own."""
+    use_cache = call.get("use_cache")
+    return bool(getattr(model.config.get_text_config(), "use_cache", False) if use_cache is None else use_cache)
+
+
+def _check_attention(module: nn.Module, options: dict[str, Any]) -> None:
+    for name in ("softcap", "s_aux"):
+        if options.get(name) is not None:
+            raise UnsupportedModelError(
+                f"{type(module).__name__} alters its attention scores ({name}), which a look at them does not know: "
+                "use a method that looks at no attention, such as VTW"
+            )
 
 
 def _given(pictures: Any) -> bool:

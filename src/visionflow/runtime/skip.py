@@ -28,9 +28,9 @@ class Reading:
 
 
 def readings(blind: Collection[GroupName]) -> list[Reading]:
-    """How a layer is run when the groups `blind` do not read the image; what comes before the image never does."""
-    without_image = tuple(name for name in SPANS if name in blind or name == "system")
-    others = tuple(name for name in SPANS if name not in without_image)
+    """How a layer is run when the groups `blind` do not read the image."""
+    without_image = tuple(name for name in SPANS if name in blind)
+    others = tuple(name for name in SPANS if name not in blind)
     parts = Reading(without_image, ("system", "instruction")), Reading(others, SPANS)
     return [part for part in parts if part.rows]
 
@@ -72,19 +72,24 @@ def parts_of(mask: Tensor | None, tokens: Tokens, blind: Collection[GroupName]) 
     Raises:
         UnsupportedUsageError: an image token would be left with nothing to read.
     """
-    _check_readable(tokens, blind)
     if mask is None:
         mask = masks.causal(tokens.columns, tokens.columns)
-    parts = []
+    parts, readable = [], []
     for reading in readings(blind):
         keys, real = _places(tokens, reading.keys)
         own = masks.forbid(masks.take_columns(mask, keys.to(mask.device)), ~real.to(mask.device)[:, None, None, :])
-        if len(reading.rows) == len(SPANS):
-            parts.append(Part(None, keys, own))
-            continue
-        rows, real = _places(tokens, reading.rows)
-        own = masks.take_rows(own, rows.to(own.device))
-        parts.append(Part(rows.masked_fill(~real, tokens.columns.shape[1]), keys, own))
+        rows, real = None, tokens.valid
+        if len(reading.rows) < len(SPANS):
+            places, real = _places(tokens, reading.rows)
+            own = masks.take_rows(own, places.to(own.device))
+            rows = places.masked_fill(~real, tokens.columns.shape[1])
+        parts.append(Part(rows, keys, own))
+        readable.append((masks.readable(own).any(3).all(1) | ~real.to(own.device)).all())
+    if not bool(torch.stack(readable).all()):
+        raise UnsupportedUsageError(
+            f"{_named(blind)} tokens that may not read the image are left with nothing to read: put a system prompt "
+            "(at least a beginning-of-sequence token) before the picture, or, where windows are short, let them read it"
+        )
     return parts
 
 
@@ -114,13 +119,8 @@ def attend_in_parts(
     return output[:, :length]
 
 
-def _check_readable(tokens: Tokens, blind: Collection[GroupName]) -> None:
-    for image, system in zip(tokens.image.counts, tokens.system.counts, strict=True):
-        if "image" in blind and image and not system:
-            raise UnsupportedUsageError(
-                "image tokens that may not read the image are left with nothing to read: put a system prompt (at least "
-                "a beginning-of-sequence token) before the picture"
-            )
+def _named(blind: Collection[GroupName]) -> str:
+    return " or ".join(name for name in SPANS if name in blind)
 
 
 def _width(tokens: Tokens, names: tuple[GroupName, ...]) -> int:

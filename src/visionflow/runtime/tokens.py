@@ -3,6 +3,7 @@
 Any number of pictures, anywhere in the prompt, a different number in each sample, none: nothing is assumed of lengths.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -92,13 +93,15 @@ class Tokens:
         return Tokens(**{name: value.to(device) for name, value in vars(self).items()})
 
 
-def find_tokens(input_ids: Tensor, attention_mask: Tensor | None, image_token_id: int | None, past: int = 0) -> Tokens:
+def find_tokens(
+    input_ids: Tensor, attention_mask: Tensor | None, image_token_ids: Sequence[int] | int | None, past: int = 0
+) -> Tokens:
     """The spans of a prompt; its one read from the device is that of the counts.
 
     Args:
         input_ids: int ``[batch, tokens]``.
         attention_mask: ``[batch, past + tokens]``, 0 for padding; None for no padding.
-        image_token_id: the placeholder's id; None when no picture comes with these ids.
+        image_token_ids: ids of the placeholders; None when no picture comes with these ids.
         past: number of columns already in the KV cache.
 
     Raises:
@@ -113,7 +116,9 @@ def find_tokens(input_ids: Tensor, attention_mask: Tensor | None, image_token_id
         raise UnsupportedUsageError(
             f"a {attention_mask.dim()}-D attention mask does not tell padding from tokens: pass the 2-D one"
         )
-    is_image = valid & (input_ids == image_token_id) if image_token_id is not None else torch.zeros_like(valid)
+    is_image = torch.zeros_like(valid)
+    for token_id in (image_token_ids,) if isinstance(image_token_ids, int) else image_token_ids or ():
+        is_image = is_image | (valid & (input_ids == token_id))
     after_image = is_image.cumsum(1) > 0
     masks = {
         "system": valid & ~after_image,

@@ -1,0 +1,84 @@
+"""What the runtime knows of a family of models: where its parts are, and what its decoder layers are given."""
+
+from dataclasses import dataclass
+
+from torch import nn
+from transformers import PreTrainedModel
+
+PLAIN_TEXT = ("llama", "mistral", "qwen2", "qwen3")
+"""Text models that differ in nothing that the runtime sees."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """Module paths and names of one family of models, relative to the model given to `prune`.
+
+    Attributes:
+        model_type: ``config.model_type`` of the whole model.
+        text_types: ``model_type`` of the text configs this entry was tested with.
+        merger: the module that gets input ids and pictures and calls the decoder; "" for the model itself.
+        decoder: the text decoder; its layers are under ``layers``.
+        attention: the attention module inside a decoder layer.
+        projection: the output projection W_O inside an attention module.
+        norm: the normalisation inside the decoder that comes after its last layer.
+        image_tokens: names of the config fields with the placeholders' token ids, those of videos last.
+        image_inputs: arguments of the merger that carry pictures or videos; without one there are no image tokens.
+        token_inputs: arguments of the decoder layers, beyond the usual ones, that are ``[batch, tokens, ...]``.
+        token_axis: axis of the tokens in the hidden states.
+        shares_keys: late layers read the keys and values of earlier ones, so that all cuts must be before these.
+    """
+
+    model_type: str
+    text_types: tuple[str, ...] = PLAIN_TEXT
+    merger: str = "model"
+    decoder: str = "model.language_model"
+    attention: str = "self_attn"
+    projection: str = "o_proj"
+    norm: str = "norm"
+    image_tokens: tuple[str, ...] = ("image_token_id",)
+    image_inputs: tuple[str, ...] = ("pixel_values",)
+    token_inputs: tuple[str, ...] = ()
+    token_axis: int = 1
+    shares_keys: bool = False
+
+    def merger_of(self, model: nn.Module) -> nn.Module:
+        """The module that merges picture features into the token embeddings."""
+        return model.get_submodule(self.merger)
+
+    def decoder_of(self, model: nn.Module) -> nn.Module:
+        """The text decoder."""
+        return model.get_submodule(self.decoder)
+
+    def layers_of(self, model: nn.Module) -> list[nn.Module]:
+        """The decoder layers, first to last."""
+        return list(model.get_submodule(f"{self.decoder}.layers").children())
+
+    def attention_of(self, layer: nn.Module) -> nn.Module:
+        """The attention module of one decoder layer."""
+        return layer.get_submodule(self.attention)
+
+    def projection_of(self, layer: nn.Module) -> nn.Module:
+        """The output projection of one decoder layer's attention."""
+        return self.attention_of(layer).get_submodule(self.projection)
+
+    def norm_of(self, model: nn.Module) -> nn.Module:
+        """The normalisation between the last decoder layer and the unembedding."""
+        return self.decoder_of(model).get_submodule(self.norm)
+
+    def image_token_id(self, model: PreTrainedModel) -> int:
+        """The id that stands for one token of a picture in the input ids."""
+        return int(getattr(model.config, self.image_tokens[0]))
+
+    def image_token_ids(self, model: PreTrainedModel) -> tuple[int, ...]:
+        """The ids that stand for one token of a picture or of a video."""
+        return tuple(int(getattr(model.config, name)) for name in self.image_tokens)
+
+    def last_cut(self, model: PreTrainedModel) -> int:
+        """The last layer before which tokens may be dropped."""
+        layers = self.layers_of(model)
+        if not self.shares_keys:
+            return len(layers) - 1
+        attentions = [self.attention_of(layer) for layer in layers]
+        shared = {each.layer_type for each in attentions if each.is_kv_shared_layer}
+        own = [each.layer_type if not each.is_kv_shared_layer else None for each in attentions]
+        return min((len(own) - 1 - own[::-1].index(kind) for kind in shared), default=len(layers) - 1)

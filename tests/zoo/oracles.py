@@ -1,0 +1,367 @@
+"""The eight oracles of the design on one family of the zoo and one method; each raises where it does not hold."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from tests.reference import HIDDEN, Keep
+from tests.zoo.entry import Entry, Prompt
+from visionflow import VTW, FastV, HiMAP, Method, VisionFlowError, VisiPruner, prune
+from visionflow.cost import DecoderShape
+from visionflow.cost.conventions import head_flops
+from visionflow.runtime.families import FAMILIES, Family
+
+TOLERANCE = 2e-4  # fp32, sharpened attention
+
+
+@lru_cache(maxsize=2)
+def model_of(entry_type: str, attention: str = "sdpa") -> PreTrainedModel:
+    """One shared model per family; oracle 6 is what makes sharing safe."""
+    from tests.zoo import ZOO
+
+    return ZOO[entry_type].build(attention).requires_grad_(False)
+
+
+def methods_of(entry: Entry) -> list[Method]:
+    """The methods that every family has to pass, at layers where it may be cut; VisiPruner where it applies."""
+    model, family = model_of(entry.model_type), FAMILIES[entry.model_type]
+    last = family.last_cut(model)
+    if family.shares_keys:
+        return [HiMAP(last - 1, 0.5, last, 0.5), FastV(last, 0.5), VTW(last)]
+    # A picture longer than a window leaves its last tokens nothing else to read.
+    read = entry.traits.both_ways or "sliding_window" in entry.traits.attention_inputs or entry.traits.masks != "one"
+    visipruner = VisiPruner(1, 0.9, 0.3, 0.97, 1, fallback_layer=3, shallow_image_to_image=read)
+    return [HiMAP(2, 0.5, 4, 0.75), FastV(2, 0.5), VTW(3), visipruner]
+
+
+def prompts_of(entry: Entry) -> list[Prompt]:
+    """One picture, two with text between, none, one in a long prompt; where the class takes them, a video."""
+    wide = "wide" if "wide" in entry.pictures else "image"
+    prompts = [
+        entry.prompt(3, "image", 6),
+        entry.prompt(2, "image", 4, wide, 9, seed=3),
+        entry.prompt(9, seed=4),
+        entry.prompt(20, wide, 12, seed=5),
+    ]
+    if "video" in entry.pictures and entry.mixes:
+        prompts.append(entry.prompt(3, "image", 4, "video", 6, seed=8))
+    return prompts
+
+
+@torch.no_grad()
+def logits_of(model: PreTrainedModel, inputs: dict[str, Any], **options: Any) -> Tensor:
+    logits: Tensor = model(**inputs, **options).logits
+    return logits
+
+
+@torch.no_grad()
+def answer(model: PreTrainedModel, inputs: dict[str, Any], **options: Any) -> Tensor:
+    tokens: Tensor = model.generate(**inputs, max_new_tokens=4, do_sample=False, **options)
+    return tokens[:, inputs["input_ids"].shape[1] :]
+
+
+def image_columns(family: Family, model: PreTrainedModel, inputs: dict[str, Any], sample: int) -> list[int]:
+    ids = torch.tensor(family.image_token_ids(model))
+    return torch.isin(inputs["input_ids"][sample], ids).nonzero()[:, 0].tolist()
+
+
+def text_columns(family: Family, model: PreTrainedModel, inputs: dict[str, Any], sample: int) -> list[int]:
+    """Columns of real tokens that are not of a picture."""
+    real = inputs["attention_mask"][sample].nonzero()[:, 0].tolist()
+    return sorted(set(real) - set(image_columns(family, model, inputs, sample)))
+
+
+def close(one: Tensor, other: Tensor) -> None:
+    torch.testing.assert_close(one, other, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+# 1 -------------------------------------------------------------------------------------------------------------------
+
+
+def identity(entry: Entry, method: Method) -> None:
+    """A method that drops nothing changes no bit; text alone passes through every method untouched."""
+    model = model_of(entry.model_type)
+    idle = HiMAP(1, 0.0, 2, 0.0)
+    text = entry.batch([entry.prompt(9), entry.prompt(4)])
+    for inputs, each in ((entry.batch(prompts_of(entry)), idle), (text, method)):
+        expected, tokens = logits_of(model, inputs), answer(model, inputs)
+        with prune(model, each):
+            assert torch.equal(logits_of(model, inputs), expected)
+            assert torch.equal(answer(model, inputs), tokens)
+
+
+# 2 -------------------------------------------------------------------------------------------------------------------
+
+
+def drop_equals_mask(entry: Entry, method: Method) -> None:
+    """The text's logits are those of all tokens run with the dropped keys masked."""
+    model, family = model_of(entry.model_type), FAMILIES[entry.model_type]
+    for side in ("left", "right"):
+        inputs = entry.batch(prompts_of(entry) if entry.batches else prompts_of(entry)[:1], side)
+        with prune(model, method) as trace:
+            pruned = logits_of(model, inputs)
+        assert trace.image_tokens[-1].sum() < trace.image_tokens[0].sum()
+        dropped = {
+            stage.layer: [
+                sorted(set(image_columns(family, model, inputs, sample)) - set(kept.tolist()))
+                for sample, kept in enumerate(stage.kept)
+            ]
+            for stage in trace.stages
+        }
+        with masked_from(model, family, dropped, inputs, method):
+            masked = logits_of(model, inputs)
+        for sample in range(len(pruned)):
+            text = text_columns(family, model, inputs, sample)
+            close(pruned[sample, text], masked[sample, text])
+
+
+@contextmanager
+def masked_from(
+    model: PreTrainedModel, family: Family, dropped: dict[int, list[list[int]]], inputs: dict[str, Any], method: Method
+) -> Iterator[None]:
+    """Run all tokens of `inputs`, but from layer l on nobody reads the columns ``dropped[l][sample]``."""
+
+    def forbidden(layer: int) -> Tensor:
+        batch, length = inputs["input_ids"].shape
+        pairs = torch.zeros(batch, 1, length, length, dtype=torch.bool)
+        for at, samples in dropped.items():
+            for sample, columns in enumerate(samples):
+                if at <= layer:
+                    pairs[sample, :, :, columns] = True
+        for block in method.blocks():
+            if layer in block.layers:
+                for sample in range(batch):
+                    image = image_columns(family, model, inputs, sample)
+                    first = image[0] if image else length
+                    text = text_columns(family, model, inputs, sample)
+                    target = {
+                        "image": image,
+                        "system": [column for column in text if column < first],
+                        "instruction": [column for column in text if column > first],
+                    }
+                    rows = torch.tensor(target[str(block.target)], dtype=torch.long)
+                    pairs[sample, 0, rows[:, None], torch.tensor(image, dtype=torch.long)] = True
+        return pairs
+
+    def hide(layer: int) -> Callable[..., Any]:
+        def hook(module: Any, args: Any, kwargs: Any) -> Any:
+            mask = kwargs["attention_mask"]
+            length = inputs["input_ids"].shape[1]
+            if mask is None:
+                mask = torch.ones(1, 1, length, length, dtype=torch.bool).tril()
+            allowed = (mask if mask.dtype == torch.bool else mask > HIDDEN) & ~forbidden(layer)
+            additive = torch.zeros(allowed.shape).masked_fill(~allowed, HIDDEN)
+            return args, {**kwargs, "attention_mask": additive}
+
+        return hook
+
+    handles = [
+        layer.register_forward_pre_hook(hide(place), with_kwargs=True)
+        for place, layer in enumerate(family.layers_of(model))
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+# 3 -------------------------------------------------------------------------------------------------------------------
+
+
+def cached_equals_uncached(entry: Entry, method: Method) -> None:
+    """Generated tokens are those of runs that begin again for every token, with the same tokens kept."""
+    model = model_of(entry.model_type)
+    for prompt in (entry.prompt(3, "image", 6), entry.prompt(12, "image", 9, seed=5)):
+        inputs = entry.batch([prompt])
+        with prune(model, method) as trace:
+            cached = answer(model, inputs)[0].tolist()
+        again: list[int] = []
+        with prune(model, Keep.of(trace, method)):
+            for _ in cached:
+                more = entry.batch([prompt.then(again)])
+                again.append(int(logits_of(model, more, use_cache=False)[0, -1].argmax()))
+        assert again == cached
+
+
+# 4 -------------------------------------------------------------------------------------------------------------------
+
+
+def batch_equals_single(entry: Entry, method: Method) -> None:
+    """Each sample of a padded batch gets what it gets alone."""
+    if not entry.batches:  # transformers itself does not hold it: see `tests.zoo.survey`
+        return
+    model = model_of(entry.model_type)
+    prompts = prompts_of(entry)
+    with prune(model, method):
+        alone = [logits_of(model, entry.batch([prompt]))[0] for prompt in prompts]
+        made = [answer(model, entry.batch([prompt]))[0] for prompt in prompts]
+        for side in ("left", "right"):
+            together = logits_of(model, entry.batch(prompts, side))
+            for row, single in zip(together, alone, strict=True):
+                close(row[-len(single) :] if side == "left" else row[: len(single)], single)
+        for row, single in zip(answer(model, entry.batch(prompts)), made, strict=True):
+            assert torch.equal(row, single)
+
+
+# 5 -------------------------------------------------------------------------------------------------------------------
+
+
+def score_equals_definition(entry: Entry, method: Method) -> None:
+    """The tokens kept are those that the formulas choose from the weights of eager attention."""
+    if not isinstance(method, HiMAP | FastV):
+        return
+    model, family = model_of(entry.model_type, "eager"), FAMILIES[entry.model_type]
+    inputs = entry.batch([entry.prompt(5, "image", 3, "image", 8, seed=7)])
+    weights: dict[int, Tensor] = {}
+    with prune(model, method) as trace, _eager_weights(model, family, weights):
+        logits_of(model, inputs)
+    present = list(range(inputs["input_ids"].shape[1]))
+    images, text = image_columns(family, model, inputs, 0), text_columns(family, model, inputs, 0)
+    for number, stage in enumerate(trace.stages):
+        attention = weights[stage.layer - 1][0].float().mean(0)
+        image = [row for row, column in enumerate(present) if column in images]
+        after = [row for row, column in enumerate(present) if column in text and column > images[0]]
+        if isinstance(method, FastV):
+            score = attention[-1, image]
+        elif number == 0:
+            score = attention[after][:, image].sum(0)
+        else:
+            score = attention[image][:, image].sum(1)
+        cut = method.cuts()[number]
+        count = cut.count(len(image)) if cut.count else 0
+        kept = set(stage.kept[0].tolist())
+        stays = torch.tensor([present[row] in kept for row in image])
+        assert len(kept) == count == int(stays.sum())
+        assert score[stays].min() >= score[~stays].max() - 1e-6  # short windows make ties
+        present = [column for column in present if column not in images or column in kept]
+
+
+@contextmanager
+def _eager_weights(model: PreTrainedModel, family: Family, into: dict[int, Tensor]) -> Iterator[None]:
+    """Note the attention weights of every decoder layer."""
+    handles = []
+    for place, layer in enumerate(family.layers_of(model)):
+
+        def note(module: Any, args: Any, output: Any, place: int = place) -> None:
+            into[place] = output[1]
+
+        handles.append(family.attention_of(layer).register_forward_hook(note))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+# 6 -------------------------------------------------------------------------------------------------------------------
+
+
+def restored(entry: Entry, method: Method) -> None:
+    """After the scope, also after an exception in it, outputs are the same bits and nothing is left behind."""
+    model = model_of(entry.model_type)
+    inputs = entry.batch(prompts_of(entry))
+    expected, before = logits_of(model, inputs), fingerprint(model)
+    with prune(model, method):
+        logits_of(model, inputs)
+        assert fingerprint(model) != before
+    assert fingerprint(model) == before
+    try:
+        with prune(model, method):
+            logits_of(model, {**inputs, "input_ids": inputs["input_ids"][:, :-1]})
+            raise RuntimeError
+    except Exception:  # any: the ids do not fit the mask
+        pass
+    assert fingerprint(model) == before
+    assert torch.equal(logits_of(model, inputs), expected)
+
+
+def fingerprint(model: PreTrainedModel) -> dict[str, Any]:
+    hooks = {
+        f"{name}.{kind}": len(vars(module)[kind])
+        for name, module in model.named_modules()
+        for kind in vars(module)
+        if kind.endswith("_hooks") or kind.startswith("_forward_")
+    }
+    own = {name: set(vars(module)) for name, module in model.named_modules()}
+    configs = {name: id(module.config) for name, module in model.named_modules() if hasattr(module, "config")}
+    return {"hooks": hooks, "configs": configs, "own": own, "attention": set(ALL_ATTENTION_FUNCTIONS)}
+
+
+# 7 -------------------------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def counted_equals_modelled(entry: Entry, method: Method) -> None:
+    """What torch counts in the decoder and the head is the cost model's, where it models this kind of decoder."""
+    model, family = model_of(entry.model_type, "eager"), FAMILIES[entry.model_type]
+    inputs = entry.batch([entry.prompt(3, "image", 6)])
+    with prune(model, method) as trace:
+        logits_of(model, inputs)
+    try:
+        cost = trace.cost("flops")
+    except VisionFlowError as error:
+        assert "is not modelled" in str(error) or "does not describe" in str(error)  # noqa: PT017
+        return
+    head = head_flops(DecoderShape.from_config(model.config), 1)  # not every class heeds logits_to_keep
+    counted = []
+    for scope in (prune(model, method), nullcontext()):
+        with scope, FlopCounterMode(display=False) as counter:
+            logits_of(model, inputs)
+        counted.append(sum(counter.get_flop_counts()[f"{type(model).__name__}.{family.decoder}"].values()))
+    assert counted == [cost.pruned - head, cost.dense - head]
+
+
+# 8 -------------------------------------------------------------------------------------------------------------------
+
+
+def positions_are_kept(entry: Entry, method: Method) -> None:
+    """The rotary positions of what the last layer sees, in the prompt and in the answer, are those of the dense run."""
+    model, family = model_of(entry.model_type), FAMILIES[entry.model_type]
+    inputs = entry.batch([entry.prompt(3, "image", 6)])
+    layer = family.layers_of(model)[family.last_cut(model)]
+    seen: list[Any] = []
+
+    def note(module: Any, args: Any, kwargs: Any) -> None:
+        named = [arg for arg in args[1:] if isinstance(arg, tuple)]
+        seen.append(kwargs.get("position_embeddings", named[0] if named else None))
+
+    handle = layer.register_forward_pre_hook(note, with_kwargs=True)
+    answer(model, inputs)
+    handle.remove()
+    dense, seen = seen, []
+    with prune(model, method) as trace:
+        handle = layer.register_forward_pre_hook(note, with_kwargs=True)  # after the scope's own
+        answer(model, inputs)
+        handle.remove()
+    present = trace.stages[-1].tokens
+    columns = present.columns[0][present.valid[0]]
+    for step, (pruned, whole) in enumerate(zip(seen, dense, strict=True)):
+        for one, other in zip(_parts(pruned), _parts(whole), strict=True):
+            expected = other if step else other.index_select(other.dim() - 2, columns)
+            assert torch.equal(one.expand_as(expected), expected)
+
+
+def _parts(embeddings: Any) -> list[Tensor]:
+    if embeddings is None:
+        return []
+    return list(embeddings) if isinstance(embeddings, tuple) else [embeddings]
+
+
+ORACLES: dict[str, Callable[[Entry, Method], None]] = {
+    "identity": identity,
+    "drop equals mask": drop_equals_mask,
+    "cached equals uncached": cached_equals_uncached,
+    "batch equals single": batch_equals_single,
+    "score equals definition": score_equals_definition,
+    "restored": restored,
+    "counted equals modelled": counted_equals_modelled,
+    "positions": positions_are_kept,
+}

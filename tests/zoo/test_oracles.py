@@ -1,0 +1,51 @@
+"""Every family that is supported passes the oracles; with all methods: ``make matrix``."""
+
+import pytest
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+from tests.zoo import REFUSED, ZOO
+from tests.zoo.matrix import METHODS, PAGE, page
+from tests.zoo.oracles import ORACLES, methods_of
+from visionflow import UnsupportedModelError
+from visionflow.runtime.families import FAMILIES, UNSUPPORTED, family_of_config
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES.keys() & ZOO.keys()))
+def test_every_oracle_with_himap(name: str) -> None:
+    entry = ZOO[name]
+    himap = methods_of(entry)[0]
+    for oracle in ORACLES.values():
+        oracle(entry, himap)
+
+
+@pytest.mark.parametrize("name", ["llava_next", "qwen2_5_vl", "qwen3_vl", "gemma3", "internvl", "ernie4_5_vl_moe"])
+def test_every_oracle_with_every_method(name: str) -> None:
+    for method in methods_of(ZOO[name])[1:]:
+        for oracle in ORACLES.values():
+            oracle(ZOO[name], method)
+
+
+def test_every_class_of_transformers_is_supported_or_refused_for_a_reason() -> None:
+    """A new transformers version that adds a class fails here until someone has looked at it."""
+    known = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.keys()
+    assert (FAMILIES.keys() & known) | UNSUPPORTED.keys() == known
+    assert not FAMILIES.keys() & UNSUPPORTED.keys()
+    assert UNSUPPORTED.keys() >= REFUSED.keys()
+    assert all(family.text_types for family in FAMILIES.values())
+    assert all(ZOO[name].traits.text_type in FAMILIES[name].text_types for name in FAMILIES.keys() & known)
+
+
+@pytest.mark.parametrize("name", sorted(UNSUPPORTED))
+def test_the_others_are_refused_by_name(name: str) -> None:
+    class Config:
+        model_type = name
+
+    with pytest.raises(UnsupportedModelError, match=f"model type '{name}' is not supported: "):
+        family_of_config(Config())  # type: ignore[arg-type]
+
+
+def test_the_page_is_true() -> None:
+    """Its rows say that everything holds, which the tests above and ``make matrix`` see to."""
+    everything = {name: {method.name: [] for method in methods_of(ZOO[name])} for name in FAMILIES.keys() & ZOO.keys()}
+    assert page(everything) == PAGE.read_text(encoding="utf-8")
+    assert set(METHODS) >= {method for found in everything.values() for method in found}
