@@ -72,8 +72,9 @@ def test_times_and_the_length_of_an_answer() -> None:
     assert whole.facts["tokens_per_second"] > 0
     first = loaded.processor.tokenizer(whole.text.split()[0])["input_ids"]
     loaded.model.generation_config.eos_token_id = first[-1]  # now the answer ends with its first word
-    short = answer(loaded, None, [question(1)])[0].facts
+    short, long = (each.facts for each in answer(loaded, None, [question(1), question(3)]))
     assert (short["output_tokens"], short["tokens_per_second"]) == (1, None)
+    assert long["output_tokens"] > 1  # filled up behind the end, the short answer is as long
 
 
 def test_an_answer_ends_where_the_positions_do() -> None:

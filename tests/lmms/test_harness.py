@@ -12,6 +12,7 @@ from visionflow.lmms import marks
 from visionflow.lmms.harness import Cell
 from visionflow.lmms.marks import estimate
 from visionflow.lmms.paper_tables import PAPER_TABLES
+from visionflow.scenes.export import rows_of
 
 HIMAP = "pretrained=embedded,method=himap,k1=2,r1=0.5,k2=4,r2=0.75"
 FEW = ("pope_himap", "aokvqa_himap", "nocaps_val_cider", "gqa")
@@ -160,14 +161,15 @@ def test_multiple_choice_by_likelihood(bench: Bench) -> None:
     """The simple class; the smallest loss is what lmms-eval picks."""
     ended = bench.run("seedbench_ppl", name="ppl", arguments=HIMAP, options="--force_simple")
     assert ended.code == 0, ended.said[-3000:]
-    right = []
-    for sample in ended.cell("seedbench_ppl").samples:
+    by_smallest, by_largest = 0, 0
+    for sample, row in zip(ended.cell("seedbench_ppl").samples, rows_of("choice", "test", QUESTIONS), strict=True):
         losses = [float(loss) for loss, _ in sample["filtered_resps"]]
-        right.append(float("ABCD"[int(np.argmin(losses))] == sample["target"]))
         assert len(losses) == 4
         assert all(loss > 0 for loss in losses)
-        assert sample["acc"] == right[-1]
-    assert sum(right) >= 2  # a guess is right once in four; by the largest loss, hardly ever
+        assert sample["acc"] == (row["options"][int(np.argmin(losses))] == sample["target"])
+        by_smallest += sample["acc"]
+        by_largest += row["options"][int(np.argmax(losses))] == sample["target"]
+    assert by_smallest > by_largest
 
 
 def test_a_failure_is_told_by_the_exit_code(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 ``--model visionflow --model_args pretrained=llava-hf/llava-1.5-7b-hf,method=himap,k1=2,r1=0.5,k2=8,r2=0.75``
 """
 
+import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
+import torch
 from lmms_eval.api.instance import GenerationResult, TokenCounts
 from lmms_eval.api.model import lmms
 from tqdm import tqdm
@@ -84,10 +85,10 @@ class VisionFlow(lmms):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         with fatal():
-            self.accelerator = Accelerator()
-            self._rank, self._world_size = self.accelerator.process_index, self.accelerator.num_processes
-            if device is None and self.accelerator.device.type == "cuda":
-                device = f"cuda:{self.accelerator.local_process_index}"
+            # As lmms-eval reads them: accelerate takes every process on a CPU for the first of one.
+            self._rank, self._world_size = _variable("RANK", 0), _variable("WORLD_SIZE", 1)
+            if device is None and torch.cuda.is_available():
+                device = f"cuda:{_variable('LOCAL_RANK', 0)}"
             self.batch_size = _whole(batch_size)
             self.loaded = load_model(None if pretrained == EMBEDDED else pretrained, dtype, device or "cpu", attention)
             model = self.loaded.model
@@ -185,6 +186,10 @@ class VisionFlowSimple(VisionFlow):
                 mean, greedy, noted = loss(self.loaded, self.method, question, continuation)
                 found.append(GenerationResult((mean, greedy), Facts(noted.facts)))
             return found
+
+
+def _variable(name: str, default: int) -> int:
+    return int(os.environ.get(name, default))
 
 
 def _whole(batch_size: int | str) -> int:
