@@ -1,5 +1,7 @@
 """Break the code on purpose, one line at a time, and see the oracle that guards it fail: ``make breaks``.
 
+``python tests/breaks.py exit "withheld keys"`` tries those of these oracles alone.
+
 A test that cannot fail is worse than none. Each break is made in a copy of the sources; the check fails if the text to
 replace is gone or if the oracle passes all the same.
 """
@@ -31,8 +33,8 @@ BREAKS = [
         "1 identity",
         "the sequence is laid out anew although nothing is dropped",
         "runtime/prompt.py",
-        "return all(n == 0 or",
-        "return False and all(n == 0 or",
+        "return not any(self._cuts_sample(cut, n)",
+        "return False and not any(self._cuts_sample(cut, n)",
         "test_dropping_nothing_changes_no_bit",
     ),
     Break(
@@ -89,8 +91,8 @@ BREAKS = [
         "7 counted equals modelled",
         "the probe is not counted",
         "cost/model.py",
-        "+ probed + head",
-        "+ head",
+        "(layers + probes + head)",
+        "(layers + head)",
         "test_counted_flops_equal_modelled_flops",
     ),
     Break(
@@ -104,9 +106,9 @@ BREAKS = [
     Break(
         "blocks",
         "a blocked layer blocks all later ones too, as the released code does",
-        "runtime/prompt.py",
-        "if layer in block.layers and",
-        "if layer >= min(block.layers, default=99) and",
+        "runtime/blocking.py",
+        "if block.mode == mode and layer in block.layers",
+        "if block.mode == mode and layer >= min(block.layers, default=99)",
         "test_layers_after_a_blocked_one_run_free",
     ),
     Break(
@@ -124,6 +126,102 @@ BREAKS = [
         "return (weights * gradient).sum(1).abs()",
         "return (weights * gradient).abs().sum(1)",
         "test_saliency_is_its_definition",
+    ),
+    Break(
+        "leave-one-out",
+        "what the token itself weighs is left out of the length of the rest",
+        "runtime/contribution.py",
+        "left = (total - 2 * dot + square)",
+        "left = (total - 2 * dot)",
+        "test_closed_form_equals_the_direct_computation",
+    ),
+    Break(
+        "leave-one-out",
+        "the output is that of the first chunk of keys",
+        "runtime/contribution.py",
+        "for a, v in chunks]).sum(0)",
+        "for a, v in chunks])[0]",
+        "test_closed_form_equals_the_direct_computation",
+    ),
+    Break(
+        "firing layer",
+        "all samples are cut where the first one fires",
+        "methods/visipruner_phases.py",
+        "if fires[sample] or",
+        "if fires[0] or",
+        "test_each_sample_has_its_own_firing_layer_tokens_and_exit_as_when_alone",
+    ),
+    Break(
+        "firing layer",
+        "what a relative threshold is relative to is forgotten",
+        "methods/visipruner_phases.py",
+        "method.token_threshold * scale)",
+        "method.token_threshold)",
+        "test_the_threshold_may_be_relative",
+    ),
+    Break(
+        "exit",
+        "a layer that matters does not start the count of quiet ones anew",
+        "methods/visipruner_phases.py",
+        "self._quiet[sample] = 0",
+        "pass",
+        "test_the_exit_waits_for_quiet_layers",
+    ),
+    Break(
+        "withheld keys",
+        "they stay in the cache, and the record says that they are gone",
+        "runtime/prompt.py",
+        "cache.layers[layer] = ShortLayer(cache.layers[layer], place)",
+        "ShortLayer(cache.layers[layer], place)",
+        "test_the_cache_is_as_large_as_the_cost_says",
+    ),
+    Break(
+        "withheld keys",
+        "a layer without them tells its own length for the length of the sequence",
+        "runtime/caches.py",
+        "return int(super().get_seq_length() + self.gone)",
+        "return int(super().get_seq_length())",
+        "test_kept_and_generated_tokens_have_their_unpruned_positions",
+    ),
+    Break(
+        "skipped pairs",
+        "they are counted as run",
+        "runtime/trace.py",
+        "pairs = [n * n - skipped[-1]",
+        "pairs = [n * n",
+        "test_counted_flops_equal_modelled_flops",
+    ),
+    Break(
+        "skipped pairs",
+        "the shorter samples of a batch read what fills them up",
+        "runtime/skip.py",
+        "own = masks.forbid(masks.take_columns(mask, keys.to(mask.device)), ~real.to(mask.device)[:, None, None, :])",
+        "own = masks.take_columns(mask, keys.to(mask.device))",
+        "test_skipping_equals_masking",
+    ),
+    Break(
+        "skipped pairs",
+        "a look at the layer finds attention where nothing was read",
+        "runtime/prompt.py",
+        "look(self._blocking.as_read(attention))",
+        "look(attention)",
+        "test_a_watch_sees_what_was_read",
+    ),
+    Break(
+        "folded flow",
+        "the image tokens keep what the first of them is given",
+        "runtime/layer.py",
+        "read.sum(3, keepdim=True) * first - read",
+        "read.sum(3, keepdim=True) * first",
+        "test_folded_attention_goes_to_the_first_image_token",
+    ),
+    Break(
+        "calibration",
+        "norms are those of the first layer looked at, not of the layer that fires",
+        "methods/visipruner_calibration.py",
+        "torch.cat([of_layers[layer] for",
+        "torch.cat([of_layers[0] for",
+        "test_the_share_asked_for_fires_and_keeps_as_many_as_asked_for",
     ),
 ]
 
@@ -149,6 +247,7 @@ def seen_failing(broken: Break) -> str:
                 "pytest",
                 "tests/runtime",
                 "tests/flow",
+                "tests/methods",
                 "-x",
                 "-p",
                 "no:cacheprovider",
@@ -167,11 +266,11 @@ def seen_failing(broken: Break) -> str:
     return last
 
 
-def main() -> None:
-    """Try every break."""
-    for broken in BREAKS:
+def main(oracles: list[str]) -> None:
+    """Try every break, or those of the oracles whose names hold one of the words given."""
+    for broken in [each for each in BREAKS if not oracles or any(word in each.oracle for word in oracles)]:
         print(f"{broken.oracle}: {broken.story} -> {broken.test}: {seen_failing(broken)}", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -12,8 +12,10 @@ import torch
 from PIL import Image
 from transformers import PreTrainedModel
 
-from tests.tiny import prompt
-from visionflow import Method, prune
+from tests.tiny import batch_of, prompt
+from visionflow import Method, VisiPruner, prune
+from visionflow.bench.shapes import SHAPES
+from visionflow.cli import main
 from visionflow.methods.base import keep_ratio
 from visionflow.runtime import Cut, Probe, paid
 
@@ -38,6 +40,91 @@ def test_the_new_method_of_the_design_page_runs(model: PreTrainedModel) -> None:
     with prune(model, names["KeepLargestReaders"](2, 0.5)) as trace, torch.no_grad():
         model(**prompt(3, "image", 6).inputs)
     assert trace.image_tokens[:, 0].tolist() == [25, 25, 13, 13, 13, 13]
+
+
+def test_the_visipruner_of_the_readme_runs(model: PreTrainedModel) -> None:
+    """On a model that is too shallow for the paper's six layers."""
+    code = re.search(
+        r"```python\n(from visionflow import VisiPruner.*?)```", (DOCS.parent / "README.md").read_text(), re.S
+    )
+    assert code is not None
+    assert "VisiPruner(shallow_layers=6" in code[1]
+    batches = [batch_of([prompt(4, "image", 5 + n, seed=n) for n in range(4)])]
+    names: dict[str, Any] = {"model": model, "batches": batches, "inputs": batches[0]}
+    exec(code[1].replace("shallow_layers=6", "shallow_layers=2"), names)
+    assert isinstance(names["method"], VisiPruner)
+    assert [sample.firing_layer is not None for sample in names["trace"].decisions[-1].samples].count(True) >= 3
+
+
+def test_the_cost_page_shows_what_the_command_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = re.findall(r"```\n\$ visionflow (flops.*?)\n(.*?)```", (DOCS / "cost.md").read_text(), re.S)
+    assert len(shown) == 3
+    for arguments, expected in shown:
+        monkeypatch.setattr("sys.argv", ["visionflow", *arguments.split()])
+        monkeypatch.setenv("COLUMNS", "80")
+        with pytest.raises(SystemExit):
+            main()
+        printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+        assert [line for line in expected.splitlines() if line not in printed] in ([], ["..."])
+
+
+def test_the_thresholds_of_the_study_run(capsys: pytest.CaptureFixture[str]) -> None:
+    script = runpy.run_path(str(DOCS / "study" / "visipruner.py"))
+    script["thresholds"](prompts=2)
+    printed = capsys.readouterr().out
+    assert re.search(r"layer_threshold 0\.9\d+, token_threshold 0\.0\d+", printed)
+    assert re.search(r"all +│ 10 +│ 90%", printed)
+
+
+def test_the_decisions_of_the_study_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two prompts in which something fires, one of them with an exit, and one in which nothing does."""
+    decided = [
+        {"firing_layer": 3, "exit_layer": 6, "kept": [14, 15]},
+        {"firing_layer": 1, "exit_layer": None, "kept": [14, 16, 20, 21]},
+        {"firing_layer": None, "exit_layer": None, "kept": []},
+    ]
+    records = [{"task": "open", "rows": {"visipruner": {"decided": each}}} for each in decided]
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    runpy.run_path(str(DOCS / "study" / "visipruner.py"))["decisions"](tmp_path, "visipruner")
+    line = next(line for line in capsys.readouterr().out.splitlines() if "open" in line)
+    assert [cell.strip() for cell in line.split("│")[1:-1]] == [
+        "open",
+        "3",
+        "67%",
+        "1: 1, 3: 1",
+        "3",
+        "3.0",
+        "33%",
+        "6: 1",
+    ]
+
+
+def test_the_speed_of_the_study_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """At a width that takes no time; what the layers share is one set of weights."""
+    make = SHAPES["llava-1b"][1]
+    monkeypatch.setitem(SHAPES, "tiny", (32, lambda layers: _tiny(make(layers))))
+    script = runpy.run_path(str(DOCS / "study" / "visipruner_speed.py"))
+    model = script["repeated_layer"]("tiny", 16)
+    assert sum(weight.numel() for weight in model.get_decoder().layers.parameters()) < 20_000
+    assert [layer.self_attn.layer_idx for layer in model.get_decoder().layers] == list(range(16))
+    script["main"](layers=16, rounds=2, image_tokens=16, text_tokens=10, shape="tiny", as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert found["looks"] == 9  # layers 3 to 11: fires at 7, exits four layers later
+    assert found["bound"] > 1
+    assert len(found["clocks"]["wall"]["dense"]["values"]) == 2
+    script["show"](found)
+    assert "9 looks take" in capsys.readouterr().out
+
+
+def _tiny(config: Any) -> Any:
+    for part, fields in ((config.text_config, ("hidden_size", 32)), (config.vision_config, ("hidden_size", 16))):
+        setattr(part, *fields)
+        part.intermediate_size, part.num_attention_heads = 32, 4
+    config.text_config.num_key_value_heads, config.text_config.head_dim, config.text_config.vocab_size = 2, 8, 32064
+    config.vision_config.num_hidden_layers = 2
+    return config
 
 
 def test_the_script_of_the_study_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
