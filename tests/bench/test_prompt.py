@@ -6,10 +6,10 @@ from transformers import PreTrainedModel, Qwen2_5_VLConfig, Qwen2_5_VLForConditi
 
 from tests.tiny import IMAGE_TOKEN, PER_IMAGE, tiny_llava
 from visionflow import FastV, prune
+from visionflow.bench.measure import Settings, measure
 from visionflow.bench.prompt import make_prompt, picture_tokens
+from visionflow.bench.subject import Subject
 from visionflow.errors import VisionFlowError
-from visionflow.runtime import families
-from visionflow.runtime.families import Family
 
 
 @pytest.fixture(scope="module")
@@ -17,11 +17,9 @@ def llava() -> PreTrainedModel:
     return tiny_llava()
 
 
-@pytest.fixture
-def qwen(monkeypatch: pytest.MonkeyPatch) -> PreTrainedModel:
-    """A tiny Qwen2.5-VL, whether or not the runtime prunes this family."""
-    known = {"qwen2_5_vl": Family("qwen2_5_vl", text_types=("qwen2_5_vl_text",))} | families.FAMILIES
-    monkeypatch.setattr(families, "FAMILIES", known)
+@pytest.fixture(scope="module")
+def qwen() -> PreTrainedModel:
+    """A tiny Qwen2.5-VL."""
     text = {
         "vocab_size": 128, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
         "num_key_value_heads": 1, "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3]},
@@ -77,6 +75,13 @@ def test_qwen_gets_one_picture_near_to_a_square(qwen: PreTrainedModel, image_tok
         ours = qwen(**prompt.decoder_inputs(features)).logits
         own = qwen(input_ids=prompt.ids, **prompt.pictures, mm_token_type_ids=prompt.extra["mm_token_type_ids"]).logits
     assert torch.equal(ours, own)
+
+
+def test_qwen_is_benched_like_any_other(qwen: PreTrainedModel) -> None:
+    settings = Settings(("random", "fastv", "vtw"), batch=2, image_tokens=12, text_tokens=6, new_tokens=3, repeats=1)
+    result = measure(Subject(qwen, "qwen"), settings)
+    assert [row.name for row in result.rows] == ["none", "random", "fastv", "vtw"]
+    assert all(row.bound > 1 for row in result.rows[1:])
 
 
 def test_a_number_of_tokens_that_depends_on_the_picture_is_llavas(qwen: PreTrainedModel) -> None:

@@ -83,7 +83,7 @@ def _growth(axis: Any, name: str, points: Sequence[Mapping[str, Any]], found: Ma
     axis.set_yscale("log")
     sizes = [each[name] for each in points]
     axis.set_xticks(sizes, [str(size) for size in sizes], rotation=45 if len(sizes) > 6 else 0)
-    axis.tick_params(axis="x", which="minor", bottom=False)
+    axis.set_xticks([], minor=True)
     if points:
         axis.legend(frameon=False, fontsize=9)
 
