@@ -117,12 +117,16 @@ def ask(
     depth = len(family.layers_of(loaded.model))
     chosen = chosen_method(method, given, depth)
     inputs = make_prompt(loaded.model, loaded.processor, pictures, question, max_new_tokens)
-    scene = Scene.of_prompt(pictures, inputs, loaded.processor, family.image_token_id(loaded.model))
+    try:
+        scene, undrawn = Scene.of_prompt(pictures, inputs, loaded.processor, family.image_token_id(loaded.model)), ""
+    except VisionFlowError as error:  # tiles, grids of any shape: the answers are right all the same
+        scene, undrawn = None, str(error)
     with working("answering, dense and pruned"):
         comparison = compare(loaded.model, loaded.processor, inputs, chosen, max_new_tokens)
 
     try:
-        scene.overlay(comparison.trace, str(chosen)).save(overlay)
+        if scene is not None:
+            scene.overlay(comparison.trace, str(chosen)).save(overlay)
     except OSError as error:
         raise VisionFlowError(f"cannot write {overlay}: {error.strerror or error}; choose another --out") from error
     report = AskReport(
@@ -134,8 +138,9 @@ def ask(
         method=str(chosen),
         note="" if given else f", the default for {depth} layers",
         comparison=comparison,
-        patches=scene.kept(comparison.trace),
-        overlay=overlay,
+        patches=scene.kept(comparison.trace) if scene else None,
+        overlay=overlay if scene else None,
+        undrawn=undrawn,
     )
     if as_json:
         print_json(report.to_json())

@@ -27,8 +27,9 @@ class AskReport:
         method: with its settings.
         note: how the method was chosen; empty where its settings were given.
         comparison: answers, caches, times and the trace.
-        patches: per stage and picture, the numbers of the kept patches.
-        overlay: where the overlay is.
+        patches: per stage and picture, the numbers of the kept patches; None where tokens are not patches of a grid.
+        overlay: where the overlay is; None where none was drawn.
+        undrawn: why there is none.
     """
 
     images: list[str]
@@ -39,8 +40,9 @@ class AskReport:
     method: str
     note: str
     comparison: Comparison
-    patches: list[list[list[int]]]
-    overlay: Path
+    patches: list[list[list[int]]] | None
+    overlay: Path | None
+    undrawn: str = ""
 
     @property
     def image_tokens(self) -> list[int]:
@@ -57,7 +59,7 @@ class AskReport:
     def to_json(self) -> dict[str, Any]:
         """All of it as one object; positions are columns of the prompt, patches are counted row by row from 0."""
         dense, pruned, trace = self.comparison.dense, self.comparison.pruned, self.comparison.trace
-        costs = [trace.cost(convention) for convention in ("flops", "paper", "gated")]
+        costs = [] if trace.uncosted else [trace.cost(convention) for convention in ("flops", "paper", "gated")]
         return {
             "image": self.images[0],
             "images": self.images,
@@ -79,10 +81,10 @@ class AskReport:
             "ttft_pruned_s": pruned.first_token_s,
             "attention_pairs": {"dense": len(trace.rows) * trace.rows[0] ** 2, "pruned": sum(trace.work.pairs)},
             "decided": self.decided,
-            "overlay": str(self.overlay),
+            "overlay": None if self.overlay is None else str(self.overlay),
             "stages": [
-                {"layer": stage.layer, "kept": stage.kept[0].tolist(), "patches": patches}
-                for stage, patches in zip(trace.stages, self.patches, strict=True)
+                {"layer": stage.layer, "kept": stage.kept[0].tolist(), "patches": self.patches and self.patches[number]}
+                for number, stage in enumerate(trace.stages)
             ],
         }
 
@@ -98,14 +100,15 @@ class AskReport:
         table.add_column("")
         for heading in ("dense", "pruned", "ratio"):
             table.add_column(heading, justify="right", no_wrap=True)
-        flops, paper = trace.cost("flops"), trace.cost("paper")
-        table.add_row("prefill, all tokens (FLOPs)", *_scaled(flops.dense, flops.pruned, _SI))
-        table.add_row("prefill, image tokens (multiply-adds, paper)", *_scaled(paper.dense, paper.pruned, _SI))
+        if not trace.uncosted:
+            flops, paper = trace.cost("flops"), trace.cost("paper")
+            table.add_row("prefill, all tokens (FLOPs)", *_scaled(flops.dense, flops.pruned, _SI))
+            table.add_row("prefill, image tokens (multiply-adds, paper)", *_scaled(paper.dense, paper.pruned, _SI))
         table.add_row("KV cache of the prompt, measured", *_scaled(dense.kv_bytes, pruned.kv_bytes, _BYTES))
         table.add_row("time to first token, measured", *_scaled(dense.first_token_s, pruned.first_token_s, _SECONDS))
         console.print(table)
         console.print()
-        facts = {"image tokens": layer_ranges(self.image_tokens), "kept patches": str(self.overlay)}
+        facts = {"image tokens": layer_ranges(self.image_tokens), "kept patches": str(self.overlay or self.undrawn)}
         if self.decided:
             layers = {name.replace("_", " "): value for name, value in self.decided.items() if "layer" in name}
             facts = {name: "none" if value is None else str(value) for name, value in layers.items()} | facts

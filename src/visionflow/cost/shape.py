@@ -23,6 +23,19 @@ GATED_DENSE = frozenset(
         "granite",
         "olmo2",
         "smollm3",
+        "hyperclovax",
+        "cohere2",
+        "cohere_compass_text",
+        "molmo2_text",
+        "granite_docling_text",
+        "emu3_text_model",
+        "gemma3_text",
+        "qwen2_5_omni_text",
+        "glm4v_text",
+        "glm_ocr_text",
+        "paddleocr_vl_text",
+        "hunyuan_vl_text",
+        "exaone4",
     )
 )
 
@@ -93,11 +106,11 @@ class DecoderShape:
             num_kv_heads=getattr(text, "num_key_value_heads", None) or heads,
             head_dim=getattr(text, "head_dim", None) or text.hidden_size // heads,
             vocab_size=text.vocab_size,
-            image_tokens=_image_tokens(config),
+            image_tokens=image_tokens_of(config),
         )
 
 
-def _image_tokens(config: Any) -> int | None:
+def image_tokens_of(config: Any) -> int | None:
     """Tokens per picture of a LLaVA: the patches of its square input, with or without the tower's first token.
 
     None for models whose count depends on the picture.

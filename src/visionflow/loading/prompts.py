@@ -6,7 +6,7 @@ from typing import Any
 from PIL import Image
 from transformers import PreTrainedModel
 
-from visionflow.cost.shape import DecoderShape
+from visionflow.cost.shape import image_tokens_of
 from visionflow.errors import VisionFlowError
 from visionflow.runtime.families import family_of
 
@@ -84,7 +84,7 @@ def check_question(question: str) -> None:
 
 def _check_image_tokens(model: PreTrainedModel, inputs: Any, pictures: int) -> None:
     found = int((inputs["input_ids"] == family_of(model).image_token_id(model)).sum())
-    per_picture = DecoderShape.from_config(model.config).image_tokens
+    per_picture = image_tokens_of(model.config)
     if per_picture is not None and found != pictures * per_picture:
         raise VisionFlowError(
             f"the processor made {found} image tokens where the model makes {per_picture} of each of {pictures} "
