@@ -64,6 +64,15 @@ def test_dense_keeps_all() -> None:
     assert facts["flops"][0] == facts["flops"][1]
 
 
+def test_a_decoder_without_a_cost_model_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = tiny_loaded()
+    monkeypatch.setattr("visionflow.cost.shape.GATED_DENSE", frozenset())
+    monkeypatch.setattr("visionflow.loading.prompts._check_image_tokens", lambda *arguments: None)
+    facts = answer(loaded, METHOD, [question(1)])[0].facts
+    assert (facts["paper"], facts["flops"]) == (None, None)
+    assert len(facts["kept"]) == 7
+
+
 def test_times_and_the_length_of_an_answer() -> None:
     loaded = tiny_loaded()
     whole = answer(loaded, None, [question(1)])[0]

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
 from visionflow.cost import Convention, DecoderShape, cost_of_work
-from visionflow.errors import VisionFlowError
+from visionflow.errors import UnsupportedModelError, VisionFlowError
 from visionflow.loading.models import Loaded
 from visionflow.loading.prompts import make_prompts
 from visionflow.methods import Method
@@ -137,7 +137,8 @@ def answer(loaded: Loaded, method: Method | None, questions: Sequence[Question])
 
     - ``input_tokens``, ``output_tokens``: of the prompt, and new ones, the end-of-text token included;
     - ``image_tokens``: present in each layer; ``kept``: the numbers, from 0, of those in the last layer, None if all;
-    - ``paper``, ``gated``, ``flops``, each ``[pruned, dense]``: the prefill's cost in that convention;
+    - ``paper``, ``gated``, ``flops``, each ``[pruned, dense]``: the prefill's cost in that convention, None where the
+      cost of the decoder is not modelled;
     - ``seconds_to_first_token``: from the start of `generate`, vision tower included, processor not; in a batch, of
       the batch; ``tokens_per_second``: of the tokens after the first, None if there is none.
 
@@ -212,21 +213,28 @@ def _continuation(loaded: Loaded, question: Question, continuation: str) -> Tens
 
 
 def _prompt_facts(model: PreTrainedModel, inputs: Any, trace: Trace) -> list[dict[str, Any]]:
-    shape = DecoderShape.from_config(model.config)
-    image = (inputs["input_ids"] == family_of(model).image_token_id(model)).cpu()
-    number = image.cumsum(1) - 1
-    counts: list[list[int]] = trace.image_tokens.T.tolist()
+    shape = _shape(model)
+    ids = torch.tensor(family_of(model).image_token_ids(model))
+    number = torch.isin(inputs["input_ids"].cpu(), ids).cumsum(1) - 1
     facts = []
-    for place, layers in enumerate(counts):
-        dropped = layers[-1] < int(image[place].sum())
+    for place, layers in enumerate(trace.image_tokens.T.tolist()):
+        dropped = layers[-1] < layers[0]
         kept = number[place][trace.stages[-1].kept[place]].tolist() if dropped else None
-        costs: dict[str, Any] = {}
-        for convention in CONVENTIONS:
-            cost = cost_of_work(shape, trace.work_of(place), [[count] for count in layers], convention)
-            costs[convention] = [cost.pruned, cost.dense]
+        costs: dict[str, Any] = dict.fromkeys(CONVENTIONS)
+        if shape is not None:
+            for convention in CONVENTIONS:
+                cost = cost_of_work(shape, trace.work_of(place), [[count] for count in layers], convention)
+                costs[convention] = [cost.pruned, cost.dense]
         prompt = int(inputs["attention_mask"][place].sum())
         facts.append({"input_tokens": prompt, "image_tokens": layers, "kept": kept} | costs)
     return facts
+
+
+def _shape(model: PreTrainedModel) -> DecoderShape | None:
+    try:
+        return DecoderShape.from_config(model.config)
+    except UnsupportedModelError:  # what it does is pruned all the same
+        return None
 
 
 def _lengths(model: PreTrainedModel, new: Tensor) -> list[int]:

@@ -18,7 +18,6 @@ from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
 from visionflow import __version__
-from visionflow.cost import DecoderShape
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation.plan import fingerprint
 from visionflow.lmms.answering import Answer, Question, Style, answer, loss
@@ -26,6 +25,7 @@ from visionflow.lmms.answers import Answers
 from visionflow.lmms.judges import check_judge
 from visionflow.lmms.settings import DENSE, method_of
 from visionflow.loading.models import load_model
+from visionflow.runtime.families import family_of
 
 EMBEDDED = "embedded"
 
@@ -92,7 +92,7 @@ class VisionFlow(lmms):  # type: ignore[misc]
             self.batch_size = _whole(batch_size)
             self.loaded = load_model(None if pretrained == EMBEDDED else pretrained, dtype, device or "cpu", attention)
             model = self.loaded.model
-            self.method = method_of(method, settings, DecoderShape.from_config(model.config).num_layers)
+            self.method = method_of(method, settings, len(family_of(model).layers_of(model)))
             run = {
                 "model": self.loaded.name,
                 "weights": fingerprint(model),
