@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 LMMS       := .venv-lmms
 LMMS_READY := $(LMMS)/.ready
 
-.PHONY: demo test test-lmms lint types check breaks clean
+.PHONY: demo test test-lmms lint types check matrix matrix-newest breaks clean
 
 demo: $(READY)
 	$(BIN)/visionflow ask examples/scene.png "How many red objects are there?"
@@ -33,6 +33,18 @@ check: lint types test
 breaks: $(READY)
 	$(BIN)/python tests/breaks.py
 
+# Every oracle on every family with every method; docs/families.md is made of it.
+matrix: $(READY)
+	$(BIN)/python -m tests.zoo.matrix
+
+# The same on the newest transformers, for a weekly job: it fails where a class was added that nobody has looked at.
+matrix-newest:
+	test -d .venv-newest || $(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
+	.venv-newest/bin/pip install --quiet --disable-pip-version-check --upgrade transformers -e '.[dev]'
+	.venv-newest/bin/pytest -q tests/zoo/test_oracles.py -k "every_class"
+	.venv-newest/bin/python -m tests.zoo.matrix --no-write
+
 # torch is installed first and by its exact pin, so that a CPU build found locally is taken.
 $(READY): pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
@@ -51,4 +63,4 @@ $(LMMS_READY): pyproject.toml constraints.txt tests/lmms/torchvision_on_cpu.py
 	touch $(LMMS_READY)
 
 clean:
-	rm -rf $(VENV) $(LMMS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LMMS) .venv-newest .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,14 +1,12 @@
-"""Runs every oracle on every family with every method, and writes docs/families.md: ``python -m tests.zoo.matrix``.
+"""Runs every oracle on every family with every method, and writes docs/families.md: ``python -m tests.zoo.matrix``."""
 
-With names of families it runs these and writes nothing. Exits with 1 where something does not hold.
-"""
-
-import sys
 import traceback
 from pathlib import Path
+from typing import Annotated
 
 import torch
 import transformers
+import typer
 from rich.console import Console
 from rich.progress import track
 
@@ -68,20 +66,22 @@ def page(results: dict[str, dict[str, list[str]]]) -> str:
     return HEAD + "\n".join(lines) + "\n"
 
 
-def main() -> int:
-    """The exit code."""
+def main(
+    families: Annotated[list[str] | None, typer.Argument(help="Of these families only; all by default.")] = None,
+    write: Annotated[bool, typer.Option(help="Write docs/families.md, where all families were run.")] = True,
+) -> None:
+    """Run every oracle on every family with every method; ends with 1 where something does not hold."""
     torch.set_num_threads(1)
     console = Console(stderr=True)
-    asked = sys.argv[1:]
-    results = {name: failures(name) for name in track(asked or sorted(FAMILIES), "families", console=console)}
+    results = {name: failures(name) for name in track(families or sorted(FAMILIES), "families", console=console)}
     broken = {name: found for name, found in results.items() if any(found.values())}
     for name, found in broken.items():
         console.print(name, found)
-    console.print(f"transformers {transformers.__version__}: {len(results) - len(broken)} of {len(results)} pass")
-    if not asked:
+    print(f"transformers {transformers.__version__}: {len(results) - len(broken)} of {len(results)} families pass")
+    if write and not families:
         PAGE.write_text(page(results), encoding="utf-8")
-    return int(bool(broken))
+    raise typer.Exit(int(bool(broken)))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)
