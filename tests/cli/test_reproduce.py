@@ -108,6 +108,33 @@ def test_a_run_that_lmms_eval_did_not_finish_fails(
     assert "pretrained=embedded,method=fastv,k=2,r=0.5," in line[line.index("--model_args") + 1]
 
 
+def test_a_judge_that_was_silent_is_asked_again(
+    reproduce: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    name, started = "mmvet_question_local", []
+
+    def run(line: list[str], log: Path, environment: dict[str, str], judge: str = "gpt") -> None:
+        started.append(log.parent.name)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("done")
+        marked = samples("mmvet", 18, 2)
+        for sample in marked:
+            sample["gpt_eval_score"] = {"score": sample["exact_match"], "eval_model": judge}
+        leave_behind(log.parent / "lmms-eval", name, marked)
+
+    command = ("himap-table2", "--model", "embedded", "--columns", "MM-Vet", "--limit", 4, "--out", tmp_path / "out")
+    monkeypatch.setattr("visionflow.lmms.reproduction.run", partial(run, judge=""))
+    code, out, err = reproduce(*command)
+    assert (code, out) == (2, "")
+    assert "the judge did not mark 4 of 4 answers" in err
+    monkeypatch.setattr("visionflow.lmms.reproduction.run", run)
+    code, out, _ = reproduce(*command, "--json")
+    assert code == 0
+    assert started == [*ROWS, *ROWS]
+    assert {score["ours"]["value"] for score in json.loads(out)["scores"]} == {50}
+
+
 def test_another_run_is_left_alone(reproduce: Run, finished: Path) -> None:
     options = ("--model", "embedded", "--limit", 4, "--out", finished)
     assert reproduce("himap-table1", *options)[0] == 0

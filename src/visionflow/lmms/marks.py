@@ -140,9 +140,15 @@ def mm_vet(samples: Sequence[Sample]) -> Marks:
     Raises:
         VisionFlowError: the judge did not answer; lmms-eval marks that with 0.
     """
-    marks = [sample["gpt_eval_score"] for sample in samples]
-    _check_judged(sum(not mark["eval_model"] for mark in marks), len(marks))
-    return _simple(samples, [mark["score"] for mark in marks])
+    _check_judged(samples)
+    return _simple(samples, [sample["gpt_eval_score"]["score"] for sample in samples])
+
+
+def unmarked(samples: Sequence[Sample]) -> int:
+    """Answers that a judge was to mark and did not."""
+    silent = [sample.get("gpt_eval_score", {}).get("eval_model") == "" for sample in samples]
+    refused = [min(sample.get("gpt_eval_llava_all", {"scores": [0]})["scores"]) < 0 for sample in samples]
+    return sum(map(int, silent + refused))
 
 
 def llava_bench(samples: Sequence[Sample]) -> Marks:
@@ -151,8 +157,8 @@ def llava_bench(samples: Sequence[Sample]) -> Marks:
     Raises:
         VisionFlowError: the judge did not answer; lmms-eval marks that with -1.
     """
+    _check_judged(samples)
     pairs = [sample["gpt_eval_llava_all"]["scores"] for sample in samples]
-    _check_judged(sum(min(pair) < 0 for pair in pairs), len(pairs))
     return Marks(_keys(samples), [""] * len(samples), np.array(pairs, dtype=np.float64).T)
 
 
@@ -212,8 +218,8 @@ def _keys(samples: Sequence[Sample]) -> list[str]:
     return [str(sample["doc_id"]) for sample in samples]
 
 
-def _check_judged(failed: int, answers: int) -> None:
-    if failed:
+def _check_judged(samples: Sequence[Sample]) -> None:
+    if failed := unmarked(samples):
         raise VisionFlowError(
-            f"the judge did not mark {failed} of {answers} answers: check its key and quota, and run again"
+            f"the judge did not mark {failed} of {len(samples)} answers: check its key and quota, and run again"
         )

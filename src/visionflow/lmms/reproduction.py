@@ -11,6 +11,7 @@ from visionflow.lmms import data_sets, stand_ins
 from visionflow.lmms.harness import Cell, collect, command, last_words, run
 from visionflow.lmms.judges import check_judge
 from visionflow.lmms.local_tasks import local_name, write_tasks
+from visionflow.lmms.marks import unmarked
 from visionflow.lmms.needs import Need, needs_of
 from visionflow.lmms.paper_tables import Column, PaperTable, Row
 from visionflow.lmms.run_file import claim
@@ -133,7 +134,7 @@ class Reproduction:
         copied = {self.task(column) for column in self._copies()}
         lines = {}
         for row in self.table.rows:
-            missing = [self.task(column) for column in self.columns if self.cell(row, column) is None]
+            missing = [self.task(column) for column in self.columns if not self._done(row, column)]
             if missing:
                 lines[row.name] = command(
                     self.launcher,
@@ -180,6 +181,10 @@ class Reproduction:
         ):
             environment["HF_HUB_OFFLINE"] = "1"  # nothing is fetched: do not wait for a network
         return environment
+
+    def _done(self, row: Row, column: Column) -> bool:
+        cell = self.cell(row, column)
+        return cell is not None and not unmarked(cell.samples)
 
     def _arguments(self, row: Row) -> dict[str, object]:
         method = settings_of(self.table.method(row, self.shape()))
