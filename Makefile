@@ -8,13 +8,17 @@ READY  := $(VENV)/.ready
 LMMS       := .venv-lmms
 LMMS_READY := $(LMMS)/.ready
 
-.PHONY: demo test test-lmms lint types check matrix matrix-newest breaks clean
+.PHONY: demo test slow test-lmms lint types check matrix matrix-newest breaks clean
 
 demo: $(READY)
 	$(BIN)/visionflow ask examples/scene.png "How many red objects are there?"
 
 test: $(READY)
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 -m "not slow"
+
+# All families of models, where `make test` takes one of each kind.
+slow: $(READY)
+	$(BIN)/pytest -n 2 -m slow
 
 # The benchmarks' plug-in through lmms-eval's command line, on generated questions: no download.
 test-lmms: $(LMMS_READY)

@@ -14,10 +14,13 @@ from tests.zoo import REFUSED, ZOO, Entry, Prompt
 from tests.zoo.entry import IMAGE
 from tests.zoo.observe import layers_of, traits_of
 from tests.zoo.survey import SURVEY
+from tests.zoo.quick import shared_out
 from tests.zoo.table import table
 
 TOLERANCE = 1e-4  # fp32
-entries = pytest.mark.parametrize("entry", ZOO.values(), ids=list(ZOO))
+entries = pytest.mark.parametrize(
+    "entry", [pytest.param(ZOO[name.values[0]], id=name.values[0], marks=name.marks) for name in shared_out(ZOO.keys())]
+)
 VIDEOS = {name: entry for name, entry in ZOO.items() if "video" in entry.pictures}
 of_videos = pytest.mark.parametrize("entry", VIDEOS.values(), ids=list(VIDEOS))
 
