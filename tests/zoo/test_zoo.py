@@ -13,8 +13,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from tests.zoo import REFUSED, ZOO, Entry, Prompt
 from tests.zoo.entry import IMAGE
 from tests.zoo.observe import layers_of, traits_of
-from tests.zoo.survey import SURVEY
 from tests.zoo.quick import shared_out
+from tests.zoo.survey import SURVEY
 from tests.zoo.table import table
 
 TOLERANCE = 1e-4  # fp32
