@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup, all_reduce
 
 from visionflow.runtime.tokens import GroupName, Tokens
 
@@ -24,10 +25,12 @@ class AttentionRows:
         query: ``[batch, heads, tokens, head_dim]`` of all tokens present.
         key: ``[batch, kv_heads, keys, head_dim]``; the last `tokens` of the keys belong to the tokens present.
         scaling: factor of the scores before the softmax.
-        mask: as the layer got it: None (causal), bool or additive ``[batch or 1, heads or 1, tokens, keys]``.
+        mask: as the layer got it: None (causal), bool or additive ``[batch or 1, heads or 1, tokens, keys]``, or bool
+            ``[batch, keys]`` (causal over these keys).
         index: int64 ``[batch, rows]``, the rows to look at, as places among the tokens present.
         real: bool ``[batch, rows]``, False for rows that only fill up the batch.
         tokens: the tokens present.
+        group: the processes that hold the heads, each as many; None where `query` has all.
     """
 
     query: Tensor
@@ -37,6 +40,7 @@ class AttentionRows:
     index: Tensor
     real: Tensor
     tokens: Tokens
+    group: ProcessGroup | None = None
 
     @property
     def past(self) -> int:
@@ -46,10 +50,11 @@ class AttentionRows:
     def chunks(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Chunks of rows: their index and realness ``[batch, r]``, and A ``[batch, r, keys]``, zero in fillers."""
         for index, real, weights in self.heads():
-            yield index, real, weights.float().mean(dim=1) * real.unsqueeze(2)
+            mean = over_processes(weights.float().mean(dim=1), self.group)
+            yield index, real, (mean if self.group is None else mean / self.group.size()) * real.unsqueeze(2)
 
     def heads(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """The same with A of each head, ``[batch, heads, r, keys]``, in fp32 or fp64; fillers are not zeroed."""
+        """The same with A of each head that is here, ``[batch, heads, r, keys]``, fp32 or fp64; fillers not zeroed."""
         batch, heads = self.query.shape[:2]
         step = max(1, CHUNK_ELEMENTS // (batch * heads * self.key.shape[2]))
         # Many rows share one fp32 copy of the keys; few convert them piece by piece.
@@ -65,15 +70,26 @@ class AttentionRows:
         return self._masked(scores, index).softmax(dim=-1)
 
     def _masked(self, scores: Tensor, index: Tensor) -> Tensor:
-        if self.mask is None:
+        lowest = torch.finfo(torch.float32).min
+        if self.mask is None or self.mask.dim() == 2:
             columns = torch.arange(scores.shape[3], device=scores.device)
+            if self.mask is not None:
+                scores = scores.masked_fill(~self.mask.to(scores.device)[:, None, None, :], lowest)
             return scores.masked_fill(columns > (index + self.past)[:, None, :, None], -torch.inf)
         mask = self.mask.expand(scores.shape[0], -1, -1, -1)
         mask = mask.gather(2, index[:, None, :, None].expand(-1, mask.shape[1], -1, scores.shape[3]))
-        lowest = torch.finfo(torch.float32).min
         if mask.dtype == torch.bool:
             return scores.masked_fill(~mask, lowest)
         return scores + exact(mask).clamp(min=lowest)  # an fp64 mask's minimum would be -inf here
+
+
+def over_processes(values: Tensor, group: ProcessGroup | None) -> Tensor:
+    """The sum of what the processes of `group` have, the same bits in all of them; `values` where there is no group."""
+    if group is None:
+        return values
+    values = values.contiguous()
+    all_reduce(values, group=group)
+    return values
 
 
 def exact(values: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from visionflow.runtime.attention import CHUNK_KEYS, AttentionRows, exact, per_group
+from visionflow.runtime.attention import CHUNK_KEYS, AttentionRows, exact, over_processes, per_group
 
 PRODUCTS = 3
 """Products of the row with all keys or values: its weights, its output, the output with each value."""
@@ -49,6 +49,9 @@ def contribution(rows: AttentionRows, value: Tensor) -> Contribution:
         squares.append((a.square() * v.square().sum(3).repeat_interleave(heads, 1).unsqueeze(2)).sum((1, 2)))
     dot, square = torch.cat(dots, 1)[:, rows.past :], torch.cat(squares, 1)[:, rows.past :]
     total = output.square().sum((1, 2, 3)).unsqueeze(1)
+    # All three are sums over heads, and some of these may be elsewhere.
+    sums = over_processes(torch.cat([dot, square, total], 1), rows.group)
+    dot, square, total = torch.split(sums, [dot.shape[1], square.shape[1], 1], 1)
     left = (total - 2 * dot + square).clamp(min=torch.finfo(total.dtype).tiny)
     similarity = (total - dot) / (total * left).sqrt()
     return Contribution(similarity.clamp(-1, 1), square.sqrt(), total.sqrt())

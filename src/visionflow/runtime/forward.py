@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from visionflow.runtime import masks
+from visionflow.runtime.backend import Backend
 from visionflow.runtime.held import CacheRecord, Held
 from visionflow.runtime.skip import Attend
 
@@ -15,9 +16,14 @@ class Forward:
     """Decoding, or a later turn without pictures; `visionflow.runtime.prompt.PromptForward` is where cuts happen.
 
     Where the batch has neither padding nor fillers there is no mask, and nothing is done at all.
+
+    Attributes:
+        masks: the masks of this pass, as the attention functions have them and as they can be gathered.
     """
 
-    def __init__(self, record: CacheRecord, length: int) -> None:
+    def __init__(self, record: CacheRecord, length: int, backend: Backend) -> None:
+        self.masks = backend.masks()
+        self._backend = backend
         self._past = record.total
         self._total = record.total + length
         self._before = record.held
@@ -60,11 +66,14 @@ class Forward:
         if mask is None and held.full:
             return None  # causal over what is left, in its order
         held = held.until(self._total)
-        if mask is None:
-            mask = masks.causal(self._columns(held.index), held.index)
-        else:
-            mask = masks.take_columns(mask, held.index.to(mask.device))
-        return mask if held.full else masks.forbid(mask, ~held.real.to(mask.device)[:, None, None, :])
+        mask = self._causal(held) if mask is None else masks.take_columns(mask, held.index.to(mask.device))
+        return mask if held.full else masks.without_keys(mask, ~held.real.to(mask.device))
+
+    def _causal(self, held: Held) -> Tensor:
+        """Causal attention over the columns held, as a mask."""
+        if self._backend.kind == "keys":
+            return torch.ones_like(held.real)
+        return masks.causal(self._columns(held.index), held.index)
 
     def _columns(self, like: Tensor) -> Tensor:
         """Columns of the tokens present, int64 ``[batch, tokens]``."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
+from torch.distributed import ProcessGroup
 
 from visionflow.runtime.attention import AttentionRows, exact, per_group
 from visionflow.runtime.tokens import GroupName, Tokens, pack
@@ -21,6 +22,7 @@ class LayerAttention:
         mask: as the layer got it, see `AttentionRows`.
         output: what the heads read, before the output projection: ``[batch, tokens, heads, head_dim]``.
         tokens: the tokens present.
+        group: the processes that hold the heads, see `AttentionRows`.
     """
 
     layer: int
@@ -31,16 +33,20 @@ class LayerAttention:
     mask: Tensor | None
     output: Tensor
     tokens: Tokens
+    group: ProcessGroup | None = None
 
     def rows_of(self, group: GroupName) -> AttentionRows:
         """The rows of a group of tokens, whose number is known on the host."""
         index, real = self.tokens.group(group).index()
-        return AttentionRows(self.query, self.key, self.scaling, self.mask, index, real, self.tokens)
+        return self._rows(index, real)
 
     def rows(self, chosen: Tensor) -> AttentionRows:
         """The rows of the tokens that are True in `chosen`, bool ``[batch, tokens]``."""
         index, real = pack(chosen, int(chosen.sum(1).max()))
-        return AttentionRows(self.query, self.key, self.scaling, self.mask, index, real, self.tokens)
+        return self._rows(index, real)
+
+    def _rows(self, index: Tensor, real: Tensor) -> AttentionRows:
+        return AttentionRows(self.query, self.key, self.scaling, self.mask, index, real, self.tokens, self.group)
 
 
 def without(attention: LayerAttention, rows: AttentionRows, columns: Tensor) -> Tensor:

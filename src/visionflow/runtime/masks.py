@@ -1,7 +1,8 @@
-"""Attention masks of shorter and blocked sequences: None, bool or additive, never guessed.
+"""Attention masks of shorter and blocked sequences: None, keys, bool or additive pairs, never guessed.
 
-`None` means plain causal attention over all rows; a bool mask is True where a row may read a key; an additive mask
-holds 0 there and the smallest number of its type elsewhere.
+`None` means plain causal attention over all rows. A 2-D mask, bool ``[batch, keys]``, means causal attention over the
+keys where it is True, the last of which belong to the rows (flash attention). Of 4-D masks, a bool one is True where a
+row may read a key; an additive one holds 0 there and the smallest number of its type elsewhere.
 """
 
 import torch
@@ -9,13 +10,17 @@ from torch import Tensor
 
 
 def take_rows(mask: Tensor, index: Tensor) -> Tensor:
-    """The query rows `index` ``[batch, rows]`` of a mask ``[batch or 1, heads or 1, tokens, keys]``."""
+    """The query rows `index` ``[batch, rows]`` of a mask ``[batch or 1, heads or 1, tokens, keys]``; or a 2-D one."""
+    if mask.dim() == 2:
+        return mask
     mask = mask.expand(index.shape[0], -1, -1, -1)
     return mask.gather(2, index[:, None, :, None].expand(-1, mask.shape[1], -1, mask.shape[3]))
 
 
 def take_columns(mask: Tensor, index: Tensor) -> Tensor:
-    """The keys `index` ``[batch, keys]`` of a mask ``[batch or 1, heads or 1, tokens, keys]``."""
+    """The keys `index` ``[batch, keys]`` of a mask ``[batch or 1, heads or 1, tokens, keys]`` or ``[batch, keys]``."""
+    if mask.dim() == 2:
+        return mask.gather(1, index)
     mask = mask.expand(index.shape[0], -1, -1, -1)
     return mask.gather(3, index[:, None, None, :].expand(-1, mask.shape[1], mask.shape[2], -1))
 
@@ -42,3 +47,8 @@ def allow(mask: Tensor, pairs: Tensor) -> Tensor:
 def readable(mask: Tensor) -> Tensor:
     """Bool of the same shape: which keys each row may read."""
     return mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min
+
+
+def without_keys(mask: Tensor, keys: Tensor) -> Tensor:
+    """The mask without the bool `keys` ``[batch, keys]``, which nobody is to read."""
+    return mask & ~keys if mask.dim() == 2 else forbid(mask, keys[:, None, None, :])

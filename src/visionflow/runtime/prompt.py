@@ -8,6 +8,7 @@ from torch import Tensor
 from visionflow.errors import UnsupportedUsageError
 from visionflow.runtime import masks, skip
 from visionflow.runtime.attention import AttentionRows
+from visionflow.runtime.backend import Backend
 from visionflow.runtime.blocking import Blocking
 from visionflow.runtime.caches import ShortLayer
 from visionflow.runtime.family import Family
@@ -29,8 +30,10 @@ class PromptForward(Forward):
         rows: int64 ``[batch, present]``, their places among the tokens that came in; None while nothing is dropped.
     """
 
-    def __init__(self, plan: Plan, family: Family, tokens: Tokens, record: CacheRecord, trace: Trace) -> None:
-        super().__init__(record, tokens.columns.shape[1])
+    def __init__(
+        self, plan: Plan, family: Family, tokens: Tokens, record: CacheRecord, trace: Trace, backend: Backend
+    ) -> None:
+        super().__init__(record, tokens.columns.shape[1], backend)
         self._family = family
         self.tokens = tokens
         self.rows: Tensor | None = None
@@ -137,7 +140,8 @@ class PromptForward(Forward):
         tokens = self.tokens.to(query.device)
         group = tokens.group(cut.probe.rows)
         index, real = group.index()
-        self._scores[cut.layer] = cut.probe.reduce(AttentionRows(query, key, scaling, mask, index, real, tokens))
+        rows = AttentionRows(query, key, scaling, mask, index, real, tokens, self._backend.group)
+        self._scores[cut.layer] = cut.probe.reduce(rows)
         alone = (self._cuts_sample(cut, n) * rows for n, rows in zip(tokens.image.counts, group.counts, strict=True))
         self._trace.note_look(Look(layer, index.shape[1]), tuple(alone))
 
@@ -170,7 +174,9 @@ class PromptForward(Forward):
             self._note_skipped(layer, blind)
         else:
             output, weights = attend(query, key, value, mask, **options)
-        attention = LayerAttention(layer, query, key, value, options["scaling"], mask, output, tokens)
+        attention = LayerAttention(
+            layer, query, key, value, options["scaling"], mask, output, tokens, self._backend.group
+        )
         attention = self._blocking.after(attention)
         looks = [watch.look for watch in self._watches if layer in watch.layers]
         if self._decides_on(layer):
@@ -237,6 +243,9 @@ class PromptForward(Forward):
 
     def _mask(self, mask: Tensor | None, rows: Tensor, held: Held) -> Tensor | None:
         mask = self._fit(masks.take_rows(mask, rows.to(mask.device)) if mask is not None else None, held)
+        if self._backend.kind == "keys":
+            # Without a mask flash attention takes gaps in the position ids of one sample for the start of another.
+            return held.real if mask is None else mask
         return self._fillers_read_themselves(mask) if mask is not None and self._fillers() else mask
 
     def _columns(self, like: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from visionflow.errors import UnsupportedModelError, UnsupportedUsageError
+from visionflow.runtime.backend import backend_of, check_backend, stand_in
 from visionflow.runtime.caches import check_cache, check_unpruned, new_cache, whole_cache
 from visionflow.runtime.families import family_of
 from visionflow.runtime.forward import Forward
@@ -41,13 +42,15 @@ class Scope:
     """
 
     def __init__(self, model: PreTrainedModel, plan: Plan, make_trace: Callable[[int], Trace] = Trace) -> None:
+        self.model = model = adapted(model)
         self.family = family_of(model)
-        self.model = model
         self.plan = plan
         self.layers = self.family.layers_of(model)
         plan.check_depth(len(self.layers))
         check_shared_keys(self.family, model, plan)
-        _check_state(model, self.layers)
+        _check_compiled(self.layers)
+        self.backend = backend_of(model, self.family.projection_of(self.layers[0]))
+        check_backend(self.backend, model, plan)
         self._parameters = [_parameters_of(layer) for layer in self.layers]
         self.trace = make_trace(len(self.layers))
         self._records: WeakKeyDictionary[Any, CacheRecord] = WeakKeyDictionary()
@@ -114,15 +117,25 @@ class Scope:
         implementation: str = config._attn_implementation
         eager = getattr(inspect.getmodule(type(module)), "eager_attention_forward", None)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager)
+        unwatched = stand_in(module)
 
         def attend_watched(
-            module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+            module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **kwargs: Any
         ) -> tuple[Tensor, Tensor | None]:
             forward = self._active()
             kwargs.setdefault("scaling", query.shape[3] ** -0.5)
             _check_attention(module, kwargs)
-            forward.probe(layer, query, key, kwargs["scaling"], attention_mask)
-            return forward.attend(layer, partial(attend, module), query, key, value, attention_mask, **kwargs)
+
+            def attend_natively(
+                query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
+            ) -> tuple[Tensor, Tensor | None]:
+                read: tuple[Tensor, Tensor | None]
+                read = attend(unwatched, query, key, value, forward.masks.native(mask), **options)
+                return read
+
+            mask = forward.masks.gatherable(attention_mask)
+            forward.probe(layer, query, key, kwargs["scaling"], mask)
+            return forward.attend(layer, attend_natively, query, key, value, mask, **kwargs)
 
         # transformers looks for "sdpa" and the like inside the name, so the wrapper's name contains it.
         name = f"visionflow_{id(self)}_{layer}_{implementation}"
@@ -157,7 +170,7 @@ class Scope:
         record = self._record_of(cache, past, batch)
         pictures = any(_given(call.get(name)) for name in (*self.family.image_inputs, "mm_encoder_outputs"))
         if past and not pictures:
-            self._local.forward = Forward(record, length)
+            self._local.forward = Forward(record, length, self.backend)
         elif ids is None:
             raise UnsupportedUsageError("inputs_embeds do not tell which tokens are image tokens: pass input_ids")
         else:
@@ -165,7 +178,7 @@ class Scope:
             tokens = find_tokens(ids, call.get("attention_mask"), image_token_ids, past)
             if past == 0:
                 self.trace.start(batch)
-            self._local.forward = PromptForward(self.plan, self.family, tokens, record, self.trace)
+            self._local.forward = PromptForward(self.plan, self.family, tokens, record, self.trace, self.backend)
         made = cache is not None and call.get("past_key_values") is None
         return (args, {**kwargs, "past_key_values": cache}) if made else None
 
@@ -184,8 +197,9 @@ class Scope:
         if layer == 0:
             self._local.cache = kwargs.get("past_key_values")
         kwargs = {**dict(zip(self._parameters[layer], args, strict=False)), **kwargs}
+        kwargs["attention_mask"] = forward.masks.gatherable(kwargs.get("attention_mask"))
         hidden, kwargs = forward.enter(layer, kwargs.pop("hidden_states"), kwargs)
-        return (hidden,), kwargs
+        return (hidden,), {**kwargs, "attention_mask": forward.masks.native(kwargs.get("attention_mask"))}
 
     def _restore(self, decoder: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         forward = self._active()
@@ -214,6 +228,11 @@ class _LayerHook:
         return self.scope._before_layer(self.layer, args, kwargs)
 
 
+def adapted(model: Any) -> Any:
+    """The model inside a wrapper of peft, adapters included; any other as it is."""
+    return model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
+
+
 def _parameters_of(layer: nn.Module) -> list[str]:
     """Names of what a decoder layer takes, in their order."""
     return list(inspect.signature(layer.forward).parameters)
@@ -239,12 +258,6 @@ def _given(pictures: Any) -> bool:
     return pictures is not None and (isinstance(pictures, Tensor) or bool(pictures))
 
 
-def _check_state(model: PreTrainedModel, layers: list[nn.Module]) -> None:
+def _check_compiled(layers: list[nn.Module]) -> None:
     if any(getattr(layer, "_compiled_call_impl", None) is not None for layer in layers):
         raise UnsupportedModelError("the decoder layers are compiled with torch.compile: prune a model that is not")
-    implementation = model.config.get_text_config()._attn_implementation
-    if implementation not in ("sdpa", "eager"):
-        raise UnsupportedModelError(
-            f"attention implementation {implementation!r} is not supported yet: "
-            "call model.set_attn_implementation('sdpa') or 'eager'"
-        )

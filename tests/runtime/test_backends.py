@@ -1,0 +1,170 @@
+"""Attention implementations with other masks than sdpa's: flex attention, and flash attention as a stand-in here."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.masking_utils import AttentionMaskInterface, flash_attention_mask
+from transformers.modeling_flash_attention_utils import _is_packed_sequence
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from tests.matrix import METHODS, AboveAverage, prompts
+from tests.reference import Keep
+from tests.tiny import Prompt, batch_of, prompt, tiny_llava
+from visionflow import VTW, FastV, HiMAP, Method, UnsupportedModelError, UnsupportedUsageError, VisiPruner, prune
+
+FLASH = "plain_flash_attention"
+HIMAP = HiMAP(2, 0.5, 4, 0.75)
+CUTTING = [HIMAP, HiMAP(2, 0.25, 5, 0.5, exclude_self=True), FastV(2, 0.5), VTW(3), AboveAverage(2)]
+DEEP_ONLY = VisiPruner(2, 0.85, 0.3, 0.97, exit_patience=1, phases=("middle", "deep"))
+flash_methods = pytest.mark.parametrize("method", [*CUTTING, DEEP_ONLY], ids=str)
+
+
+def plain_flash_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    is_causal: bool | None = None,
+    position_ids: Tensor | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """What `flash_attention_forward` computes, in plain torch: one sequence after the other, without its padding.
+
+    Like the original it takes a 2-D mask of keys or None, aligns the causal triangle with the last row and key, looks
+    up its own name in the module's config, and takes positions with gaps in a batch of one for several sequences.
+    """
+    config: Any = module.config
+    assert config._attn_implementation == FLASH
+    assert attention_mask is None or (attention_mask.shape == (key.shape[0], key.shape[2]))
+    assert sliding_window is None
+    rows, keys = query.shape[2], key.shape[2]
+    if attention_mask is None and _is_packed_sequence(position_ids, len(query)):
+        raise AssertionError("one sample is taken for several")
+    mask = torch.ones(len(query), keys, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
+    output = query.new_zeros(len(query), rows, query.shape[1], value.shape[3])
+    for sample, real in enumerate(mask):
+        running = torch.ones(1, dtype=torch.bool) if rows == 1 else real[-rows:]
+        q, k, v = query[sample, :, running], key[sample, :, real], value[sample, :, real]
+        k, v = (states.repeat_interleave(len(q) // len(states), 0) for states in (k, v))
+        scores = q @ k.transpose(1, 2) * (query.shape[3] ** -0.5 if scaling is None else scaling)
+        if softcap is not None:
+            scores = softcap * torch.tanh(scores / softcap)
+        if module.is_causal if is_causal is None else is_causal:
+            triangle = torch.ones(scores.shape[1:], dtype=torch.bool).tril(k.shape[1] - q.shape[1])
+            scores = scores.masked_fill(~triangle, -torch.inf)
+        output[sample, running] = (scores.softmax(-1) @ v).transpose(0, 1)
+    return output, None
+
+
+@pytest.fixture
+def flash() -> Iterator[PreTrainedModel]:
+    """A model whose text runs on the stand-in."""
+    AttentionInterface.register(FLASH, plain_flash_attention)
+    AttentionMaskInterface.register(FLASH, flash_attention_mask)
+    yield tiny_llava(2, FLASH)
+    del AttentionInterface._global_mapping[FLASH], AttentionMaskInterface._global_mapping[FLASH]
+
+
+@pytest.fixture
+def flex() -> Iterator[PreTrainedModel]:
+    """A model on flex attention, not compiled: the same function, without minutes of C++."""
+    torch.compiler.set_stance("force_eager")
+    yield tiny_llava(2, "flex_attention")
+    torch.compiler.set_stance("default")
+
+
+BATCHES = {
+    "one": [prompt(3, "image", 6)],
+    "equal": [prompt(3, "image", 6), prompt(3, "image", 6, seed=4)],
+    "padded": prompts(),
+}
+
+
+def same_as_sdpa(model: PreTrainedModel, method: Method, samples: list[Prompt], side: str = "left") -> None:
+    """Logits of the real tokens, kept tokens and generated tokens are those of sdpa, which has its own oracles."""
+    other = tiny_llava(2, "sdpa")
+    inputs = batch_of(samples, side)
+    real = inputs["attention_mask"].bool()
+    with prune(model, method) as trace, prune(other, method) as expected, torch.no_grad():
+        one, two = model(**inputs).logits, other(**inputs).logits
+        torch.testing.assert_close(one[real], two[real], rtol=1e-4, atol=1e-5)
+        for stage, wanted in zip(trace.stages, expected.stages, strict=True):
+            assert [kept.tolist() for kept in stage.kept] == [kept.tolist() for kept in wanted.kept]
+        if side == "left":
+            settings: dict[str, Any] = {"max_new_tokens": 4, "do_sample": False}
+            assert torch.equal(model.generate(**inputs, **settings), other.generate(**inputs, **settings))
+    assert not any(name.startswith("visionflow") for name in ALL_ATTENTION_FUNCTIONS)
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@flash_methods
+def test_flash_equals_sdpa(flash: PreTrainedModel, method: Method, batch: str) -> None:
+    same_as_sdpa(flash, method, BATCHES[batch])
+
+
+@flash_methods
+def test_flash_equals_sdpa_with_padding_on_the_right(flash: PreTrainedModel, method: Method) -> None:
+    same_as_sdpa(flash, method, prompts(), "right")
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+def test_flex_equals_sdpa(flex: PreTrainedModel, method: Method) -> None:
+    same_as_sdpa(flex, method, BATCHES["padded"])
+
+
+@pytest.mark.parametrize("method", [HIMAP, METHODS[-1]], ids=str)
+@pytest.mark.parametrize("batch", ["one", "equal"])
+def test_flex_equals_sdpa_without_padding(flex: PreTrainedModel, method: Method, batch: str) -> None:
+    same_as_sdpa(flex, method, BATCHES[batch])
+
+
+@pytest.mark.parametrize("backend", ["flash", "flex"])
+def test_the_model_is_restored(backend: str, request: pytest.FixtureRequest) -> None:
+    model, inputs = request.getfixturevalue(backend), batch_of(prompts())
+    with torch.no_grad():
+        expected = model(**inputs).logits
+        with prune(model, HIMAP):
+            assert not torch.equal(model(**inputs).logits, expected)
+        assert torch.equal(model(**inputs).logits, expected)
+
+
+@pytest.mark.parametrize("backend", ["flash", "flex"])
+def test_a_second_turn(backend: str, request: pytest.FixtureRequest) -> None:
+    """It equals one run over both turns without a cache and with the same tokens kept."""
+    model, inputs = request.getfixturevalue(backend), batch_of(BATCHES["equal"])
+    more = torch.arange(3, 10).expand(2, -1)
+    with prune(model, HIMAP) as trace, torch.no_grad():
+        cache = model(**inputs).past_key_values
+        second = model(input_ids=more, past_key_values=cache).logits
+    ids = torch.cat([inputs["input_ids"], more], 1)
+    with prune(model, Keep.of(trace, HIMAP)), torch.no_grad():
+        whole = model(input_ids=ids, pixel_values=inputs["pixel_values"], use_cache=False).logits
+    torch.testing.assert_close(second, whole[:, -7:], rtol=1e-4, atol=1e-5)
+
+
+def test_flash_does_not_block_by_masks(flash: PreTrainedModel) -> None:
+    with pytest.raises(UnsupportedUsageError, match="forbids single tokens"):
+        prune(flash, VisiPruner(2, 0.85, 0.3, 0.97))
+
+
+def test_flash_does_not_count_windows(flash: PreTrainedModel) -> None:
+    flash.config.text_config.sliding_window = 8
+    with pytest.raises(UnsupportedModelError, match="windows"):
+        prune(flash, HIMAP)
+
+
+def test_masks_of_an_unknown_kind_are_refused() -> None:
+    AttentionInterface.register(FLASH, plain_flash_attention)
+    try:
+        with pytest.raises(UnsupportedModelError, match=f"{FLASH}.*a way of its own"):
+            prune(tiny_llava(2, FLASH), HIMAP)
+    finally:
+        del AttentionInterface._global_mapping[FLASH]
