@@ -1,0 +1,49 @@
+"""A plain LLaVA-like with each of the plain text models passes the oracles, whichever it came with."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from transformers import CONFIG_MAPPING, PreTrainedConfig
+
+from tests.zoo import ZOO, Entry
+from tests.zoo.oracles import batch_equals_single, cached_equals_uncached, drop_equals_mask, model_of
+from tests.zoo.parts import text
+from visionflow import HiMAP, Method, VisiPruner
+from visionflow.runtime.families import FAMILIES
+from visionflow.runtime.family import PLAIN_TEXT
+
+CLASSES = ("llava", "llava_next", "internvl")
+METHODS: list[Method] = [HiMAP(2, 0.5, 4, 0.75), VisiPruner(1, 0.9, 0.3, 0.97, 1, fallback_layer=3)]
+
+
+@pytest.fixture
+def entry(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Entry]:
+    """An entry of the zoo with another text model."""
+    name, text_type = request.param
+
+    def config() -> PreTrainedConfig:
+        return CONFIG_MAPPING[name](**ZOO_CONFIGS[name]().to_dict() | {"text_config": text(text_type)})
+
+    other = replace(ZOO[name], config=config)
+    monkeypatch.setitem(ZOO, name, other)
+    model_of.cache_clear()
+    assert model_of(name).config.get_text_config().model_type == text_type
+    yield other
+    model_of.cache_clear()
+
+
+ZOO_CONFIGS = {name: ZOO[name].config for name in CLASSES}
+CELLS = [(name, text_type) for name in CLASSES for text_type in PLAIN_TEXT]
+
+
+@pytest.mark.parametrize("entry", CELLS, ids="-".join, indirect=True)
+def test_a_text_model_of_another_class(entry: Entry) -> None:
+    for method in METHODS:
+        drop_equals_mask(entry, method)
+        cached_equals_uncached(entry, method)
+        batch_equals_single(entry, method)
+
+
+def test_these_are_the_text_models_that_are_promised() -> None:
+    assert all(FAMILIES[name].text_types == PLAIN_TEXT for name in CLASSES)
