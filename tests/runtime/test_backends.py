@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
+from transformers import modeling_flash_attention_utils as transformers_flash
 from transformers.masking_utils import AttentionMaskInterface, flash_attention_mask
 from transformers.modeling_flash_attention_utils import _is_packed_sequence
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -73,6 +74,62 @@ def flash() -> Iterator[PreTrainedModel]:
     del AttentionInterface._global_mapping[FLASH], AttentionMaskInterface._global_mapping[FLASH]
 
 
+def plain_kernel(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    dropout_p: float = 0.0,
+    softmax_scale: float | None = None,
+    causal: bool = False,
+    window_size: tuple[int, int] = (-1, -1),
+    softcap: float = 0.0,
+) -> Tensor:
+    """flash-attn's `flash_attn_func` on ``[batch, tokens, heads, head_dim]``: the triangle ends in the last corner."""
+    assert window_size == (-1, -1)
+    assert not softcap
+    q, k, v = (states.transpose(1, 2) for states in (q, k, v))
+    triangle = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril(k.shape[2] - q.shape[2]) if causal else None
+    attend = torch.nn.functional.scaled_dot_product_attention
+    return attend(q, k, v, triangle, scale=softmax_scale, enable_gqa=True).transpose(1, 2)
+
+
+def plain_varlen_kernel(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cu_seqlens_q: Tensor,
+    cu_seqlens_k: Tensor,
+    max_seqlen_q: int,
+    max_seqlen_k: int,
+    dropout_p: float = 0.0,
+    softmax_scale: float | None = None,
+    causal: bool = False,
+    window_size: tuple[int, int] = (-1, -1),
+    softcap: float = 0.0,
+) -> Tensor:
+    """flash-attn's `flash_attn_varlen_func`: sequences that lie one after the other."""
+    rows, keys = cu_seqlens_q.diff().tolist(), cu_seqlens_k.diff().tolist()
+    parts = zip(q.split(rows), k.split(keys), v.split(keys), strict=True)
+    options = {"softmax_scale": softmax_scale, "causal": causal, "window_size": window_size, "softcap": softcap}
+    return torch.cat([plain_kernel(*(states[None] for states in part), **options)[0] for part in parts])
+
+
+@pytest.fixture
+def flash2(monkeypatch: pytest.MonkeyPatch) -> PreTrainedModel:
+    """A model on transformers' own flash_attention_2, all of it but the two kernels."""
+    kernels = (plain_kernel, plain_varlen_kernel, None, transformers_flash._pad_input, transformers_flash._unpad_input)
+
+    def load(implementation: str | None, *args: Any, **kwargs: Any) -> Any:
+        assert implementation == "flash_attention_2"
+        return kernels
+
+    monkeypatch.setattr(transformers_flash, "_lazy_imports", load)
+    monkeypatch.setattr(transformers_flash, "_loaded_implementation", None)
+    model = tiny_llava(2)
+    model.config.text_config._attn_implementation = "flash_attention_2"
+    return model
+
+
 @pytest.fixture
 def flex() -> Iterator[PreTrainedModel]:
     """A model on flex attention, not compiled: the same function, without minutes of C++."""
@@ -110,6 +167,17 @@ def test_flash_equals_sdpa(flash: PreTrainedModel, method: Method, batch: str) -
     same_as_sdpa(flash, method, BATCHES[batch])
 
 
+@pytest.mark.parametrize("batch", BATCHES)
+@flash_methods
+def test_flash_attention_2_equals_sdpa(flash2: PreTrainedModel, method: Method, batch: str) -> None:
+    same_as_sdpa(flash2, method, BATCHES[batch])
+
+
+@flash_methods
+def test_flash_attention_2_equals_sdpa_with_padding_on_the_right(flash2: PreTrainedModel, method: Method) -> None:
+    same_as_sdpa(flash2, method, prompts(), "right")
+
+
 @flash_methods
 def test_flash_equals_sdpa_with_padding_on_the_right(flash: PreTrainedModel, method: Method) -> None:
     same_as_sdpa(flash, method, prompts(), "right")
@@ -126,7 +194,7 @@ def test_flex_equals_sdpa_without_padding(flex: PreTrainedModel, method: Method,
     same_as_sdpa(flex, method, BATCHES[batch])
 
 
-@pytest.mark.parametrize("backend", ["flash", "flex"])
+@pytest.mark.parametrize("backend", ["flash", "flash2", "flex"])
 def test_the_model_is_restored(backend: str, request: pytest.FixtureRequest) -> None:
     model, inputs = request.getfixturevalue(backend), batch_of(prompts())
     with torch.no_grad():
@@ -136,7 +204,7 @@ def test_the_model_is_restored(backend: str, request: pytest.FixtureRequest) -> 
         assert torch.equal(model(**inputs).logits, expected)
 
 
-@pytest.mark.parametrize("backend", ["flash", "flex"])
+@pytest.mark.parametrize("backend", ["flash", "flash2", "flex"])
 def test_a_second_turn(backend: str, request: pytest.FixtureRequest) -> None:
     """It equals one run over both turns without a cache and with the same tokens kept."""
     model, inputs = request.getfixturevalue(backend), batch_of(BATCHES["equal"])
