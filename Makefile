@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 LMMS       := .venv-lmms
 LMMS_READY := $(LMMS)/.ready
 
-.PHONY: demo test slow test-lmms lint types check matrix matrix-newest breaks clean
+.PHONY: demo test slow test-distributed test-lmms lint types check matrix matrix-newest breaks clean
 
 demo: $(READY)
 	$(BIN)/visionflow ask examples/scene.png "How many red objects are there?"
@@ -19,6 +19,10 @@ test: $(READY)
 # All families of models, where `make test` takes one of each kind.
 slow: $(READY)
 	$(BIN)/pytest -n 2 -m slow
+
+# Tensor parallel: two processes on the CPU, each with half of the heads.
+test-distributed: $(READY)
+	$(BIN)/pytest tests/distributed
 
 # The benchmarks' plug-in through lmms-eval's command line, on generated questions: no download.
 test-lmms: $(LMMS_READY)

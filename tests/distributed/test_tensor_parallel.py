@@ -15,6 +15,7 @@ from tests.tiny import tiny_llava
 from visionflow import Method
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow  # two more processes that load everything
 
 
 @pytest.fixture(scope="module")

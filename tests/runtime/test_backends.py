@@ -142,6 +142,7 @@ BATCHES = {
     "one": [prompt(3, "image", 6)],
     "equal": [prompt(3, "image", 6), prompt(3, "image", 6, seed=4)],
     "padded": prompts(),
+    "picture first": [Prompt(prompt("image", 6).ids[1:], prompt("image", 6).pictures)],
 }
 
 
@@ -216,6 +217,19 @@ def test_a_second_turn(backend: str, request: pytest.FixtureRequest) -> None:
     with prune(model, Keep.of(trace, HIMAP)), torch.no_grad():
         whole = model(input_ids=ids, pixel_values=inputs["pixel_values"], use_cache=False).logits
     torch.testing.assert_close(second, whole[:, -7:], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["flash", "flash2", "flex"])
+def test_a_second_turn_that_brings_a_picture(backend: str, request: pytest.FixtureRequest) -> None:
+    """Rows with gaps in their positions read what the cache holds as well."""
+    first, second = prompt(3, "image", 6).inputs, prompt(4, "image", 5, seed=8).inputs
+    del second["attention_mask"]
+    logits = []
+    for model in (request.getfixturevalue(backend), tiny_llava(2)):
+        with prune(model, FastV(2, 0.5)), torch.no_grad():
+            cache = model(**first).past_key_values
+            logits.append(model(**second, past_key_values=cache).logits)
+    torch.testing.assert_close(logits[0], logits[1], rtol=1e-4, atol=1e-5)
 
 
 def test_flash_does_not_block_by_masks(flash: PreTrainedModel) -> None:

@@ -244,7 +244,7 @@ class PromptForward(Forward):
     def _mask(self, mask: Tensor | None, rows: Tensor, held: Held) -> Tensor | None:
         mask = self._fit(masks.take_rows(mask, rows.to(mask.device)) if mask is not None else None, held)
         if self._backend.kind == "keys":
-            # Without a mask flash attention takes gaps in the position ids of one sample for the start of another.
+            # Without a mask flash attention takes position ids with gaps for packed sequences, which have no past.
             return held.real if mask is None else mask
         return self._fillers_read_themselves(mask) if mask is not None and self._fillers() else mask
 
