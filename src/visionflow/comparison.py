@@ -104,4 +104,4 @@ def _wait(model: PreTrainedModel) -> None:
 
 
 def _kv_bytes(cache: Any) -> int:
-    return sum(part.nbytes for layer in cache.layers for part in (layer.keys, layer.values))
+    return sum(part.nbytes for layer in cache.layers for part in (layer.keys, layer.values) if part is not None)

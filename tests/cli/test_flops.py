@@ -165,7 +165,7 @@ def test_help_gives_the_defaults_that_are_used() -> None:
         ("--dtype-bytes 0", "--dtype-bytes must be at least 1, not 0"),
         ("--method visipruner --exit-layer 15", "exit_layer must be at least fire_layer + 2, not 15 after 14"),
         ("--method visipruner --kept 0", "kept must be at least 1, not 0"),
-        ("--method visipruner --exit-layer 32", "the cut before layer 32 is beyond the model's 32 decoder layers"),
+        ("--method visipruner --exit-layer 32", "exit_layer 32 is beyond the model's 32 decoder layers: give"),
         ("--table fastv", "there is no table 'fastv': choose himap"),
         ("--table himap --k1 3 --model llava-1.5-13b", "--table has the paper's own settings: leave out --k1, --model"),
         ("--model llava-1.5-70b", "no such model: 'llava-1.5-70b' is not a preset (llava-1.5-7b, llava-1.5-13b)"),

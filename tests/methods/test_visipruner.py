@@ -1,5 +1,6 @@
 """VisiPruner on its own: what fires, what stays, when it exits, what it falls back on, and what it costs."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -232,8 +233,21 @@ def test_the_released_shallow_phase(model: PreTrainedModel) -> None:
     }
     assert modes == {("zero", "image", (0,))} | text
     assert method.plan().withheld == ()
-    logits, _ = run(model, method, batch_of(prompts()))
-    assert torch.isfinite(logits).all()
+    inputs = prompt(3, "image", 6).inputs
+    seen: list[LayerAttention] = []
+    for plan in (Plan(), method.plan()):
+        watched = replace(plan, watches=(Watch([0], seen.append),))
+        with Scope(model, watched), torch.no_grad():
+            model(**inputs)
+    free, released = seen
+    [(_, _, weights)] = free.rows(free.tokens.valid).heads()
+    value = free.value.repeat_interleave(free.query.shape[1] // free.value.shape[1], 1)[0]
+    image = image_columns(inputs, 0)
+    expected = weights[0].clone()
+    expected[:, :, image] = 0.0  # image tokens lose what they read of each other
+    text = instruction_columns(inputs, 0)
+    expected[:, text, image[0]] = weights[0][:, text][:, :, image].sum(2)
+    torch.testing.assert_close(released.output[0].transpose(0, 1), expected @ value, rtol=1e-4, atol=1e-5)
 
 
 # Cost ---------------------------------------------------------------------------------------------------------------
@@ -250,10 +264,11 @@ def test_one_read_for_each_layer_looked_at(model: PreTrainedModel, monkeypatch: 
 
     monkeypatch.setattr(Tensor, "tolist", counted)
     inputs = batch_of([prompt(3, "image", 6), prompt(20, "image", 12)])
-    with prune(model, VisiPruner(2, NEVER, phases=("middle",))), torch.no_grad():
+    with prune(model, VisiPruner(2, NEVER)), torch.no_grad():
         waits = operations(model, **inputs).waits
-    assert [shape for shape in reads if len(shape) == 2] == [(4, 2)] + [(3, 2)] * 3  # layers 2 to 4
-    assert waits == operations(model, **inputs).waits
+    assert [shape for shape in reads if len(shape) == 2] == [(4, 2)] + [(3, 2)] * 3 + [(2, 2)]  # layers 2 to 4, cache
+    readable = 1  # whether something is left to read, once for all shallow layers
+    assert waits == operations(model, **inputs).waits + readable
 
 
 def test_layers_after_the_last_decision_are_not_looked_at(model: PreTrainedModel) -> None:
@@ -276,8 +291,8 @@ def test_layers_after_the_last_decision_are_not_looked_at(model: PreTrainedModel
         ({"selection": "all"}, "selection must be one of value, last, text, image, not 'all'"),
         ({"exit_rule": "never"}, "exit_rule must be one of consecutive, cumulative"),
         ({"phases": ("deep",)}, "add 'middle' to phases"),
-        ({"phases": "middle"}, "phases are some of shallow, middle, deep, not 'middle'"),
-        ({"phases": ("early",)}, "phases are some of shallow, middle, deep"),
+        ({"phases": "middle"}, "phases is a tuple of some of shallow, middle, deep, not 'middle'"),
+        ({"phases": ("early",)}, "phases is a tuple of some of shallow, middle, deep"),
     ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, Any], sentence: str) -> None:
@@ -287,8 +302,10 @@ def test_wrong_settings_are_refused(wrong: dict[str, Any], sentence: str) -> Non
 
 
 def test_a_model_too_shallow_is_refused(model: PreTrainedModel) -> None:
-    with pytest.raises(VisionFlowError, match="do not fit the model's 6 decoder layers: start at 0 to 4"):
+    with pytest.raises(VisionFlowError, match="shallow_layers=6 leaves nothing to cut in the model's 6 decoder layers"):
         prune(model, VisiPruner())
+    with pytest.raises(VisionFlowError, match=r"fallback_layer=5 leaves nothing to cut .*: use 0 to 4"):
+        prune(model, VisiPruner(2, fallback_layer=5))
 
 
 def test_a_decider_knows_nothing_of_text_alone() -> None:

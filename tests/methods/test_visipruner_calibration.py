@@ -32,10 +32,8 @@ def test_the_share_asked_for_fires_and_keeps_as_many_as_asked_for(
     fired = [sample for sample in samples if sample.firing_layer is not None]
     assert len(fired) == round(fires * len(samples))
     # where no token is above the threshold, one stays all the same
-    above = [sum(norm >= method.token_threshold for norm in sample.norm.tolist()) for sample in fired]
-    if method.token_scale == "absolute":
-        assert mean(above) == pytest.approx(kept, abs=0.1)
-    assert mean(len(sample.kept) for sample in fired) >= kept - 0.1
+    spare = sum(len(sample.kept) == 1 for sample in fired) / len(fired)
+    assert kept - 0.1 <= mean(len(sample.kept) for sample in fired) <= kept + spare + 0.1
 
 
 def test_text_only_prompts_do_not_count(model: PreTrainedModel) -> None:
@@ -53,5 +51,7 @@ def test_what_is_refused(model: PreTrainedModel) -> None:
         calibrate(model, batches(), VisiPruner(2), fires=0)
     with pytest.raises(VisionFlowError, match="choose fewer"):
         calibrate(model, batches(), VisiPruner(2), kept=1000)
-    with pytest.raises(VisionFlowError, match="do not fit the model's 6 decoder layers"):
+    with pytest.raises(VisionFlowError, match="leaves nothing to cut in the model's 6 decoder layers"):
         calibrate(model, batches())
+    with pytest.raises(VisionFlowError, match="'middle' in its phases"):
+        calibrate(model, batches(), VisiPruner(2, phases=("shallow",)))

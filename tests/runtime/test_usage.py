@@ -136,13 +136,14 @@ def test_a_model_dispatched_by_device_map(tmp_path: Path) -> None:
 
 
 def test_threads_share_a_scope(model: PreTrainedModel) -> None:
-    samples = [prompt(3 + i, "image", 6, seed=i) for i in range(4)]
+    """Batches of one to four samples."""
+    samples = [batch_of([prompt(3 + i, "image", 6, seed=i) for i in range(size)]) for size in range(1, 5)]
     results: dict[int, Tensor] = {}
     with prune(model, HIMAP):
-        alone = [model.generate(**s.inputs, max_new_tokens=5, do_sample=False) for s in samples]
+        alone = [model.generate(**each, max_new_tokens=5, do_sample=False) for each in samples]
 
         def run(i: int) -> None:
-            results[i] = model.generate(**samples[i].inputs, max_new_tokens=5, do_sample=False)
+            results[i] = model.generate(**samples[i], max_new_tokens=5, do_sample=False)
 
         threads = [threading.Thread(target=run, args=(i,)) for i in range(4)]
         for thread in threads:

@@ -13,7 +13,7 @@ from visionflow.errors import VisionFlowError
 from visionflow.methods.base import Method
 from visionflow.runtime.attention import AttentionRows
 from visionflow.runtime.layer import LayerAttention
-from visionflow.runtime.plan import AdaptiveCuts, Cut, Decider, Decision, Plan
+from visionflow.runtime.plan import Cut, Decider, Decision, Plan
 from visionflow.runtime.tokens import Tokens
 
 
@@ -76,7 +76,7 @@ class TimedProbes(Method):
     def plan(self) -> Plan:
         """The method's plan, its probes between marks."""
         plan = self.method.plan()
-        adaptive = plan.adaptive and AdaptiveCuts(plan.adaptive.first, self._start(plan.adaptive.start))
+        adaptive = plan.adaptive and replace(plan.adaptive, start=self._start(plan.adaptive.start))
         return replace(plan, cuts=tuple(map(self._cut, plan.cuts)), adaptive=adaptive)
 
     def _cut(self, cut: Cut) -> Cut:

@@ -82,7 +82,7 @@ def _defaults(name: str, num_layers: int) -> dict[str, Any]:
         return {
             "shallow_layers": first,
             "layer_threshold": -1.0,
-            "fallback_layer": max(first, round(num_layers * 14 / 32)),
+            "fallback_layer": min(max(first, round(num_layers * 14 / 32)), num_layers - 2),
             "at_least": 10,
             "at_most": 10,
             "exit_threshold": -1.0,

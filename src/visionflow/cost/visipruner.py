@@ -47,7 +47,11 @@ class Profile:
 
     def check_depth(self, num_layers: int) -> None:
         """Refuse a model that is too shallow."""
-        self._plan().check_depth(num_layers)
+        if self.exit_layer >= num_layers:
+            raise VisionFlowError(
+                f"exit_layer {self.exit_layer} is beyond the model's {num_layers} decoder layers: give fire_layer and "
+                f"exit_layer, at most {num_layers - 1}"
+            )
 
     def image_tokens(self, image_tokens: int, num_layers: int) -> list[int]:
         """Image tokens in each layer for a prompt of `image_tokens`."""

@@ -41,7 +41,8 @@ class VisiPruner(Method):
     Attributes:
         shallow_layers: S, layers of the shallow phase, and the first that may fire; at least 0.
         layer_threshold: a layer fires when an s_j is below it.
-        token_threshold: image tokens with a larger m_j stay. It depends on the model; see `calibrate`.
+        token_threshold: image tokens with a larger m_j stay. It depends on the model; see
+            `visionflow.methods.visipruner_calibration.calibrate`.
         exit_threshold: a kept token with a smaller s_j still matters.
         exit_patience: quiet layers before the exit; at least 1.
         token_scale: `token_threshold` is compared with m_j ("absolute", the paper) or m_j / ||o|| ("relative").
@@ -98,8 +99,8 @@ class VisiPruner(Method):
                     f"{name} must be one of {', '.join(get_args(choices))}, not {getattr(self, name)!r}"
                 )
         unknown = [phase for phase in self.phases if phase not in get_args(Phase)]
-        if unknown or isinstance(self.phases, str):
-            raise VisionFlowError(f"phases are some of {', '.join(get_args(Phase))}, not {self.phases!r}")
+        if unknown or not isinstance(self.phases, tuple):
+            raise VisionFlowError(f"phases is a tuple of some of {', '.join(get_args(Phase))}, not {self.phases!r}")
         if "deep" in self.phases and "middle" not in self.phases:
             raise VisionFlowError("the deep phase ends what the middle phase has kept: add 'middle' to phases")
 
@@ -109,8 +110,11 @@ class VisiPruner(Method):
 
     def plan(self) -> Plan:
         """Blocks and withheld keys of the shallow phase; cuts that wait for what the layers show."""
-        adaptive = AdaptiveCuts(self.shallow_layers, self._start) if "middle" in self.phases else None
-        return Plan(blocks=self.blocks(), withheld=self._withheld(), adaptive=adaptive)
+        latest = None if self.fallback_layer is None else ("fallback_layer", self.fallback_layer)
+        adaptive = AdaptiveCuts(self.shallow_layers, "shallow_layers", latest, self._start)
+        return Plan(
+            blocks=self.blocks(), withheld=self._withheld(), adaptive=adaptive if "middle" in self.phases else None
+        )
 
     def blocks(self) -> tuple[Block, ...]:
         """What the shallow phase does not let read the image."""

@@ -51,12 +51,18 @@ def calibrate(
         UnsupportedUsageError: the model is too shallow for `method`.
     """
     method = VisiPruner() if method is None else method
+    if "middle" not in method.phases:
+        raise VisionFlowError("the thresholds are those of the middle phase: give a method with 'middle' in its phases")
     if not 0 < fires <= 1 or not kept >= 1:
         raise VisionFlowError(f"fires is a share above 0 and at most 1, kept at least 1, not {fires} and {kept}")
     lowest, norms = _statistics(model, batches, method)
     layer_threshold = _just_above(float(lowest.min(1).values.sort().values[math.ceil(fires * len(lowest)) - 1]))
     layer_fires = lowest < layer_threshold
     firing = layer_fires[layer_fires.any(1)].int().argmax(1)
+    if not len(firing):
+        raise VisionFlowError(
+            "no image token matters in any layer of these prompts: give prompts that need the picture"
+        )
     fired = [norms[sample] for sample in layer_fires.any(1).nonzero()[:, 0].tolist()]
     pooled = torch.cat([of_layers[layer] for of_layers, layer in zip(fired, firing.tolist(), strict=True)])
     count = round(kept * len(fired))

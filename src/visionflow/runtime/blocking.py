@@ -32,8 +32,9 @@ class Blocking:
         self._given = given
         self._blocks = plan.blocks if pictured else ()
         self.withheld = plan.withheld if pictured else ()
-        skipped: dict[int, set[GroupName]] = plan.skipped() if pictured else {}
-        self.skipped = {layer: frozenset(blind) for layer, blind in skipped.items()}
+        one: dict[frozenset[GroupName], frozenset[GroupName]] = {}  # layers alike share one, and so what is made of it
+        skipped = {layer: frozenset(blind) for layer, blind in plan.skipped().items()} if pictured else {}
+        self.skipped = {layer: one.setdefault(blind, blind) for layer, blind in skipped.items()}
 
     def __bool__(self) -> bool:
         return bool(self._blocks or self.withheld)

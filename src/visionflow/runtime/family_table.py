@@ -19,9 +19,9 @@ def _supported() -> Iterator[Family]:
     # A vision tower, a projector, a plain text model.
     for name in ("llava", "vipllava", "llava_next", "internvl", "deepseek_vl", "janus", "fast_vlm", "lighton_ocr"):
         yield Family(name)
-    for name in ("got_ocr2", "pp_chart2table", "ovis2", "perception_lm", "mistral3", "qianfan_ocr"):
+    for name in ("got_ocr2", "pp_chart2table", "ovis2", "mistral3", "qianfan_ocr"):
         yield Family(name)
-    for name in ("llava_next_video", "llava_onevision", "video_llama_3", "video_llava"):
+    for name in ("llava_next_video", "llava_onevision", "video_llama_3", "video_llava", "perception_lm"):
         yield _Video(name)
     yield _Video("hyperclovax_vision_v2", ("hyperclovax",))
     yield Family("deepseek_vl_hybrid", image_inputs=("pixel_values", "high_res_pixel_values"))
@@ -31,8 +31,8 @@ def _supported() -> Iterator[Family]:
     yield Family("paligemma", ("gemma", "gemma2"))
     yield Family("deepseek_ocr2", ("deepseek_ocr2_text",))
     yield Family("step3p7", ("step3p5",))
-    yield Family("kimi_k25", ("deepseek_v3",))
-    yield Family("molmo2", ("molmo2_text",))
+    yield _Video("kimi_k25", ("deepseek_v3",))
+    yield Family("molmo2", ("molmo2_text",), image_inputs=_VIDEO)
     yield Family("fuyu", ("persimmon",), projection="dense", norm="final_layernorm")
     yield Family("llama4", ("llama4_text",), merger="", decoder="language_model.model")
     # Tiles between separators.

@@ -36,6 +36,27 @@ def check_call(model: PreTrainedModel, call: dict[str, Any]) -> None:
         raise UnsupportedUsageError("continuous batching (a paged cache) is not supported: use generate")
 
 
+def check_plan(family: Family, plan: Plan, call: dict[str, Any]) -> None:
+    """Refuse a forward pass that would not do what `plan` says, or hides what it did.
+
+    Raises:
+        UnsupportedUsageError: pictures in an argument whose image tokens are not known, attention weights of layers
+            that skip a part of them, or an off-loaded cache that is to let go of keys.
+    """
+    for name, value in call.items():
+        if name.startswith("pixel_values") and value is not None and name not in family.image_inputs:
+            raise UnsupportedUsageError(f"the tokens of {name} are not known in a {family.model_type}: leave it out")
+    if plan.skipped() and call.get("output_attentions"):
+        raise UnsupportedUsageError(
+            "layers that leave attention uncomputed have no weights to give: leave out output_attentions, or use "
+            "freed_mass='drop'"
+        )
+    if plan.withheld and getattr(call.get("past_key_values"), "offloading", False):
+        raise UnsupportedUsageError(
+            "an off-loaded cache cannot let go of keys: leave out cache_implementation, or use shallow_cache=True"
+        )
+
+
 def check_shared_keys(family: Family, model: PreTrainedModel, plan: Plan) -> None:
     """Refuse what reaches into the layers that read the keys of earlier ones.
 

@@ -88,10 +88,14 @@ class AdaptiveCuts:
 
     Attributes:
         first: the first layer whose attention is looked at; the earliest cut is before the layer after it.
+        named: what the method calls it.
+        latest: a layer that is to decide whatever it shows, and what the method calls it; None for none.
         start: makes the decider of one prompt, before its first layer runs; the trace keeps it.
     """
 
     first: int
+    named: str
+    latest: tuple[str, int] | None
     start: Callable[[Tokens], Decider]
 
 
@@ -171,11 +175,13 @@ class Plan:
                     f"the cut before layer {cut.layer} is beyond the model's {num_layers} decoder layers: "
                     f"use a k between 1 and {num_layers - 1}"
                 )
-        if self.adaptive and not 0 <= self.adaptive.first < num_layers - 1:
-            raise UnsupportedUsageError(
-                f"adaptive cuts from layer {self.adaptive.first} on do not fit the model's {num_layers} decoder "
-                f"layers: start at 0 to {num_layers - 2}"
-            )
+        if self.adaptive:
+            for name, layer in ((self.adaptive.named, self.adaptive.first), *filter(None, (self.adaptive.latest,))):
+                if not 0 <= layer < num_layers - 1:
+                    raise UnsupportedUsageError(
+                        f"{name}={layer} leaves nothing to cut in the model's {num_layers} decoder layers: "
+                        f"use 0 to {num_layers - 2}"
+                    )
         named: tuple[Block | Withhold | Watch, ...] = (*self.blocks, *self.withheld, *self.watches)
         for part in named:
             if any(not 0 <= layer < num_layers for layer in part.layers):

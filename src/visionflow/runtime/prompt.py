@@ -28,6 +28,7 @@ class PromptForward(Forward):
     Attributes:
         tokens: the tokens present at the layer that runs now.
         rows: int64 ``[batch, present]``, their places among the tokens that came in; None while nothing is dropped.
+        trace: what was done, of this pass alone: others may run at the same time.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class PromptForward(Forward):
         self._decider = self._adaptive.start(tokens) if self._adaptive else None
         self._decided: dict[int, tuple[Tensor, tuple[int, ...]]] = {}
         self._scores: dict[int, Tensor] = {}
-        self._trace = trace
+        self.trace = trace
         if self._decider is not None:
             trace.decisions.append(self._decider)
         self._check(plan)
@@ -61,18 +62,21 @@ class PromptForward(Forward):
                     "and give the prompt in one piece (no chunked prefill)"
                 )
         if self._blocking and self._past:
-            raise UnsupportedUsageError("blocks need the prompt in one piece: start with an empty KV cache")
+            raise UnsupportedUsageError(
+                "blocks need the prompt in one piece: start with an empty KV cache (VisiPruner: or leave 'shallow' out "
+                "of its phases)"
+            )
 
     def enter(self, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """The hidden states and arguments that decoder layer `layer` gets instead of its own."""
         cut, decided = self._cuts.get(layer), self._decided.pop(layer, None)
         if cut is not None:
             hidden = hidden if self._idle(cut) else self._drop(hidden, *self._choose(cut))
-            self._trace.stages.append(Stage(layer, self.tokens))
+            self.trace.stages.append(Stage(layer, self.tokens))
         elif decided is not None:
             hidden = self._drop(hidden, *decided)
-            self._trace.stages.append(Stage(layer, self.tokens))
-        self._trace.count(layer, self.tokens)
+            self.trace.stages.append(Stage(layer, self.tokens))
+        self.trace.count(layer, self.tokens)
         if self.rows is None:
             hidden, kwargs = super().enter(layer, hidden, kwargs)
         else:
@@ -143,7 +147,7 @@ class PromptForward(Forward):
         rows = AttentionRows(query, key, scaling, mask, index, real, tokens, self._backend.group)
         self._scores[cut.layer] = cut.probe.reduce(rows)
         alone = (self._cuts_sample(cut, n) * rows for n, rows in zip(tokens.image.counts, group.counts, strict=True))
-        self._trace.note_look(Look(layer, index.shape[1]), tuple(alone))
+        self.trace.note_look(Look(layer, index.shape[1]), tuple(alone))
 
     def _decides_on(self, layer: int) -> bool:
         open_ = self._decider is not None and not self._decider.done
@@ -155,7 +159,7 @@ class PromptForward(Forward):
         assert self._decider is not None
         decision = self._decider.decide(attention)
         for look, rows in decision.looks:
-            self._trace.note_look(look, rows)
+            self.trace.note_look(look, rows)
         if decision.counts != self.tokens.image.counts:
             keep = best(decision.scores, attention.tokens.image, decision.counts)
             self._decided[attention.layer + 1] = keep, decision.counts
@@ -191,7 +195,7 @@ class PromptForward(Forward):
             length**2 - skip.pairs_of_sample(self.tokens, blind, sample)
             for sample, length in enumerate(self.tokens.lengths())
         )
-        self._trace.note_skipped(layer, tuple(samples), place, "image" in blind)
+        self.trace.note_skipped(layer, tuple(samples), place, "image" in blind)
 
     # -- what the layers after a cut get ------------------------------------------------------------------------------
 
@@ -273,7 +277,7 @@ class PromptForward(Forward):
         place, held, gone = self._once((self._after[layer], source), lambda: before.without(source))
         cache.layers[layer] = ShortLayer(cache.layers[layer], place)
         self._after[layer] = held
-        self._trace.note_forgotten(layer, gone, before.index.shape[1] - held.index.shape[1])
+        self.trace.note_forgotten(layer, gone, before.index.shape[1] - held.index.shape[1])
 
 
 def _take(value: Tensor, rows: Tensor, axis: int) -> Tensor:

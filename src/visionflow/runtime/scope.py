@@ -19,7 +19,7 @@ from visionflow.runtime.backend import backend_of, check_backend, stand_in
 from visionflow.runtime.caches import check_cache, check_unpruned, new_cache, whole_cache
 from visionflow.runtime.families import family_of
 from visionflow.runtime.forward import Forward
-from visionflow.runtime.guards import check_call, check_shared_keys, guard_generation
+from visionflow.runtime.guards import check_call, check_plan, check_shared_keys, guard_generation
 from visionflow.runtime.held import CacheRecord
 from visionflow.runtime.plan import Plan
 from visionflow.runtime.prompt import PromptForward
@@ -160,6 +160,7 @@ class Scope:
         call = self._signature.bind_partial(*args, **kwargs).arguments
         call |= call.pop("kwargs", {})
         check_call(self.model, call)
+        check_plan(self.family, self.plan, call)
         cache = call.get("past_key_values")
         if cache is None and _makes_cache(self.model, call):
             cache = new_cache(self.model.config)
@@ -176,9 +177,8 @@ class Scope:
         else:
             image_token_ids = self.family.image_token_ids(self.model) if pictures else None
             tokens = find_tokens(ids, call.get("attention_mask"), image_token_ids, past)
-            if past == 0:
-                self.trace.start(batch)
-            self._local.forward = PromptForward(self.plan, self.family, tokens, record, self.trace, self.backend)
+            trace = self.trace.of_turn(batch) if past else self.trace.of_prompt(batch)
+            self._local.forward = PromptForward(self.plan, self.family, tokens, record, trace, self.backend)
         made = cache is not None and call.get("past_key_values") is None
         return (args, {**kwargs, "past_key_values": cache}) if made else None
 
@@ -209,7 +209,9 @@ class Scope:
         return output
 
     def _end(self, merger: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        forward = getattr(self._local, "forward", None)
+        forward: Forward | None = getattr(self._local, "forward", None)
+        if isinstance(forward, PromptForward) and output is not None:
+            vars(self.trace).update(vars(forward.trace))
         cache = getattr(self._local, "cache", None)
         self._local.forward = self._local.cache = None
         if forward is not None and cache is not None and output is not None:

@@ -37,7 +37,12 @@ def readings(blind: Collection[GroupName]) -> list[Reading]:
 
 def pairs_in_batch(tokens: Tokens, blind: Collection[GroupName]) -> int:
     """Pairs that are computed for each place in the batch, fillers included."""
-    return sum(_width(tokens, reading.rows) * _width(tokens, reading.keys) for reading in readings(blind))
+    return sum(_rows(tokens, reading) * _width(tokens, reading.keys) for reading in readings(blind))
+
+
+def _rows(tokens: Tokens, reading: Reading) -> int:
+    """Rows that are run: where all groups are run together, the padding is, too."""
+    return tokens.columns.shape[1] if len(reading.rows) == len(SPANS) else _width(tokens, reading.rows)
 
 
 def pairs_of_sample(tokens: Tokens, blind: Collection[GroupName], sample: int) -> int:
@@ -88,7 +93,8 @@ def parts_of(mask: Tensor | None, tokens: Tokens, blind: Collection[GroupName]) 
     if not bool(torch.stack(readable).all()):
         raise UnsupportedUsageError(
             f"{_named(blind)} tokens that may not read the image are left with nothing to read: put a system prompt "
-            "(at least a beginning-of-sequence token) before the picture, or, where windows are short, let them read it"
+            "(at least a beginning-of-sequence token) before the picture, or, where windows are short, let them read "
+            "it (VisiPruner: shallow_image_to_image=True)"
         )
     return parts
 

@@ -1,8 +1,9 @@
 """What a pruning scope did to the latest prompt."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -88,15 +89,30 @@ class Trace:
         looks = [replace(look, rows=own[sample]) for look, own in self._looks if own[sample]]
         return Work(rows, pairs, held, looks, self._blind if any(images[sample] for images in self._image) else set())
 
-    def start(self, batch: int) -> None:
-        """Forget the prompt before."""
-        self.stages, self.decisions, self._looks, self._blind = [], [], [], set()
-        self.rows = [0] * self.num_layers
-        self._image = [[0] * batch for _ in range(self.num_layers)]
-        self._text = [0] * batch
-        self._instruction = [0] * batch
-        self._skipped = [[0] * (batch + 1) for _ in range(self.num_layers)]
-        self._forgotten = [[0] * (batch + 1) for _ in range(self.num_layers)]
+    def of_prompt(self, batch: int) -> Self:
+        """An empty trace for a prompt of `batch` samples."""
+        return replace(
+            self,
+            stages=[],
+            decisions=[],
+            rows=[0] * self.num_layers,
+            _looks=[],
+            _blind=set(),
+            _image=[[0] * batch for _ in range(self.num_layers)],
+            _text=[0] * batch,
+            _instruction=[0] * batch,
+            _skipped=[[0] * (batch + 1) for _ in range(self.num_layers)],
+            _forgotten=[[0] * (batch + 1) for _ in range(self.num_layers)],
+        )
+
+    def of_turn(self, batch: int) -> Self:
+        """A trace that goes on from this one; an empty one after another batch."""
+        if len(self._text) != batch:
+            return self.of_prompt(batch)
+        lists: dict[str, Any] = {
+            name: copy(value) for name, value in vars(self).items() if isinstance(value, list | set)
+        }
+        return replace(self, **lists)
 
     def count(self, layer: int, tokens: Tokens) -> None:
         """Note the tokens that layer `layer` is about to see; host integers only."""
