@@ -82,7 +82,8 @@ def prune(model: PreTrainedModel, method: Method) -> Pruning:
     ``output_attentions``) are as long as the layers' own sequences.
 
     Args:
-        model: a model of `visionflow.runtime.families.FAMILIES`, in eval mode, with sdpa or eager attention.
+        model: a model of `visionflow.runtime.families.FAMILIES`, in eval mode, with eager, sdpa, flex
+            or flash attention, or a peft model around one.
         method: for example `HiMAP`, `FastV`, `VTW`, `VisiPruner`, `RandomPruning`.
 
     Raises:

@@ -25,6 +25,15 @@ nothing changes nothing, dropping equals masking, cached equals uncached, a batc
 alone, scores are those of the formulas, the model is restored, FLOPs are those that torch counts, positions are
 kept. `prune` refuses the other classes with the sentence below. Nothing here was run on released weights.
 
+What "yes" leaves out: scores are compared for HiMAP and FastV (VisiPruner's have tests of their own); FLOPs where
+the decoder's cost is modelled, which that of experts, shared keys and a few others is not; batches of several
+pictures not for hunyuan_vl, in which transformers itself mixes them. VisiPruner is run with
+`shallow_image_to_image=True` where windows are shorter than a picture or image tokens read both ways: without it, a
+picture longer than a window is refused. Layers with a window hold all of the prompt's keys in a scope, so the cache
+of such a model may be larger than the dense one's; the cost model counts no windows. Videos of kimi_k25, molmo2 and
+perception_lm are known but were not run.
+`make test` runs HiMAP on one family of each kind, `make slow` on all, `make matrix` everything.
+
 A family is one entry of `src/visionflow/runtime/family_table.py` and one of `tests/zoo`.
 
 """
