@@ -17,8 +17,13 @@ test: $(READY)
 	$(BIN)/pytest -n 2 -m "not slow"
 
 # All families of models, where `make test` takes one of each kind.
-slow: $(READY)
-	$(BIN)/pytest -n 2 -m slow
+slow: $(READY) build/torchao
+	PYTHONPATH=build/torchao $(BIN)/pytest -n 2 -m slow
+
+# Beside the environment: where it is installed, every start of the command line reports the kernels that it lacks.
+build/torchao: constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target build/torchao \
+		$$(grep '^torchao==' constraints.txt)
 
 # Tensor parallel: two processes on the CPU, each with half of the heads.
 test-distributed: $(READY)

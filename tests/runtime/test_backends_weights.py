@@ -59,6 +59,7 @@ def quantised() -> PreTrainedModel:
     return model
 
 
+@pytest.mark.slow
 @methods
 def test_int8_weights(quantised: PreTrainedModel, method: Method) -> None:
     drop_equals_mask(quantised, quantised, method)
