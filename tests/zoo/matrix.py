@@ -58,7 +58,7 @@ def page(results: dict[str, dict[str, list[str]]]) -> str:
     """The page, in Markdown."""
     held = [name for name, found in results.items() if not any(found.values())]
     lines = [
-        f"{len(held)} of {len(FAMILIES) + len(UNSUPPORTED)} classes pass everything.",
+        f"{len(held)} of {len(results) + len(UNSUPPORTED)} classes pass everything.",
         "",
         "| model type | text model | " + " | ".join(METHODS) + " | note |",
         "|---|---|" + "---|" * (len(METHODS) + 1),
