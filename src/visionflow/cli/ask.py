@@ -51,17 +51,20 @@ def ask(
         float | None,
         typer.Option(
             help="visipruner: a layer fires when leaving out one token turns what the prompt's end reads to a cosine "
-            "below this. [default: 0.995; 0.964]",
+            "below this. [default: 0.995; 0.964 in models of 8 layers or fewer]",
         ),
     ] = None,
     token_threshold: Annotated[
-        float | None, typer.Option(help="visipruner: tokens that add more than this stay. [default: 0.2; 0.008]")
+        float | None,
+        typer.Option(
+            help="visipruner: tokens that add more than this stay. [default: 0.2; 0.008 in models of 8 layers or fewer]"
+        ),
     ] = None,
     token_scale: Annotated[
         str | None,
         typer.Option(
             help="visipruner: --token-threshold is 'absolute', or 'relative' to all that is read. "
-            "[default: absolute; relative]"
+            "[default: absolute; relative in models of 8 layers or fewer]"
         ),
     ] = None,
     exit_threshold: Annotated[
