@@ -219,4 +219,4 @@ def test_a_folder_that_cannot_be_made_is_refused_before_the_work(visionflow: Run
     (tmp_path / "file").touch()
     code, out, err = visionflow("bench", *SMALL, "--out", tmp_path / "file" / "run")
     assert (code, out) == (2, "")
-    assert "cannot make the folder" in err
+    assert f"cannot be a folder, {tmp_path / 'file'} is a file: choose another --out" in err

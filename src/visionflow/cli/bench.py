@@ -1,20 +1,18 @@
 """`visionflow bench`: how fast each method is, beside what the arithmetic allows."""
 
 import gc
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from visionflow.cli.bench_output import make_folder, tell
 from visionflow.cli.options import Device, Json, Threads, listed, use_threads
-from visionflow.cli.output import print_json, quiet_libraries, working
+from visionflow.cli.output import quiet_libraries, working
 from visionflow.errors import VisionFlowError
 
 if TYPE_CHECKING:
     from visionflow.bench.measure import Settings
-
-FILES = ("bench.json", "bench.png")
 
 Models = Annotated[
     str,
@@ -78,7 +76,7 @@ def bench(
     the prefill are measured apart.
     """
     names = listed(model)
-    check_out(out)
+    make_folder(out)
     with working("loading the libraries"):
         use_threads(threads)
         from visionflow.bench.machine import describe_machine
@@ -97,7 +95,10 @@ def bench(
         "time_limit_s": settings.time_limit_s,
         "models": [_bench_one(name, settings, layers, dtype, device) for name in names],
     }
-    _tell(found, out, as_json)
+    from visionflow.cli.bench_report import show_bench
+    from visionflow.viz.bench_figures import draw_bench
+
+    tell(found, "bench", out, as_json, draw_bench, show_bench)
 
 
 def check_models(names: list[str], layers: int | None, dtype: str | None) -> None:
@@ -120,27 +121,6 @@ def check_methods(named: list[str]) -> None:
     bench_rows(named, num_layers=1000)
 
 
-def check_out(out: Path | None) -> None:
-    """Make the folder, and see before the work that a figure can be drawn."""
-    if out is None:
-        return
-    from visionflow.viz.plotting import check_matplotlib
-
-    check_matplotlib()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise VisionFlowError(f"cannot make the folder {out} ({error.strerror}): choose another --out") from error
-
-
-def write_json(content: dict[str, Any], path: Path) -> None:
-    """The results as a file."""
-    try:
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise VisionFlowError(f"cannot write {path} ({error.strerror}): choose another --out") from error
-
-
 def _bench_one(
     name: str, settings: "Settings", layers: int | None, dtype: str | None, device: str | None
 ) -> dict[str, Any]:
@@ -156,22 +136,3 @@ def _bench_one(
     del subject
     gc.collect()  # the next model needs the room
     return result.to_json()
-
-
-def _tell(found: dict[str, Any], out: Path | None, as_json: bool) -> None:
-    from rich.console import Console
-
-    if out:
-        from visionflow.viz.bench_figures import draw_bench
-
-        write_json(found, out / FILES[0])
-        draw_bench(found, out / FILES[1])
-    if as_json:
-        print_json(found)
-        return
-    from visionflow.cli.bench_report import show_bench
-
-    console = Console(markup=False, highlight=False)
-    show_bench(found, console)
-    if out:
-        console.print(f"\nThe results are in {out / FILES[0]}, the figure in {out / FILES[1]}", soft_wrap=True)

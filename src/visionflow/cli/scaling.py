@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from visionflow.cli.bench import BenchDtype, Out, TextTokens, check_methods, check_models, check_out, write_json
+from visionflow.cli.bench import BenchDtype, Out, TextTokens, check_methods, check_models
+from visionflow.cli.bench_output import make_folder, tell
 from visionflow.cli.options import Device, Json, Threads, listed, use_threads
-from visionflow.cli.output import print_json, quiet_libraries, working
+from visionflow.cli.output import quiet_libraries, working
 from visionflow.errors import VisionFlowError
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from visionflow.bench.scaling import Grid
 
-FILES = ("scaling.json", "scaling.png")
 _CPU_LAYERS = 6  # the longest prompts take minutes even so
 
 
@@ -62,7 +62,7 @@ def scaling(
         "batch": _numbers("--batches", batches),
         "layers": _numbers("--depths", depths),
     }
-    check_out(out)
+    make_folder(out)
     with working(f"making {model}"):
         use_threads(threads)
         from visionflow.bench.machine import describe_machine
@@ -105,7 +105,10 @@ def scaling(
         "exponents": exponents(axes),
         "skipped": skipped,
     }
-    _tell(found, out, as_json)
+    from visionflow.cli.scaling_report import show_scaling
+    from visionflow.viz.bench_figures import draw_scaling
+
+    tell(found, "scaling", out, as_json, draw_scaling, show_scaling)
 
 
 def _numbers(option: str, typed: str) -> list[int]:
@@ -138,22 +141,3 @@ def _grid(model: Any, sizes: dict[str, list[int]]) -> "Grid":
 def _say_stopped(done: int, total: int, out: "Path | None") -> None:
     way_on = f"the same command goes on from {out}" if out else "with --out it could go on"
     print(f"visionflow: stopped after {done} of {total} points; {way_on}", file=sys.stderr)
-
-
-def _tell(found: dict[str, Any], out: "Path | None", as_json: bool) -> None:
-    from rich.console import Console
-
-    if out:
-        from visionflow.viz.bench_figures import draw_scaling
-
-        write_json(found, out / FILES[0])
-        draw_scaling(found, out / FILES[1])
-    if as_json:
-        print_json(found)
-        return
-    from visionflow.cli.scaling_report import show_scaling
-
-    console = Console(markup=False, highlight=False)
-    show_scaling(found, console)
-    if out:
-        console.print(f"\nThe results are in {out / FILES[0]}, the figure in {out / FILES[1]}", soft_wrap=True)
