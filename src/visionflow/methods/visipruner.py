@@ -113,7 +113,10 @@ class VisiPruner(Method):
         latest = None if self.fallback_layer is None else ("fallback_layer", self.fallback_layer)
         adaptive = AdaptiveCuts(self.shallow_layers, "shallow_layers", latest, self._start)
         return Plan(
-            blocks=self.blocks(), withheld=self._withheld(), adaptive=adaptive if "middle" in self.phases else None
+            blocks=self.blocks(),
+            withheld=self._withheld(),
+            adaptive=adaptive if "middle" in self.phases else None,
+            way_out="leave 'shallow' out of the phases of VisiPruner",
         )
 
     def blocks(self) -> tuple[Block, ...]:

@@ -48,12 +48,12 @@ def check_plan(family: Family, plan: Plan, call: dict[str, Any]) -> None:
             raise UnsupportedUsageError(f"the tokens of {name} are not known in a {family.model_type}: leave it out")
     if plan.skipped() and call.get("output_attentions"):
         raise UnsupportedUsageError(
-            "layers that leave attention uncomputed have no weights to give: leave out output_attentions, or use "
-            "freed_mass='drop'"
+            "layers that leave attention uncomputed have no weights to give: leave out output_attentions, or "
+            f"{plan.way_out}"
         )
     if plan.withheld and getattr(call.get("past_key_values"), "offloading", False):
         raise UnsupportedUsageError(
-            "an off-loaded cache cannot let go of keys: leave out cache_implementation, or use shallow_cache=True"
+            f"an off-loaded cache cannot let go of keys: leave out cache_implementation, or {plan.way_out}"
         )
 
 

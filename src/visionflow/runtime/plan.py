@@ -147,6 +147,14 @@ class Watch:
 class Plan:
     """Cuts in layer order, and what is blocked, withheld and watched: all that a scope does to a model.
 
+    Attributes:
+        cuts: at given layers.
+        blocks: flows that are blocked.
+        withheld: keys that the caches are not to hold.
+        watches: who looks at which layers.
+        adaptive: cuts that depend on what the layers show, in place of `cuts`.
+        way_out: how the method does without blocks and withheld keys, told where these cannot be had.
+
     Raises:
         UnsupportedUsageError: on construction, when a cut is before layer 1, two cuts share a layer, or cuts at given
             layers are mixed with adaptive ones.
@@ -157,6 +165,7 @@ class Plan:
     withheld: tuple[Withhold, ...] = ()
     watches: tuple[Watch, ...] = ()
     adaptive: AdaptiveCuts | None = None
+    way_out: str = "do not block or withhold"
 
     def __post_init__(self) -> None:
         layers = [cut.layer for cut in self.cuts]

@@ -63,8 +63,7 @@ class PromptForward(Forward):
                 )
         if self._blocking and self._past:
             raise UnsupportedUsageError(
-                "blocks need the prompt in one piece: start with an empty KV cache (VisiPruner: or leave 'shallow' out "
-                "of its phases)"
+                f"blocks need the prompt in one piece: start with an empty KV cache, or {plan.way_out}"
             )
 
     def enter(self, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:

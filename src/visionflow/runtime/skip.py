@@ -93,8 +93,8 @@ def parts_of(mask: Tensor | None, tokens: Tokens, blind: Collection[GroupName]) 
     if not bool(torch.stack(readable).all()):
         raise UnsupportedUsageError(
             f"{_named(blind)} tokens that may not read the image are left with nothing to read: put a system prompt "
-            "(at least a beginning-of-sequence token) before the picture, or, where windows are short, let them read "
-            "it (VisiPruner: shallow_image_to_image=True)"
+            "(at least a beginning-of-sequence token) before the picture, or, where windows are short, do not block "
+            "them"
         )
     return parts
 
