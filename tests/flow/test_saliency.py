@@ -152,15 +152,15 @@ class Largest(TorchDispatchMode):
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("model", [("llava", "sdpa"), ("llava-grouped", "sdpa")], indirect=True)
 def test_no_map_of_a_layer_is_ever_whole(model: PreTrainedModel, side: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With sdpa and small chunks no operation has heads x n x n results, neither ours nor autograd's."""
+    """With sdpa no operation has heads x n x n results, neither ours nor autograd's."""
     inputs = batch_of([prompt(60, "image", 40), prompt(30, "image", 20, seed=3)], side)
     batch, n = inputs["input_ids"].shape
     whole = batch * model.config.text_config.num_attention_heads * n * n
-    monkeypatch.setattr("visionflow.runtime.attention.CHUNK_ELEMENTS", whole // 8)
     with Largest() as largest:
         saliency(model, inputs, [7, 8])
     assert 0 < largest.elements <= whole // 4  # a causal mask of batch x 1 x n x n is the largest
-    monkeypatch.undo()
+    all_at_once = lambda rows: [(0, rows.index.shape[1], [rows.key])]  # noqa: E731
+    monkeypatch.setattr("visionflow.runtime.attention.AttentionRows._spans", all_at_once)
     with Largest() as largest:
         saliency(model, inputs, [7, 8])
     assert largest.elements == whole  # so it would have been seen

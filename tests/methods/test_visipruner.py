@@ -240,7 +240,7 @@ def test_the_released_shallow_phase(model: PreTrainedModel) -> None:
         with Scope(model, watched), torch.no_grad():
             model(**inputs)
     free, released = seen
-    [(_, _, weights)] = free.rows(free.tokens.valid).heads()
+    weights = torch.cat([part for _, _, part in free.rows(free.tokens.valid).heads()], 2)
     value = free.value.repeat_interleave(free.query.shape[1] // free.value.shape[1], 1)[0]
     image = image_columns(inputs, 0)
     expected = weights[0].clone()

@@ -14,19 +14,21 @@ def rows_of(group: str, mask_kind: str, kv_heads: int = 2) -> tuple[AttentionRow
     """Rows of a random padded batch, and the whole head-mean attention ``[batch, tokens, tokens]`` in fp64."""
     generator = torch.Generator().manual_seed(0)
     ids = torch.tensor([[0, 0, 5, 9, 9, 9, 5, 5], [5, 9, 9, 5, 9, 9, 9, 5]])
-    tokens = find_tokens(ids, (ids != 0).long(), IMAGE)
+    padded = mask_kind != "none"
+    tokens = find_tokens(ids, (ids != 0).long() if padded else None, IMAGE)
     query = torch.randn(2, 4, 8, 3, generator=generator)
     key = torch.randn(2, kv_heads, 8, 3, generator=generator)
     allowed = torch.ones(8, 8, dtype=torch.bool).tril() & tokens.valid[:, None, None, :]
     allowed = allowed | torch.eye(8, dtype=torch.bool)
     scores = query.double() @ key.double().repeat_interleave(4 // kv_heads, 1).transpose(2, 3) * 0.7
     whole = scores.masked_fill(~allowed, -torch.inf).softmax(-1).mean(1)
-    mask = allowed if mask_kind == "bool" else torch.zeros(allowed.shape).masked_fill(~allowed, torch.finfo().min)
+    additive = torch.zeros(allowed.shape).masked_fill(~allowed, torch.finfo().min)
+    mask = {"bool": allowed, "additive": additive, "keys": tokens.valid, "none": None}[mask_kind]
     index, real = tokens.group(group).index()  # type: ignore[arg-type]
     return AttentionRows(query, key, 0.7, mask, index, real, tokens), whole
 
 
-@pytest.mark.parametrize("mask_kind", ["bool", "additive"])
+@pytest.mark.parametrize("mask_kind", ["bool", "additive", "none", "keys"])
 @pytest.mark.parametrize("group", ["instruction", "image", "last"])
 @pytest.mark.parametrize("exclude_self", [False, True])
 @pytest.mark.parametrize("chunk", [1, 1 << 24])

@@ -97,7 +97,7 @@ def test_folded_attention_goes_to_the_first_image_token(model: PreTrainedModel, 
             model(**inputs)
     free, folded = seen
     everyone = torch.ones_like(free.tokens.valid)
-    [(_, _, weights)] = free.rows(everyone).heads()
+    weights = torch.cat([part for _, _, part in free.rows(everyone).heads()], 2)
     value = free.value.repeat_interleave(free.query.shape[1] // free.value.shape[1], 1)
     for sample in range(4):
         image, text = image_columns(inputs, sample), instruction_columns(inputs, sample)

@@ -27,7 +27,7 @@ class AttentionRows:
         scaling: factor of the scores before the softmax.
         mask: as the layer got it: None (causal), bool or additive ``[batch or 1, heads or 1, tokens, keys]``, or bool
             ``[batch, keys]`` (causal over these keys).
-        index: int64 ``[batch, rows]``, the rows to look at, as places among the tokens present.
+        index: int64 ``[batch, rows]``, the rows to look at, as places among the tokens present, in their order.
         real: bool ``[batch, rows]``, False for rows that only fill up the batch.
         tokens: the tokens present.
         group: the processes that hold the heads, each as many; None where `query` has all.
@@ -48,39 +48,58 @@ class AttentionRows:
         return self.key.shape[2] - self.query.shape[2]
 
     def chunks(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Chunks of rows: their index and realness ``[batch, r]``, and A ``[batch, r, keys]``, zero in fillers."""
-        for index, real, weights in self.heads():
+        """Chunks of rows: their index and realness ``[batch, r]``, and A ``[batch, r, keys]``, zero in fillers.
+
+        Later keys, which none of these rows may read, are left out where that is known without a look at a mask.
+        """
+        for start, end, keys in self._spans():
+            index, real = self.index[:, start:end], self.real[:, start:end]
+            weights = self._weights(index, [part[:, :, : self._keys_before(end)] for part in keys])
             mean = over_processes(weights.float().mean(dim=1), self.group)
             yield index, real, (mean if self.group is None else mean / self.group.size()) * real.unsqueeze(2)
 
     def heads(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """The same with A of each head that is here, ``[batch, heads, r, keys]``, fp32 or fp64; fillers not zeroed."""
-        batch, heads = self.query.shape[:2]
-        step = max(1, CHUNK_ELEMENTS // (batch * heads * self.key.shape[2]))
-        # Many rows share one fp32 copy of the keys; few convert them piece by piece.
-        keys = [exact(self.key)] if self.index.shape[1] > step else torch.split(self.key, CHUNK_KEYS, 2)
-        for start in range(0, self.index.shape[1], step):
-            index = self.index[:, start : start + step]
-            yield index, self.real[:, start : start + step], self._weights(index, keys)
+        """The same with A of each head that is here, ``[batch, heads, r, all keys]``, fp32 or fp64; fillers as well."""
+        for start, end, keys in self._spans():
+            index = self.index[:, start:end]
+            yield index, self.real[:, start:end], self._weights(index, keys)
+
+    def _spans(self) -> Iterator[tuple[int, int, Sequence[Tensor]]]:
+        """From which row to which at a time, and the keys; many rows share one fp32 copy of these."""
+        count = self.index.shape[1]
+        numbers = min(CHUNK_ELEMENTS, self.query.numel())  # as large as the queries: a dense layer holds as much
+        step = max(1, numbers // (self.key.shape[0] * self.query.shape[1] * self.key.shape[2]))
+        keys = [exact(self.key)] if count > step else torch.split(self.key, CHUNK_KEYS, 2)
+        for start in range(0, count, step):
+            yield start, min(start + step, count), keys
+
+    def _keys_before(self, end: int) -> int:
+        """How many keys the first `end` rows can read at most: the other rows come after them."""
+        by_place = self.mask is None or self.mask.dim() == 2
+        return self.key.shape[2] - (self.index.shape[1] - end if by_place else 0)
 
     def _weights(self, index: Tensor, keys: Sequence[Tensor]) -> Tensor:
         heads, head_dim = self.query.shape[1], self.query.shape[3]
         query = exact(self.query.gather(2, index[:, None, :, None].expand(-1, heads, -1, head_dim)))
-        scores = torch.cat([per_group(query, exact(key).transpose(2, 3)) for key in keys], 3) * self.scaling
-        return self._masked(scores, index).softmax(dim=-1)
+        parts = [per_group(query, exact(key).transpose(2, 3)) for key in keys]
+        scores = parts[0] if len(parts) == 1 else torch.cat(parts, 3)
+        return scores.mul_(self.scaling).add_(self._bias(index, scores)).softmax(dim=-1)
 
-    def _masked(self, scores: Tensor, index: Tensor) -> Tensor:
-        lowest = torch.finfo(torch.float32).min
+    def _bias(self, index: Tensor, scores: Tensor) -> Tensor:
+        """``[batch, heads or 1, r, keys]``: 0 where a row may read a key, elsewhere lowest or -inf."""
+        columns, lowest = scores.shape[3], torch.finfo(torch.float32).min
         if self.mask is None or self.mask.dim() == 2:
-            columns = torch.arange(scores.shape[3], device=scores.device)
+            place = torch.arange(columns, device=scores.device)
+            later = place > (index + self.past)[:, None, :, None]
+            bias = torch.zeros(later.shape, dtype=scores.dtype, device=scores.device)
             if self.mask is not None:
-                scores = scores.masked_fill(~self.mask.to(scores.device)[:, None, None, :], lowest)
-            return scores.masked_fill(columns > (index + self.past)[:, None, :, None], -torch.inf)
+                bias.masked_fill_(~self.mask.to(scores.device)[:, None, None, :columns], lowest)
+            return bias.masked_fill_(later, -torch.inf)
         mask = self.mask.expand(scores.shape[0], -1, -1, -1)
-        mask = mask.gather(2, index[:, None, :, None].expand(-1, mask.shape[1], -1, scores.shape[3]))
+        mask = mask.gather(2, index[:, None, :, None].expand(-1, mask.shape[1], -1, columns))
         if mask.dtype == torch.bool:
-            return scores.masked_fill(~mask, lowest)
-        return scores + exact(mask).clamp(min=lowest)  # an fp64 mask's minimum would be -inf here
+            return torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, lowest)
+        return exact(mask).clamp(min=lowest)  # an fp64 mask's minimum would be -inf here
 
 
 def over_processes(values: Tensor, group: ProcessGroup | None) -> Tensor:
@@ -118,13 +137,12 @@ def received(rows: AttentionRows, exclude_self: bool = False) -> Tensor:
     Returns:
         fp32 ``[batch, tokens]``.
     """
-    total = torch.zeros(rows.tokens.columns.shape, device=rows.query.device)
+    total = torch.zeros(rows.key.shape[0], rows.key.shape[2], device=rows.query.device)
     for index, _, weights in rows.chunks():
-        own = weights[:, :, rows.past :]
         if exclude_self:
-            own = own.scatter(2, index.unsqueeze(2), 0.0)
-        total += own.sum(dim=1)
-    return total
+            weights = weights.scatter(2, _own(rows, index, weights), 0.0)
+        total[:, : weights.shape[2]] += weights.sum(dim=1)
+    return total[:, rows.past :]
 
 
 def paid(rows: AttentionRows, to: GroupName, exclude_self: bool = False) -> Tensor:
@@ -136,9 +154,15 @@ def paid(rows: AttentionRows, to: GroupName, exclude_self: bool = False) -> Tens
     others = torch.nn.functional.pad(~rows.tokens.group(to).mask, (rows.past, 0), value=True).unsqueeze(1)
     total = torch.zeros(rows.tokens.columns.shape, device=rows.query.device)
     for index, real, weights in rows.chunks():
+        elsewhere = others[:, :, : weights.shape[2]]
         # What a row does not pay elsewhere: rows that read nothing else, as in a short window, tie at exactly 1.
-        left = real.to(weights.dtype) - (weights * others).sum(dim=2)
+        left = real.to(weights.dtype) - (weights * elsewhere).sum(dim=2)
         if exclude_self:
-            left = left - (weights * ~others).gather(2, (index + rows.past).unsqueeze(2)).squeeze(2)
+            left = left - (weights * ~elsewhere).gather(2, _own(rows, index, weights)).squeeze(2)
         total = total.scatter_add(1, index, left)
     return total
+
+
+def _own(rows: AttentionRows, index: Tensor, weights: Tensor) -> Tensor:
+    """The places of the rows' own keys in `weights`, ``[batch, r, 1]``; fillers may point beyond it."""
+    return (index + rows.past).clamp(max=weights.shape[2] - 1).unsqueeze(2)
