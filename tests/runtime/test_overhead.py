@@ -1,16 +1,21 @@
 """A scope costs nothing where it has nothing to do: counted in tensor operations, not with a clock."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from tests.matrix import METHODS, NOTHING_DROPPED
 from tests.tiny import IMAGE_TOKEN, batch_of, prompt
 from visionflow import Method, prune
-from visionflow.runtime import find_tokens
+from visionflow.bench.memory import peak_memory
+from visionflow.runtime import AttentionRows, find_tokens, paid, received
 
 COUNTED = [method for method in METHODS if method.cuts() and all(cut.count for cut in method.cuts())]
 
@@ -74,3 +79,44 @@ def test_the_host_waits_for_the_counts_and_never_in_the_layer_loop(model: PreTra
         last.remove()
     assert waits[0] == waits[1]
     assert before_layers >= waits[0]
+
+
+def long_prompt(model: PreTrainedModel, image_tokens: int) -> dict[str, Any]:
+    """A prompt with so many image tokens, whose features no encoder was run for."""
+    ids = torch.cat([torch.full((1, 6), 5), torch.full((1, image_tokens), IMAGE_TOKEN), torch.full((1, 12), 7)], 1)
+    width = model.config.get_text_config().hidden_size
+    features = torch.randn(image_tokens, width, generator=torch.Generator().manual_seed(0))
+    encoded = BaseModelOutputWithPooling(pooler_output=[features])
+    return {"input_ids": ids, "mm_encoder_outputs": {"image": encoded}, "logits_to_keep": 1}
+
+
+def peak(model: PreTrainedModel, inputs: dict[str, Any]) -> int:
+    with torch.no_grad():
+        found, _ = peak_memory(model.device, lambda: model(**inputs))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+@pytest.mark.parametrize("image_tokens", [20, 60])
+def test_the_prefill_never_needs_more_memory_than_the_dense_one(
+    model: PreTrainedModel, method: Method, image_tokens: int
+) -> None:
+    inputs = long_prompt(model, image_tokens)
+    dense = peak(model, inputs)
+    with prune(model, method):
+        assert peak(model, inputs) < dense
+
+
+@pytest.mark.parametrize("reduce", [received, partial(paid, to="image")], ids=["received", "paid"])
+def test_a_look_needs_memory_linear_in_the_tokens(reduce: Callable[[AttentionRows], Tensor]) -> None:
+    def needed(image_tokens: int) -> int:
+        ids = torch.cat([torch.full((1, 6), 5), torch.full((1, image_tokens), IMAGE_TOKEN)], 1)
+        tokens = find_tokens(ids, None, IMAGE_TOKEN)
+        query, key = torch.randn(1, 4, ids.shape[1], 8), torch.randn(1, 2, ids.shape[1], 8)
+        rows = AttentionRows(query, key, 0.3, None, *tokens.image.index(), tokens)
+        found, _ = peak_memory(query.device, lambda: reduce(rows))
+        assert found is not None
+        return found
+
+    assert needed(2048) < 2.2 * needed(1024) < 5 * needed(512)

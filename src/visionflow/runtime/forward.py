@@ -19,6 +19,7 @@ class Forward:
 
     Attributes:
         masks: the masks of this pass, as the attention functions have them and as they can be gathered.
+        leaves_alone: layers that get no mask are not to be given one: they read all that their caches hold.
     """
 
     def __init__(self, record: CacheRecord, length: int, backend: Backend) -> None:
@@ -27,6 +28,7 @@ class Forward:
         self._past = record.total
         self._total = record.total + length
         self._before = record.held
+        self.leaves_alone = all(held is None or held.full for held in record.held)
         self._made: dict[tuple[int, ...], tuple[object, Any]] = {}
 
     def enter(self, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:

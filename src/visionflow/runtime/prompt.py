@@ -35,6 +35,7 @@ class PromptForward(Forward):
         self, plan: Plan, family: Family, tokens: Tokens, record: CacheRecord, trace: Trace, backend: Backend
     ) -> None:
         super().__init__(record, tokens.columns.shape[1], backend)
+        self.leaves_alone = False
         self._family = family
         self.tokens = tokens
         self.rows: Tensor | None = None

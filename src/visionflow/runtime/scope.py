@@ -84,7 +84,7 @@ class Scope:
 
     def _install(self) -> None:
         merger, decoder = self.family.merger_of(self.model), self.family.decoder_of(self.model)
-        self._signature = inspect.signature(merger.forward)
+        self._merger_parameters = _parameters_of(merger)
         self._keep(merger.register_forward_pre_hook(self._begin, with_kwargs=True))
         self._keep(decoder.register_forward_hook(self._restore))  # first, where the decoder is the merger
         self._keep(merger.register_forward_hook(self._end, always_call=True))
@@ -157,8 +157,7 @@ class Scope:
         return forward
 
     def _begin(self, merger: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call = self._signature.bind_partial(*args, **kwargs).arguments
-        call |= call.pop("kwargs", {})
+        call = {**dict(zip(self._merger_parameters, args, strict=False)), **kwargs}
         check_call(self.model, call)
         check_plan(self.family, self.plan, call)
         cache = call.get("past_key_values")
@@ -192,10 +191,12 @@ class Scope:
             return fresh
         return record.at(cache, batch)
 
-    def _before_layer(self, layer: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def _before_layer(self, layer: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         forward = self._active()
         if layer == 0:
             self._local.cache = kwargs.get("past_key_values")
+        if forward.leaves_alone and len(args) == 1 and kwargs.get("attention_mask") is None:
+            return None
         kwargs = {**dict(zip(self._parameters[layer], args, strict=False)), **kwargs}
         kwargs["attention_mask"] = forward.masks.gatherable(kwargs.get("attention_mask"))
         hidden, kwargs = forward.enter(layer, kwargs.pop("hidden_states"), kwargs)
@@ -235,9 +236,9 @@ def adapted(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
 
 
-def _parameters_of(layer: nn.Module) -> list[str]:
-    """Names of what a decoder layer takes, in their order."""
-    return list(inspect.signature(layer.forward).parameters)
+def _parameters_of(module: nn.Module) -> list[str]:
+    """Names of what a module takes, in their order."""
+    return list(inspect.signature(module.forward).parameters)
 
 
 def _makes_cache(model: PreTrainedModel, call: dict[str, Any]) -> bool:
