@@ -10,9 +10,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from visionflow.flow.watching import check_selection, layers_or_all, of_image, run_prompt
-from visionflow.runtime.attention import received
 from visionflow.runtime.layer import LayerAttention
 from visionflow.runtime.plan import Selection, Watch
+from visionflow.runtime.reductions import received
 from visionflow.runtime.tokens import GroupName, Tokens
 
 

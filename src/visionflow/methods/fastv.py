@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from visionflow.methods.base import Method, check_layer, check_ratio, keep_ratio
-from visionflow.runtime.attention import received
 from visionflow.runtime.plan import Cut, Probe
+from visionflow.runtime.reductions import received
 
 
 @dataclass(frozen=True)

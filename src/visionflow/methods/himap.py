@@ -7,8 +7,9 @@ from torch import Tensor
 
 from visionflow.errors import VisionFlowError
 from visionflow.methods.base import Method, check_layer, check_ratio, keep_ratio
-from visionflow.runtime.attention import AttentionRows, paid, received
+from visionflow.runtime.attention import AttentionRows
 from visionflow.runtime.plan import Cut, Probe
+from visionflow.runtime.reductions import paid, received
 
 DeepCriterion = Literal["paid", "received"]
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from visionflow.runtime.attention import received
 from visionflow.runtime.contribution import PRODUCTS, Contribution, contribution
 from visionflow.runtime.layer import LayerAttention
 from visionflow.runtime.plan import Decision
+from visionflow.runtime.reductions import received
 from visionflow.runtime.tokens import GroupName, Tokens, best
 from visionflow.runtime.work import Look
 

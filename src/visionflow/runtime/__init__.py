@@ -4,10 +4,11 @@ What a method or an analysis is written with is here; what attaches it to a mode
 take transformers' model classes with them and are imported where a model is at hand.
 """
 
-from visionflow.runtime.attention import AttentionRows, paid, received
+from visionflow.runtime.attention import AttentionRows
 from visionflow.runtime.contribution import Contribution, contribution
 from visionflow.runtime.layer import LayerAttention
 from visionflow.runtime.plan import AdaptiveCuts, Block, Cut, Decision, Plan, Probe, Selection, Watch, Withhold
+from visionflow.runtime.reductions import paid, received
 from visionflow.runtime.tokens import Group, Tokens, find_tokens
 from visionflow.runtime.trace import Stage, Trace
 from visionflow.runtime.work import Look, Work

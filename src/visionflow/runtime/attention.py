@@ -1,4 +1,4 @@
-"""Reductions of a few rows of attention to one score per token: plain functions of tensors, nothing of transformers.
+"""Some rows of a layer's attention, from its queries and keys: tensors, nothing of transformers.
 
 A[i, j] is what query row i pays to key j, averaged over heads, in fp32. Rows are taken in chunks, so memory grows with
 keys, never with heads x n x n.
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup, all_reduce
 
-from visionflow.runtime.tokens import GroupName, Tokens
+from visionflow.runtime.tokens import Tokens
 
 CHUNK_ELEMENTS = 1 << 24  # fp32 attention weights held at a time: 64 MiB
 CHUNK_KEYS = 1024  # keys or values converted to fp32 at a time
@@ -129,40 +129,3 @@ def per_group(rows: Tensor, shared: Tensor) -> Tensor:
     batch, heads, count, inner = rows.shape
     grouped = rows.reshape(batch, shared.shape[1], -1, inner) @ shared
     return grouped.view(batch, heads, count, shared.shape[3])
-
-
-def received(rows: AttentionRows, exclude_self: bool = False) -> Tensor:
-    """``sum_i A[i, v]`` over the rows i, for every token v present: how much they read v.
-
-    Returns:
-        fp32 ``[batch, tokens]``.
-    """
-    total = torch.zeros(rows.key.shape[0], rows.key.shape[2], device=rows.query.device)
-    for index, _, weights in rows.chunks():
-        if exclude_self:
-            weights = weights.scatter(2, _own(rows, index, weights), 0.0)
-        total[:, : weights.shape[2]] += weights.sum(dim=1)
-    return total[:, rows.past :]
-
-
-def paid(rows: AttentionRows, to: GroupName, exclude_self: bool = False) -> Tensor:
-    """``sum_{j in to} A[v, j]`` for every row v: how much v reads the group `to`; zero for tokens that are no rows.
-
-    Returns:
-        fp32 ``[batch, tokens]``.
-    """
-    others = torch.nn.functional.pad(~rows.tokens.group(to).mask, (rows.past, 0), value=True).unsqueeze(1)
-    total = torch.zeros(rows.tokens.columns.shape, device=rows.query.device)
-    for index, real, weights in rows.chunks():
-        elsewhere = others[:, :, : weights.shape[2]]
-        # What a row does not pay elsewhere: rows that read nothing else, as in a short window, tie at exactly 1.
-        left = real.to(weights.dtype) - (weights * elsewhere).sum(dim=2)
-        if exclude_self:
-            left = left - (weights * ~elsewhere).gather(2, _own(rows, index, weights)).squeeze(2)
-        total = total.scatter_add(1, index, left)
-    return total
-
-
-def _own(rows: AttentionRows, index: Tensor, weights: Tensor) -> Tensor:
-    """The places of the rows' own keys in `weights`, ``[batch, r, 1]``; fillers may point beyond it."""
-    return (index + rows.past).clamp(max=weights.shape[2] - 1).unsqueeze(2)
