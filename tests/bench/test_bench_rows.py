@@ -55,7 +55,7 @@ def test_settings_of_ones_own() -> None:
     assert bench_rows(names, 32) == [
         Row("none", None),
         Row("fastv:k=3:r=0.75", FastV(3, 0.75)),
-        Row("himap:deep_criterion=received", HiMAP(2, 0.5, 8, 0.75, deep_criterion="received")),
+        Row("himap", HiMAP(2, 0.5, 8, 0.75, deep_criterion="received")),
         Row("fastv", FastV(2, 0.5)),
     ]
     [_, excluding] = bench_rows(["himap:exclude_self=True"], 32)

@@ -1,7 +1,7 @@
 """Ways of running a model inside a scope: those that work, and those that are refused by name."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -321,10 +321,39 @@ def test_unsupported_models_are_refused_by_name(model: PreTrainedModel) -> None:
         prune(torch.compile(model), HIMAP)  # type: ignore[arg-type]
     with pytest.raises(UnsupportedModelError, match="not Linear"):
         prune(torch.nn.Linear(2, 2), HIMAP)  # type: ignore[arg-type]
-    compiled = tiny_llava(4)
-    compiled.model.language_model.layers[2].compile()
+
+
+def compile_layer(layer: Any) -> None:
+    layer.compile()
+
+
+def compile_attention(layer: Any) -> None:
+    layer.self_attn.compile()
+
+
+def compile_forward(layer: Any) -> None:
+    layer.forward = torch.compile(layer.forward)
+
+
+@pytest.mark.parametrize("compile_part", [compile_layer, compile_attention, compile_forward])
+def test_compiled_layers_are_refused(compile_part: Callable[[Any], None]) -> None:
+    model = tiny_llava(4)
+    compile_part(model.model.language_model.layers[3])
     with pytest.raises(UnsupportedModelError, match="layers are compiled"):
-        prune(compiled, HIMAP)
+        prune(model, HIMAP)
+
+
+def test_compiled_mlps_and_norms_are_pruned_as_others_are() -> None:
+    """Traced by Dynamo and run as they are: what a back end makes of them is its own business."""
+    model, inputs = tiny_llava(4), prompt(3, "image", 6).inputs
+    with torch.no_grad(), prune(model, HIMAP):
+        expected = model(**inputs).logits
+    for layer in model.model.language_model.layers:
+        for part in (layer.mlp, layer.input_layernorm, layer.post_attention_layernorm):
+            part.compile(dynamic=True, backend="eager")
+    with torch.no_grad(), prune(model, HIMAP) as trace:
+        torch.testing.assert_close(model(**inputs).logits, expected)
+    assert [stage.layer for stage in trace.stages] == [2, 4]
 
 
 def test_a_count_beyond_what_is_there_is_refused(model: PreTrainedModel) -> None:

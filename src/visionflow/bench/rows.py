@@ -20,7 +20,7 @@ class Row:
     """One way of running a model.
 
     Attributes:
-        name: as it was typed.
+        name: of the method, or as it was typed where several rows are of one method.
         method: None for the unpruned model.
     """
 
@@ -39,18 +39,22 @@ def bench_rows(named: Sequence[str], num_layers: int) -> list[Row]:
     Raises:
         VisionFlowError: there is no such method or setting, a value is out of range, or the model is too shallow.
     """
-    return [Row(DENSE, None), *(Row(name, _method(name, num_layers)) for name in dict.fromkeys(named) if name != DENSE)]
+    typed = [each for each in dict.fromkeys(named) if each != DENSE]
+    methods = [each.partition(":")[0] for each in typed]
+    names = [of if methods.count(of) == 1 else each for each, of in zip(typed, methods, strict=True)]
+    return [Row(DENSE, None), *(Row(name, _method(each, num_layers)) for name, each in zip(names, typed, strict=True))]
 
 
 def rows_that_fit(named: Sequence[str], num_layers: int) -> tuple[list[Row], list[str]]:
     """The same, without the methods that a shallow model has no room for; of these, a sentence each."""
-    rows, left_out = bench_rows((), num_layers), []
+    fitting, left_out = [], []
     for name in named:
         try:
-            rows += bench_rows((name,), num_layers)[1:]
+            bench_rows((name,), num_layers)
+            fitting.append(name)
         except UnsupportedUsageError as error:
             left_out.append(f"{name} is left out: {error}")
-    return rows, left_out
+    return bench_rows(fitting, num_layers), left_out
 
 
 def all_methods() -> list[str]:

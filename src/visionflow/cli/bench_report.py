@@ -81,7 +81,7 @@ def _rest(model: Mapping[str, Any]) -> Table:
 
 def _table(first: str, *headings: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column(first, no_wrap=True)
+    table.add_column(first, overflow="fold")  # a long name gives way, no figure does
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     return table

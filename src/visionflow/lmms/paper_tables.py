@@ -211,7 +211,7 @@ PAPER_TABLES: dict[str, PaperTable] = {
             _HIMAP_ROWS,
             _MULTIPLE_CHOICE,
             _himap_printed(1),
-            "QwenVL-Chat-7B cannot be run: its code is not in transformers, and the paper states no setting for it",
+            "QwenVL-Chat-7B is left out: the paper states no setting for it (the model itself is in visionflow.legacy)",
         ),
         PaperTable(
             "himap-table2",

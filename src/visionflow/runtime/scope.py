@@ -27,6 +27,7 @@ from visionflow.runtime.tokens import find_tokens
 from visionflow.runtime.trace import Trace
 
 _opening = threading.Lock()
+_COMPILED = "_torchdynamo_orig_callable"  # what torch.compile leaves on a function
 
 
 class Scope:
@@ -48,7 +49,7 @@ class Scope:
         self.layers = self.family.layers_of(model)
         plan.check_depth(len(self.layers))
         check_shared_keys(self.family, model, plan)
-        _check_compiled(self.layers)
+        _check_compiled(self.layers, self.family.attention)
         self.backend = backend_of(model, self.family.projection_of(self.layers[0]))
         check_backend(self.backend, model, plan)
         self._parameters = [_parameters_of(layer) for layer in self.layers]
@@ -261,6 +262,14 @@ def _given(pictures: Any) -> bool:
     return pictures is not None and (isinstance(pictures, Tensor) or bool(pictures))
 
 
-def _check_compiled(layers: list[nn.Module]) -> None:
-    if any(getattr(layer, "_compiled_call_impl", None) is not None for layer in layers):
-        raise UnsupportedModelError("the decoder layers are compiled with torch.compile: prune a model that is not")
+def _check_compiled(layers: list[nn.Module], attention: str) -> None:
+    """Refuse layers and attention modules under torch.compile; MLPs and norms may be compiled.
+
+    A compiled layer does not look for hooks that come later, and it is compiled anew for the cache of each layer.
+    """
+    parts = (part for layer in layers for name, part in layer.named_modules() if name in ("", attention))
+    if any(part._compiled_call_impl is not None or hasattr(part.forward, _COMPILED) for part in parts):
+        raise UnsupportedModelError(
+            "the decoder layers are compiled with torch.compile, which would pass over the pruning: compile no more "
+            "than their MLPs and norms"
+        )
