@@ -1,15 +1,22 @@
 """Reductions of some rows of attention to one score per token, which methods rank tokens by."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from visionflow.runtime.attention import CHUNK_ELEMENTS, AttentionRows, exact, per_group
 from visionflow.runtime.tokens import Group, GroupName, pack
 
-_KERNELS = {"cuda": torch.ops.aten._scaled_dot_product_flash_attention}
-"""Fused attention that tells its log-sum-exp, by device. On a CPU it takes three times as long as the rows do."""
+_HALF = (torch.bfloat16, torch.float16)
+_KERNELS: dict[str, tuple[Any, tuple[torch.dtype, ...]]] = {
+    "cpu": (torch.ops.aten._scaled_dot_product_flash_attention_for_cpu, (torch.float32, *_HALF)),
+    "cuda": (torch.ops.aten._scaled_dot_product_flash_attention, _HALF),
+}
+"""Fused attention that tells its log-sum-exp, and what it takes, by device."""
 
-_WORTHWHILE = 1024  # rows; below, they take next to no time
+_WIDEST = 256  # dimensions of a head that flash attention takes
+_WORTHWHILE = 1024  # rows; fewer take next to no time as they are
 
 
 def received(rows: AttentionRows, exclude_self: bool = False) -> Tensor:
@@ -61,20 +68,17 @@ def log_sum_exp(rows: AttentionRows) -> Tensor | None:
     """``log sum_j exp(scores[i, j])`` of the rows, fp32 ``[batch, heads, rows]``; None where no kernel gives it.
 
     With it at hand the mass on few keys needs the scores of these alone. Masses are then as exact as the kernel is,
-    about 1e-4 (measured with the CPU's on half-precision queries).
+    about 1e-4 with half-precision queries.
     """
-    query, kernel = rows.query, _KERNELS.get(rows.query.device.type)
+    query = rows.query
+    kernel, dtypes = _KERNELS.get(query.device.type, (None, ()))
     plain = rows.mask is None and rows.past == 0 and rows.group is None
-    if kernel is None or not plain or not _halved(query) or rows.index.shape[1] < _WORTHWHILE:
+    fits = query.dtype in dtypes and query.shape[3] <= _WIDEST
+    if not (plain and fits) or rows.index.shape[1] < _WORTHWHILE:
         return None
     key = rows.key.repeat_interleave(query.shape[1] // rows.key.shape[1], 1)
     lse: Tensor = kernel(query, key, key, 0.0, True, scale=rows.scaling)[1]
     return lse.gather(2, rows.index.unsqueeze(1).expand(-1, query.shape[1], -1))
-
-
-def _halved(query: Tensor) -> bool:
-    """Whether flash attention takes it."""
-    return query.dtype in (torch.bfloat16, torch.float16) and query.shape[3] <= 256
 
 
 def _masses_from(lse: Tensor, rows: AttentionRows, to: Group) -> tuple[Tensor, Tensor]:
