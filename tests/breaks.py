@@ -75,8 +75,8 @@ BREAKS = [
         "5 score equals definition",
         "one key too many is left out as too late for a chunk of rows",
         "runtime/attention.py",
-        "self.index.shape[1] - end if by_place",
-        "self.index.shape[1] - end + 1 if by_place",
+        "self.index.shape[1] - end if self._by_place",
+        "self.index.shape[1] - end + 1 if self._by_place",
         "test_reductions_equal_the_whole_matrix",
     ),
     Break(

@@ -75,12 +75,15 @@ class AttentionRows:
 
     def _keys_before(self, end: int) -> int:
         """How many keys the first `end` rows can read at most: the other rows come after them."""
-        by_place = self.mask is None or self.mask.dim() == 2
-        return self.key.shape[2] - (self.index.shape[1] - end if by_place else 0)
+        return self.key.shape[2] - (self.index.shape[1] - end if self._by_place else 0)
+
+    @property
+    def _by_place(self) -> bool:
+        """Whether rows read the keys up to their own place, and no mask of pairs says otherwise."""
+        return self.mask is None or self.mask.dim() == 2
 
     def _weights(self, index: Tensor, keys: Sequence[Tensor]) -> Tensor:
-        heads, head_dim = self.query.shape[1], self.query.shape[3]
-        query = exact(self.query.gather(2, index[:, None, :, None].expand(-1, heads, -1, head_dim)))
+        query = exact(tokens_at(self.query, index))
         parts = [per_group(query, exact(key).transpose(2, 3)) for key in keys]
         scores = parts[0] if len(parts) == 1 else torch.cat(parts, 3)
         return scores.mul_(self.scaling).add_(self._bias(index, scores)).softmax(dim=-1)
@@ -88,13 +91,14 @@ class AttentionRows:
     def _bias(self, index: Tensor, scores: Tensor) -> Tensor:
         """``[batch, heads or 1, r, keys]``: 0 where a row may read a key, elsewhere lowest or -inf."""
         columns, lowest = scores.shape[3], torch.finfo(torch.float32).min
-        if self.mask is None or self.mask.dim() == 2:
+        if self._by_place:
             place = torch.arange(columns, device=scores.device)
             later = place > (index + self.past)[:, None, :, None]
             bias = torch.zeros(later.shape, dtype=scores.dtype, device=scores.device)
             if self.mask is not None:
                 bias.masked_fill_(~self.mask.to(scores.device)[:, None, None, :columns], lowest)
             return bias.masked_fill_(later, -torch.inf)
+        assert self.mask is not None
         mask = self.mask.expand(scores.shape[0], -1, -1, -1)
         mask = mask.gather(2, index[:, None, :, None].expand(-1, mask.shape[1], -1, columns))
         if mask.dtype == torch.bool:
@@ -109,6 +113,11 @@ def over_processes(values: Tensor, group: ProcessGroup | None) -> Tensor:
     values = values.contiguous()
     all_reduce(values, group=group)
     return values
+
+
+def tokens_at(states: Tensor, places: Tensor) -> Tensor:
+    """The tokens at `places` ``[batch, n]`` of ``[batch, heads, tokens, head_dim]``."""
+    return states.gather(2, places[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[3]))
 
 
 def exact(values: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from visionflow.runtime.attention import CHUNK_ELEMENTS, AttentionRows, exact, per_group
+from visionflow.runtime.attention import CHUNK_ELEMENTS, AttentionRows, exact, per_group, tokens_at
 from visionflow.runtime.tokens import Group, GroupName, pack
 
 _HALF = (torch.bfloat16, torch.float16)
@@ -85,17 +85,12 @@ def _masses_from(lse: Tensor, rows: AttentionRows, to: Group) -> tuple[Tensor, T
     """As `_masses`, from the log-sum-exp: ``A[i, j] = mean_h exp(score[i, j] - lse[i])``, for these keys alone."""
     columns, real = pack(~to.mask, to.mask.shape[1] - min(to.counts))
     step = max(1, CHUNK_ELEMENTS // (lse.shape[0] * lse.shape[1] * max(1, columns.shape[1])))
-    few = exact(_at(rows.key, columns)).transpose(2, 3)
+    few = exact(tokens_at(rows.key, columns)).transpose(2, 3)
     elsewhere, own = [], []
     for index, of_rows in zip(torch.split(rows.index, step, 1), torch.split(lse, step, 2), strict=True):
-        query = exact(_at(rows.query, index)) * rows.scaling
+        query = exact(tokens_at(rows.query, index)) * rows.scaling
         read = (per_group(query, few) - of_rows.unsqueeze(3)).exp().mean(1)
         elsewhere.append((read * (real.unsqueeze(1) & (columns.unsqueeze(1) <= index.unsqueeze(2)))).sum(2))
-        key = exact(_at(rows.key, index)).repeat_interleave(query.shape[1] // rows.key.shape[1], 1)
+        key = exact(tokens_at(rows.key, index)).repeat_interleave(query.shape[1] // rows.key.shape[1], 1)
         own.append(((query * key).sum(3) - of_rows).exp().mean(1))
     return torch.cat(elsewhere, 1) * rows.real, torch.cat(own, 1)
-
-
-def _at(states: Tensor, places: Tensor) -> Tensor:
-    """Tokens at `places` of ``[batch, heads, tokens, head_dim]``."""
-    return states.gather(2, places[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[3]))

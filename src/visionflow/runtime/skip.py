@@ -9,6 +9,7 @@ from torch import Tensor
 
 from visionflow.errors import UnsupportedUsageError
 from visionflow.runtime import masks
+from visionflow.runtime.attention import tokens_at
 from visionflow.runtime.tokens import SPANS, GroupName, Tokens, pack
 
 Attend = Callable[..., tuple[Tensor, Tensor | None]]
@@ -117,8 +118,8 @@ def attend_in_parts(
     batch, heads, length, _ = query.shape
     output = query.new_zeros(batch, length + 1, heads, value.shape[3])  # fillers write to the row that is cut off
     for part in parts:
-        rows = query if part.rows is None else _take(query, part.rows.clamp(max=length - 1))
-        read, _ = attend(rows, _take(key, part.keys), _take(value, part.keys), part.mask, **options)
+        rows = query if part.rows is None else tokens_at(query, part.rows.clamp(max=length - 1))
+        read, _ = attend(rows, tokens_at(key, part.keys), tokens_at(value, part.keys), part.mask, **options)
         if part.rows is None:
             return read
         output = output.scatter(1, part.rows[:, :, None, None].expand_as(read), read)
@@ -137,8 +138,3 @@ def _places(tokens: Tokens, names: tuple[GroupName, ...]) -> tuple[Tensor, Tenso
     """Places of the members of some groups in prompt order, ``[batch, width]``, and which are real."""
     members = torch.stack([tokens.group(name).mask for name in names]).any(0)
     return pack(members, _width(tokens, names))
-
-
-def _take(states: Tensor, places: Tensor) -> Tensor:
-    """Tokens at `places` of ``[batch, heads, tokens, head_dim]``."""
-    return states.gather(2, places[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[3]))
