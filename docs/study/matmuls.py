@@ -55,10 +55,12 @@ def main(
     methods: Annotated[str, typer.Option(help="As visionflow bench takes them.")] = "himap,fastv,vtw",
     image_tokens: Annotated[int, typer.Option(min=1, help="Image tokens.")] = 576,
     text_tokens: Annotated[int, typer.Option(min=2, help="Text tokens.")] = 64,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds; each runs every number of tokens once.")] = 15,
+    rounds: Annotated[int, typer.Option(min=2, help="Rounds; each runs every number of tokens once.")] = 15,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Ratio of the weights' products, dense over pruned, beside that of their FLOPs."""
+    if shape not in SHAPES:
+        raise typer.BadParameter(f"--shape must be one of {', '.join(SHAPES)}, not {shape}")
     depth = SHAPES[shape][0]
     number = check_dtype(dtype)
     assert number is not None
