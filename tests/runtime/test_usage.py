@@ -9,10 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrainedModel, StaticCache
+from transformers.generation.configuration_utils import (
+    DEPRECATED_STATIC_CACHE_IMPLEMENTATIONS,
+    DYNAMIC_CACHE_IMPLEMENTATIONS,
+    STATIC_CACHE_IMPLEMENTATIONS,
+)
 
 from tests.matrix import methods, model_of, models, prompts
 from tests.reference import Keep, masked_from
 from tests.tiny import PER_IMAGE, Prompt, batch_of, positions, prompt, tiny_llava
+from tests.zoo import ZOO
 from visionflow import FastV, HiMAP, Method, UnsupportedModelError, UnsupportedUsageError, VisionFlowError, prune
 from visionflow.runtime import Cut, Plan
 from visionflow.runtime.scope import Scope
@@ -222,6 +228,35 @@ def test_settings_of_the_generation_config_are_refused_too(scope: PreTrainedMode
             scope.generate(**prompt(3, "image", 6).inputs, max_new_tokens=3)
     finally:
         scope.generation_config.prefill_chunk_size = None
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"cache_implementation": "hybrid"}, {"cache_implementation": "static", "use_cache": False}],
+    ids=["as-checkpoints-of-gemma-3", "no-cache-at-all"],
+)
+def test_what_generate_makes_nothing_of_is_let_pass(settings: dict[str, Any]) -> None:
+    """In the generation config or as arguments, the tokens are those without it."""
+    model, inputs = ZOO["gemma3"].build(), ZOO["gemma3"].batch([ZOO["gemma3"].prompt(3, "image", 6)])
+    plain = {name: value for name, value in settings.items() if name == "use_cache"}
+    with prune(model, FastV(2, 0.5)) as trace:
+        expected = model.generate(**inputs, max_new_tokens=3, do_sample=False, **plain)
+        kept = trace.stages[0].kept
+        assert torch.equal(model.generate(**inputs, max_new_tokens=3, do_sample=False, **settings), expected)
+        model.generation_config.update(**settings)
+        assert torch.equal(model.generate(**inputs, max_new_tokens=3, do_sample=False), expected)
+    assert [len(each) for each in kept] == [5]
+
+
+def test_the_caches_that_are_refused_are_those_that_generate_would_make(scope: PreTrainedModel) -> None:
+    """All that transformers knows of, but the dynamic ones: a name that is new to it is looked at here."""
+    inputs = prompt(3, "image", 6).inputs
+    for name in (*STATIC_CACHE_IMPLEMENTATIONS, *DEPRECATED_STATIC_CACHE_IMPLEMENTATIONS, "quantized", "paged"):
+        if name == "hybrid":
+            continue
+        with pytest.raises(UnsupportedUsageError, match=f"cache_implementation='{name}' cannot hold"):
+            scope.generate(**inputs, max_new_tokens=1, cache_implementation=name)
+    assert {"dynamic", "offloaded", "quantized"} == set(DYNAMIC_CACHE_IMPLEMENTATIONS)
 
 
 def test_right_padding_is_refused_in_generate(scope: PreTrainedModel) -> None:

@@ -18,7 +18,8 @@ _SAFE_MODES = (
     GenerationMode.BEAM_SEARCH,
     GenerationMode.BEAM_SAMPLE,
 )
-_SAFE_CACHES = (None, "dynamic", "offloaded")
+_SAFE_CACHES = (None, "dynamic", "offloaded", "hybrid")
+"""What generate makes a DynamicCache of; "hybrid", which checkpoints with windows carry, it takes for None."""
 
 
 def check_call(model: PreTrainedModel, call: dict[str, Any]) -> None:
@@ -113,7 +114,8 @@ def _check_generation(
     config.update(**kwargs)
     if config.prefill_chunk_size is not None:
         raise UnsupportedUsageError("prefill_chunk_size splits the picture over several passes: leave it out")
-    if config.cache_implementation not in _SAFE_CACHES:
+    heeded = config.use_cache is not False or config.cache_implementation == "paged"
+    if heeded and config.cache_implementation not in _SAFE_CACHES:
         raise UnsupportedUsageError(
             f"cache_implementation={config.cache_implementation!r} cannot hold a different length in each layer: "
             "leave it out (a dynamic cache)"
