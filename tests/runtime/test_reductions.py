@@ -6,7 +6,7 @@ from torch._subclasses import FakeTensorMode
 
 from visionflow.runtime import attention, reductions
 from visionflow.runtime.attention import AttentionRows
-from visionflow.runtime.reductions import paid, received
+from visionflow.runtime.reductions import paid, received, received_after
 from visionflow.runtime.tokens import find_tokens
 
 IMAGE = 9
@@ -45,6 +45,27 @@ def test_reductions_equal_the_whole_matrix(
     torch.testing.assert_close(received(rows, exclude_self).double(), of_rows.sum(1), rtol=1e-5, atol=1e-6)
     to_image = (of_rows * rows.tokens.image.mask[:, None, :]).sum(2)
     torch.testing.assert_close(paid(rows, "image", exclude_self).double(), to_image, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("mask_kind", ["bool", "additive", "none", "keys"])
+def test_received_after_is_received_where_no_row_reads_what_is_later(mask_kind: str) -> None:
+    """Bit by bit."""
+    rows, _ = rows_of("instruction", mask_kind)
+    assert torch.equal(received_after(rows)[rows.tokens.image.mask], received(rows)[rows.tokens.image.mask])
+
+
+def test_received_after_counts_text_for_the_pictures_before_it() -> None:
+    """Where text reads both ways: two pictures of two tokens, text between and after, and the same behind a cache."""
+    tokens = find_tokens(torch.tensor([[5, 9, 9, 5, 5, 9, 9, 5]]), None, IMAGE)
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randn(1, 2, 8, 3, generator=generator)
+    for past in (0, 3):
+        key = torch.randn(1, 2, past + 8, 3, generator=generator)
+        mask = torch.ones(1, 1, 8, past + 8, dtype=torch.bool)
+        rows = AttentionRows(query, key, 0.7, mask, *tokens.instruction.index(), tokens)
+        whole = (query.double() @ key.double().transpose(2, 3) * 0.7).softmax(-1).mean(1)[0, :, past:]
+        expected = torch.cat([whole[[3, 4, 7]][:, 1:3].sum(0), whole[[7]][:, 5:7].sum(0)])
+        torch.testing.assert_close(received_after(rows)[tokens.image.mask].double(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_bias_of_the_two_deep_criteria_under_uniform_attention() -> None:

@@ -232,7 +232,8 @@ def score_equals_definition(entry: Entry, method: Method) -> None:
         if isinstance(method, FastV):
             score = attention[-1, image]
         elif number == 0:
-            score = attention[after][:, image].sum(0)
+            later = torch.tensor([[row > v for v in image] for row in after])  # text counts for the pictures before it
+            score = (attention[after][:, image] * later).sum(0)
         else:
             score = attention[image][:, image].sum(1)
         cut = method.cuts()[number]

@@ -23,7 +23,8 @@ class Disruption:
 
     Attributes:
         source: "system", "image", "instruction" or "last": the tokens whose keys are not to be read.
-        target: one of the same, the tokens that may not read them; or "random", see `random_rows`.
+        target: one of the same, the tokens that may not read them; or "random", see `random_rows`. Text between
+            pictures is instruction to the later ones, too, where a model lets it read them (PaliGemma, Molmo 2).
         layers: 0-based decoder layers; none at all disrupts nothing.
         mode: "renormalise" takes the pairs away before the softmax, as HiMAP's released code does; "zero" sets their
             attention to zero after it, as the paper words it, and leaves the rest of the row as it was.

@@ -117,6 +117,8 @@ def saliency(
     the columns of a region; S_vv has i and j in the image, S_vt has i in the instruction and j in the image. Each is
     divided by the number of tokens of the region that is read (the image, for the last two). Padding belongs to no
     region. Eq. 6 as printed has i and j of S_vt swapped, which a causal mask makes zero where the picture comes first.
+    Where a model lets text between pictures read later ones (PaliGemma, Molmo 2), S_vt counts that, too, which HiMAP's
+    phi_sh does not.
 
     The model runs once forward and once backward; no parameter gets a gradient, no map of heads x n x n is kept, and
     the model is left as it was. Use sdpa attention: with eager, autograd keeps every layer's map for itself.

@@ -9,7 +9,7 @@ from visionflow.errors import VisionFlowError
 from visionflow.methods.base import Method, check_layer, check_ratio, keep_ratio
 from visionflow.runtime.attention import AttentionRows
 from visionflow.runtime.plan import Cut, Probe
-from visionflow.runtime.reductions import paid, received
+from visionflow.runtime.reductions import paid, received, received_after
 
 DeepCriterion = Literal["paid", "received"]
 
@@ -37,7 +37,8 @@ class HiMAP(Method):
     With A the attention of a layer averaged over heads in fp32, A[i, j] what row i pays to key j, V the image and I
     the instruction tokens:
 
-    - shallow stage, A of layer k1-1 (eq. 8): ``phi_sh(v) = sum_{i in I} A[i, v]``, how much the text reads v;
+    - shallow stage, A of layer k1-1 (eq. 8): ``phi_sh(v) = sum_{i in I} A[i, v]``, how much the text after v reads v
+      (text between pictures counts for those before it, also where a model lets it read later ones);
     - deep stage, A of layer k2-1, on what the first stage left: ``deep_criterion="paid"`` is eq. 9 as printed,
       ``phi_dp(v) = sum_{i in V} A[v, i]``, how much v has gathered from the image tokens; ``"received"`` is
       ``sum_{i in V} A[i, v]``, how much they gather from v.
@@ -94,7 +95,7 @@ class HiMAP(Method):
     def cuts(self) -> tuple[Cut, ...]:
         """Two cuts: the text decides the first, the image tokens decide the second."""
         return (
-            Cut(self.k1, keep_ratio(self.r1), Probe("instruction", received)),
+            Cut(self.k1, keep_ratio(self.r1), Probe("instruction", received_after)),
             Cut(self.k2, keep_ratio(self.r2), Probe("image", self._phi_dp)),
         )
 

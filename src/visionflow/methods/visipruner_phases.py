@@ -1,15 +1,17 @@
 """What VisiPruner makes of one prompt: for each sample the layer that fires, the tokens it keeps, and the exit."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
+from visionflow.runtime.attention import AttentionRows
 from visionflow.runtime.contribution import PRODUCTS, Contribution, contribution
 from visionflow.runtime.layer import LayerAttention
 from visionflow.runtime.plan import Decision
-from visionflow.runtime.reductions import received
+from visionflow.runtime.reductions import received, received_after
 from visionflow.runtime.tokens import GroupName, Tokens, best
 from visionflow.runtime.work import Look
 
@@ -18,7 +20,11 @@ if TYPE_CHECKING:
 
 Selection = Literal["value", "last", "text", "image"]
 
-_ROWS: dict[Selection, GroupName] = {"last": "last", "text": "instruction", "image": "image"}
+_READERS: dict[Selection, tuple[GroupName, Callable[[AttentionRows], Tensor]]] = {
+    "last": ("last", received),
+    "text": ("instruction", received_after),
+    "image": ("image", received),
+}
 
 
 @dataclass(frozen=True)
@@ -109,10 +115,11 @@ class Phases:
                 self._exit[sample] = layer + 1
         scores, looks = shown.norm, [(Look(layer, 1, PRODUCTS), rows)]
         if layer in self._firing and method.selection != "value":
-            group = tokens.group(_ROWS[method.selection])
-            scores = received(attention.rows_of(_ROWS[method.selection]))
-            alone = (n * (fired == layer) for n, fired in zip(group.counts, self._firing, strict=True))
-            looks.append((Look(layer, max(group.counts)), tuple(alone)))
+            readers, reduce = _READERS[method.selection]
+            counted = tokens.group(readers).counts
+            scores = reduce(attention.rows_of(readers))
+            alone = (n * (fired == layer) for n, fired in zip(counted, self._firing, strict=True))
+            looks.append((Look(layer, max(counted)), tuple(alone)))
         if layer in self._firing:
             self._fired[layer] = _Firing(tokens, shown, best(scores, tokens.image, tuple(counts)))
         return Decision(scores, tuple(counts), looks)

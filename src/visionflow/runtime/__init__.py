@@ -8,7 +8,7 @@ from visionflow.runtime.attention import AttentionRows
 from visionflow.runtime.contribution import Contribution, contribution
 from visionflow.runtime.layer import LayerAttention
 from visionflow.runtime.plan import AdaptiveCuts, Block, Cut, Decision, Plan, Probe, Selection, Watch, Withhold
-from visionflow.runtime.reductions import paid, received
+from visionflow.runtime.reductions import paid, received, received_after
 from visionflow.runtime.tokens import Group, Tokens, find_tokens
 from visionflow.runtime.trace import Stage, Trace
 from visionflow.runtime.work import Look, Work
@@ -36,4 +36,5 @@ __all__ = [
     "find_tokens",
     "paid",
     "received",
+    "received_after",
 ]

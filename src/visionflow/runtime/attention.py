@@ -75,10 +75,10 @@ class AttentionRows:
 
     def _keys_before(self, end: int) -> int:
         """How many keys the first `end` rows can read at most: the other rows come after them."""
-        return self.key.shape[2] - (self.index.shape[1] - end if self._by_place else 0)
+        return self.key.shape[2] - (self.index.shape[1] - end if self.by_place else 0)
 
     @property
-    def _by_place(self) -> bool:
+    def by_place(self) -> bool:
         """Whether rows read the keys up to their own place, and no mask of pairs says otherwise."""
         return self.mask is None or self.mask.dim() == 2
 
@@ -91,7 +91,7 @@ class AttentionRows:
     def _bias(self, index: Tensor, scores: Tensor) -> Tensor:
         """``[batch, heads or 1, r, keys]``: 0 where a row may read a key, elsewhere lowest or -inf."""
         columns, lowest = scores.shape[3], torch.finfo(torch.float32).min
-        if self._by_place:
+        if self.by_place:
             place = torch.arange(columns, device=scores.device)
             later = place > (index + self.past)[:, None, :, None]
             bias = torch.zeros(later.shape, dtype=scores.dtype, device=scores.device)

@@ -1,5 +1,6 @@
 """Reductions of some rows of attention to one score per token, which methods rank tokens by."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,12 +26,39 @@ def received(rows: AttentionRows, exclude_self: bool = False) -> Tensor:
     Returns:
         fp32 ``[batch, tokens]``.
     """
+    return _received(rows, _without_own if exclude_self else _all)
+
+
+def received_after(rows: AttentionRows) -> Tensor:
+    """``sum_{i > v} A[i, v]`` over the rows i: how much those after v read v, which under a causal mask are all.
+
+    What text between pictures reads of later ones, where a model lets it, counts for nothing.
+
+    Returns:
+        fp32 ``[batch, tokens]``.
+    """
+    return _received(rows, _all if rows.by_place else _of_earlier)
+
+
+def _received(rows: AttentionRows, counted: Callable[[AttentionRows, Tensor, Tensor], Tensor]) -> Tensor:
+    """The sum over rows of what is `counted` of their index ``[batch, r]`` and weights ``[batch, r, keys]``."""
     total = torch.zeros(rows.key.shape[0], rows.key.shape[2], device=rows.query.device)
     for index, _, weights in rows.chunks():
-        if exclude_self:
-            weights = weights.scatter(2, _own(rows, index, weights), 0.0)
-        total[:, : weights.shape[2]] += weights.sum(dim=1)
+        total[:, : weights.shape[2]] += counted(rows, index, weights).sum(dim=1)
     return total[:, rows.past :]
+
+
+def _all(rows: AttentionRows, index: Tensor, weights: Tensor) -> Tensor:
+    return weights
+
+
+def _without_own(rows: AttentionRows, index: Tensor, weights: Tensor) -> Tensor:
+    return weights.scatter(2, _own(rows, index, weights), 0.0)
+
+
+def _of_earlier(rows: AttentionRows, index: Tensor, weights: Tensor) -> Tensor:
+    later = torch.arange(weights.shape[2], device=weights.device) >= (index + rows.past).unsqueeze(2)
+    return weights.masked_fill(later, 0.0)
 
 
 def paid(rows: AttentionRows, to: GroupName, exclude_self: bool = False) -> Tensor:
