@@ -105,6 +105,7 @@ def test_the_hub_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: object, **__: object) -> None:
         raise OSError("We couldn't connect to the Hub.\nCheck your internet connection.")
 
+    monkeypatch.setattr("visionflow.cost.load.place_of", lambda name: name)
     monkeypatch.setattr(AutoConfig, "from_pretrained", unreachable)
     with pytest.raises(VisionFlowError, match="'owner/name', and its configuration did not come from the Hub: We"):
         load_shape("owner/name")

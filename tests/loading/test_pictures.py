@@ -141,6 +141,36 @@ def test_urls(address: str) -> None:
         read_picture("http://")
 
 
+def test_a_download_is_given_up_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server sends a byte now and then for ever: no read takes too long."""
+    given_up = threading.Event()
+
+    class Dripping(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            while not given_up.wait(0.01):
+                self.wfile.write(b".")
+
+        def log_message(self, *args: object) -> None: ...
+
+    monkeypatch.setattr(pictures, "DOWNLOAD_S", 0.2)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Dripping) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(VisionFlowError, match=r"could not be fetched \(no answer in 0.2 s\)"):
+            read_picture(f"http://127.0.0.1:{server.server_port}/x.png")
+        given_up.set()
+        server.shutdown()
+
+
+@pytest.mark.parametrize("address", ["http://[::1/x.png", "https://[x]/y.png", "http://]/"])
+def test_an_address_that_is_none_is_one_sentence(address: str) -> None:
+    for use in (read_picture, stem_of):
+        with pytest.raises(VisionFlowError, match=r"could not be fetched|is no valid address") as caught:
+            use(address)
+        assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("source", "stem"),
     [("-", "stdin"), ("a/b.c.png", "b.c"), ("https://x.org/a%20cat.png?size=2", "a cat"), ("https://x.org", "picture")],

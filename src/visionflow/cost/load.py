@@ -6,6 +6,7 @@ from typing import Any
 
 from visionflow.cost.shape import DecoderShape
 from visionflow.errors import VisionFlowError
+from visionflow.loading.hub import place_of
 
 # Source: text_config and vision_config of llava-hf/llava-1.5-7b-hf and -13b-hf; the vocabulary is Vicuna's 32000
 # padded to 32064, a picture is (336 / 14)^2 patches.
@@ -67,9 +68,10 @@ def _config_of_file(path: Path) -> Any:
 def _config_of_hub(model: str) -> Any:
     from transformers import AutoConfig
 
+    place = place_of(model)
     try:
-        return AutoConfig.from_pretrained(model, trust_remote_code=False)
-    except Exception as error:  # no network, no such repository, a gated one, an unknown architecture, ...
+        return AutoConfig.from_pretrained(place, trust_remote_code=False)
+    except Exception as error:  # no such repository, a gated one, an unknown architecture, ...
         reason = str(error).strip().partition("\n")[0]
         raise VisionFlowError(
             f"there is no file or directory {model!r}, and its configuration did not come from the Hub: {reason}"

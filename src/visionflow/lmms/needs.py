@@ -8,6 +8,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from visionflow.lmms.data_sets import GIGABYTES, DataSet, model_in_cache
+from visionflow.loading.waiting import within
 
 _TIMEOUT_S = 5.0
 
@@ -63,8 +64,9 @@ def hub_problem() -> str:
     if HF_HUB_OFFLINE or os.environ.get("HF_DATASETS_OFFLINE") == "1":
         return "HF_HUB_OFFLINE is set"
     try:
-        with urlopen(Request(ENDPOINT, method="HEAD"), timeout=_TIMEOUT_S):
-            return ""
+        head = Request(ENDPOINT, method="HEAD")
+        within(_TIMEOUT_S, f"asking {ENDPOINT}", lambda: urlopen(head, timeout=_TIMEOUT_S).close())
+        return ""
     except HTTPError:
         return ""  # it answered
     except (OSError, ValueError) as error:

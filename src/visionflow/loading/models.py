@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from visionflow.errors import UnsupportedModelError, VisionFlowError
+from visionflow.loading.hub import place_of
 from visionflow.runtime.families import family_of_config
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -55,9 +56,11 @@ def load_model(
         if not EMBEDDED.is_dir():
             raise VisionFlowError("this installation is without the embedded model: install it again, or give --model")
         return load_model(str(EMBEDDED), dtype or "float32", device, attention)._replace(name="embedded")
-    config = _supported_config(name)
-    model = _model(name, config, chosen_dtype or "auto", attention)
-    return Loaded(model.to(chosen_device).eval(), _processor(name), name)
+    _check_place(name)
+    place = place_of(name)
+    config = _supported_config(place)
+    model = _model(place, config, chosen_dtype or "auto", attention)
+    return Loaded(model.to(chosen_device).eval(), _processor(place), name)
 
 
 def check_dtype(dtype: str | None) -> torch.dtype | None:
@@ -91,7 +94,6 @@ def check_device(device: str | None) -> torch.device:
 
 def _supported_config(name: str) -> Any:
     """The configuration, checked before gigabytes of weights are read or fetched."""
-    _check_place(name)
     try:
         _make_known(PreTrainedConfig.get_config_dict(name)[0].get("model_type"))
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)

@@ -13,10 +13,12 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from visionflow.errors import VisionFlowError
+from visionflow.loading.waiting import within
 
 MAX_BYTES = 64 * 2**20
 MAX_ASPECT = 200  # processors fit the shorter edge: a longer picture would become gigabytes
-TIMEOUT_S = 20.0
+DOWNLOAD_S = 60.0  # all of a download
+TIMEOUT_S = 20.0  # each step of it
 
 
 def read_picture(source: str) -> Image.Image:
@@ -62,7 +64,7 @@ def stem_of(source: str) -> str:
     if source == "-":
         return "stdin"
     if _is_url(source):
-        return PurePosixPath(unquote(urlsplit(source).path)).stem[:100] or "picture"
+        return PurePosixPath(unquote(_path(source))).stem[:100] or "picture"
     return Path(source).stem
 
 
@@ -82,14 +84,18 @@ def _content(source: str) -> bytes:
 
 def _download(url: str) -> bytes:
     try:
-        request = urllib.request.Request(url, headers={"User-Agent": "visionflow"})
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
-            content: bytes = answer.read(MAX_BYTES + 1)
+        return within(DOWNLOAD_S, f"fetching {url}", lambda: _fetch(url))
     except urllib.error.HTTPError as error:
         raise VisionFlowError(f"{url} answered {error.code} {error.reason}: check the address") from error
     except (OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise VisionFlowError(f"{url} could not be fetched ({reason}): check the address and the network") from error
+
+
+def _fetch(url: str) -> bytes:
+    request = urllib.request.Request(url, headers={"User-Agent": "visionflow"})
+    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+        content: bytes = answer.read(MAX_BYTES + 1)
     return content
 
 
@@ -126,6 +132,13 @@ def _rgb(picture: Image.Image, name: str) -> Image.Image:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     return picture.convert("RGB")
+
+
+def _path(url: str) -> str:
+    try:
+        return urlsplit(url).path
+    except ValueError as error:  # square brackets with no IPv6 address in them
+        raise VisionFlowError(f"{url} is no valid address ({error}): check it") from error
 
 
 def _is_url(source: str) -> bool:
