@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from visionflow.errors import UnsupportedUsageError
 from visionflow.runtime import AttentionRows, LayerAttention, Plan, Watch
-from visionflow.runtime.attention import exact, per_group
+from visionflow.runtime.attention import exact, out_of_autocast, per_group
 from visionflow.runtime.families import family_of
 from visionflow.runtime.scope import Scope
 
@@ -76,7 +76,8 @@ def backward(model: PreTrainedModel, loss: Callable[[], Tensor], visit: Callable
 
     @torch.no_grad()
     def meet(layer: int, rows: AttentionRows, value: Tensor, gradient: Tensor) -> None:
-        visit(AttentionGradient(layer, rows, value, gradient))
+        with out_of_autocast(gradient.device):
+            visit(AttentionGradient(layer, rows, value, gradient))
 
     layers = family_of(model).layers_of(model)
     if any(parameter.is_inference() for parameter in model.parameters()):

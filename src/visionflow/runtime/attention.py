@@ -5,6 +5,7 @@ keys, never with heads x n x n.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -136,5 +137,12 @@ def per_group(rows: Tensor, shared: Tensor) -> Tensor:
         ``[batch, heads, rows, columns]``.
     """
     batch, heads, count, inner = rows.shape
-    grouped = rows.reshape(batch, shared.shape[1], -1, inner) @ shared
+    with out_of_autocast(rows.device):
+        grouped = rows.reshape(batch, shared.shape[1], -1, inner) @ shared
     return grouped.view(batch, heads, count, shared.shape[3])
+
+
+def out_of_autocast(device: torch.device) -> AbstractContextManager[None]:
+    """Out of ``torch.autocast``, in which products of fp32 numbers are made of bf16 ones."""
+    enabled = torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+    return torch.autocast(device.type, enabled=False) if enabled else nullcontext()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from visionflow.errors import UnsupportedUsageError
 from visionflow.runtime import masks, skip
-from visionflow.runtime.attention import AttentionRows
+from visionflow.runtime.attention import AttentionRows, out_of_autocast
 from visionflow.runtime.backend import Backend
 from visionflow.runtime.blocking import Blocking
 from visionflow.runtime.caches import ShortLayer
@@ -122,7 +122,8 @@ class PromptForward(Forward):
         if cut.probe is not None:
             return self._scores.pop(cut.layer).to(tokens.columns.device)
         if cut.score is not None:
-            return cut.score(tokens)
+            with out_of_autocast(tokens.columns.device):
+                return cut.score(tokens)
         return torch.zeros(tokens.columns.shape, device=tokens.columns.device)
 
     def restore(self, hidden: Tensor) -> Tensor:
@@ -145,7 +146,8 @@ class PromptForward(Forward):
         group = tokens.group(cut.probe.rows)
         index, real = group.index()
         rows = AttentionRows(query, key, scaling, mask, index, real, tokens, self._backend.group)
-        self._scores[cut.layer] = cut.probe.reduce(rows)
+        with out_of_autocast(query.device):
+            self._scores[cut.layer] = cut.probe.reduce(rows)
         alone = (self._cuts_sample(cut, n) * rows for n, rows in zip(tokens.image.counts, group.counts, strict=True))
         self.trace.note_look(Look(layer, index.shape[1]), tuple(alone))
 
@@ -157,7 +159,8 @@ class PromptForward(Forward):
     def _decide(self, attention: LayerAttention) -> None:
         """Let the decider of this prompt look at a layer that has just run."""
         assert self._decider is not None
-        decision = self._decider.decide(attention)
+        with out_of_autocast(attention.query.device):
+            decision = self._decider.decide(attention)
         for look, rows in decision.looks:
             self.trace.note_look(look, rows)
         if decision.counts != self.tokens.image.counts:

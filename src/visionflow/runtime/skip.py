@@ -116,12 +116,15 @@ def attend_in_parts(
         ``[batch, tokens, heads, head_dim]``; padding, which nobody reads, may be zero.
     """
     batch, heads, length, _ = query.shape
-    output = query.new_zeros(batch, length + 1, heads, value.shape[3])  # fillers write to the row that is cut off
+    reads = []
     for part in parts:
         rows = query if part.rows is None else tokens_at(query, part.rows.clamp(max=length - 1))
-        read, _ = attend(rows, tokens_at(key, part.keys), tokens_at(value, part.keys), part.mask, **options)
+        reads.append(attend(rows, tokens_at(key, part.keys), tokens_at(value, part.keys), part.mask, **options)[0])
         if part.rows is None:
-            return read
+            return reads[-1]
+    output = reads[0].new_zeros(batch, length + 1, heads, value.shape[3])  # fillers write to the row that is cut off
+    for part, read in zip(parts, reads, strict=True):
+        assert part.rows is not None
         output = output.scatter(1, part.rows[:, :, None, None].expand_as(read), read)
     return output[:, :length]
 
