@@ -1,5 +1,6 @@
 """What the runtime is checked against: written from the definitions, without the runtime's own code."""
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -7,7 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tests.tiny import IMAGE_TOKEN
 from visionflow import Method
@@ -108,3 +110,30 @@ class Keep(Method):
     def of(cls, trace: Any, method: Method) -> "Keep":
         """The kept set of a finished run of `method`."""
         return cls({stage.layer: stage.kept for stage in trace.stages}, method.plan())
+
+
+def fingerprint(model: PreTrainedModel) -> dict[str, Any]:
+    """What a scope may touch, to be compared: hooks, attributes, attention functions, all values of the configs."""
+    modules = dict(model.named_modules())
+    hooks = {
+        f"{name}.{kind}": len(vars(module)[kind])
+        for name, module in modules.items()
+        for kind in vars(module)
+        if kind.endswith("_hooks") or kind.startswith("_forward_")
+    }
+    configs = {name: module.config for name, module in modules.items() if hasattr(module, "config")}
+    return {
+        "hooks": hooks,
+        "own": {name: set(vars(module)) for name, module in modules.items()},
+        "configs": {name: id(config) for name, config in configs.items()},
+        "settings": {id(config): _settings(config) for config in configs.values()},
+        "attention": set(ALL_ATTENTION_FUNCTIONS),
+    }
+
+
+def _settings(config: PreTrainedConfig) -> dict[str, Any]:
+    """All that a config holds, private values and sub-configs too."""
+    return {
+        name: _settings(value) if isinstance(value, PreTrainedConfig) else copy.deepcopy(value)
+        for name, value in vars(config).items()
+    }

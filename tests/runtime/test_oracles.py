@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tests.matrix import AboveAverage, idle_methods, methods, models, probing_methods, prompts
-from tests.reference import Keep, image_columns, instruction_columns, masked_from
+from tests.reference import Keep, fingerprint, image_columns, instruction_columns, masked_from
 from tests.tiny import batch_of, positions, prompt
 from visionflow import FastV, HiMAP, Method, prune
 from visionflow.runtime import Plan
@@ -206,17 +205,6 @@ def test_scores_equal_the_definition_on_eager_attention(model: PreTrainedModel, 
 
 
 # 6. Restored -------------------------------------------------------------------------------------------------------
-
-
-def fingerprint(model: PreTrainedModel) -> dict[str, Any]:
-    hooks = {
-        f"{name}.{kind}": len(vars(module)[kind])
-        for name, module in model.named_modules()
-        for kind in vars(module)
-        if kind.endswith("_hooks") or kind.startswith("_forward_")
-    }
-    configs = {name: id(module.config) for name, module in model.named_modules() if hasattr(module, "config")}
-    return {"hooks": hooks, "configs": configs, "names": set(vars(model)), "attention": set(ALL_ATTENTION_FUNCTIONS)}
 
 
 @models

@@ -139,7 +139,7 @@ def _survives_wrapping(model: PreTrainedModel, modules: list[nn.Module], inputs:
         for module in modules:
             own: Any = copy.copy(module.config)
             stack.callback(setattr, module, "config", module.config)
-            own._attn_implementation = name
+            own._attn_implementation_internal = name  # the public setter reaches into sub-configs, which are shared
             module.config = own
         return torch.equal(model(**inputs).logits, expected)
 

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from tests.reference import HIDDEN, Keep
+from tests.reference import HIDDEN, Keep, fingerprint
 from tests.zoo.entry import Entry, Prompt
 from visionflow import VTW, FastV, HiMAP, Method, VisionFlowError, VisiPruner, prune
 from visionflow.cost import DecoderShape
@@ -282,18 +281,6 @@ def restored(entry: Entry, method: Method) -> None:
         pass
     assert fingerprint(model) == before
     assert torch.equal(logits_of(model, inputs), expected)
-
-
-def fingerprint(model: PreTrainedModel) -> dict[str, Any]:
-    hooks = {
-        f"{name}.{kind}": len(vars(module)[kind])
-        for name, module in model.named_modules()
-        for kind in vars(module)
-        if kind.endswith("_hooks") or kind.startswith("_forward_")
-    }
-    own = {name: set(vars(module)) for name, module in model.named_modules()}
-    configs = {name: id(module.config) for name, module in model.named_modules() if hasattr(module, "config")}
-    return {"hooks": hooks, "configs": configs, "own": own, "attention": set(ALL_ATTENTION_FUNCTIONS)}
 
 
 # 7 -------------------------------------------------------------------------------------------------------------------

@@ -143,7 +143,7 @@ class Scope:
         ALL_ATTENTION_FUNCTIONS[name] = attend_watched
         self._undo.append(partial(ALL_ATTENTION_FUNCTIONS.pop, name))
         own_config = copy.copy(config)
-        own_config._attn_implementation = name
+        own_config._attn_implementation_internal = name  # the public setter reaches into sub-configs, which are shared
         module.config = own_config
         self._undo.append(partial(setattr, module, "config", config))
 
