@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from visionflow.errors import UnsupportedModelError, UnsupportedUsageError, VisionFlowError
     from visionflow.methods import VTW, FastV, HiMAP, Method, RandomPruning, VisiPruner
-    from visionflow.pruning import Pruning, PruningTrace, prune
+    from visionflow.pruning import Pruning, PruningTrace, prune, unprune
 
 __version__ = "0.1.0"
 
@@ -23,6 +23,7 @@ __all__ = [
     "VisiPruner",
     "VisionFlowError",
     "prune",
+    "unprune",
 ]
 
 

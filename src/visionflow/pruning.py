@@ -1,15 +1,15 @@
-"""`prune`: a method on a model, for as long as the scope is open."""
+"""`prune` and `unprune`: a method on a model, for as long as the scope is open."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from visionflow.cost import Convention, Cost, DecoderShape, cost_of_work
 from visionflow.errors import UnsupportedModelError, VisionFlowError
 from visionflow.methods.base import Method
-from visionflow.runtime.scope import Scope
+from visionflow.runtime.scope import Scope, scope_on
 from visionflow.runtime.trace import Trace
 from visionflow.runtime.work import Work
 
@@ -65,6 +65,7 @@ class Pruning(Scope):
     trace: PruningTrace
 
     def __enter__(self) -> PruningTrace:
+        self.enter()
         return self.trace
 
 
@@ -96,6 +97,24 @@ def prune(model: PreTrainedModel, method: Method) -> Pruning:
     if not isinstance(method, Method):
         raise VisionFlowError(f"prune needs a method such as HiMAP(k1=2, r1=0.5, k2=8, r2=0.75), not {method!r}")
     return Pruning(model, method.plan(), lambda layers: _trace_of(model, layers))
+
+
+def unprune(model: nn.Module) -> None:
+    """Leave the pruning scope that is open on `model`, where its handle is not at hand; do nothing where none is.
+
+    Waits for other threads that run a forward pass or `generate` inside.
+
+    Args:
+        model: what was given to `prune`, or a wrapper around it.
+
+    Raises:
+        VisionFlowError: `model` is no model.
+    """
+    if not isinstance(model, nn.Module):
+        raise VisionFlowError(f"unprune needs the model that was pruned, not {type(model).__name__}")
+    scope = scope_on(model)
+    if scope is not None:
+        scope.remove()
 
 
 def _trace_of(model: PreTrainedModel, layers: int) -> PruningTrace:

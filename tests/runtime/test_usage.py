@@ -179,6 +179,21 @@ def test_the_trace_is_that_of_the_latest_prompt(model: PreTrainedModel) -> None:
     assert trace.instruction_tokens.tolist() == [6]
 
 
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_guidance_leaves_the_trace_to_the_prompt_with_the_picture(model: PreTrainedModel, use_cache: bool) -> None:
+    """It runs a prompt of text alone beside, in the same call of `generate`."""
+    inputs = batch_of(prompts())
+    settings = {"max_new_tokens": 3, "do_sample": False, "use_cache": use_cache}
+    with prune(model, HIMAP) as trace:
+        model.generate(**inputs, **settings)
+        expected, ratio = trace.image_tokens, trace.cost("flops").ratio
+        model.generate(**inputs, **settings, guidance_scale=1.5)
+        assert torch.equal(trace.image_tokens, expected)
+        assert trace.cost("flops").ratio == ratio < 1
+        model.generate(**batch_of([prompt(9, seed=1)]), **settings)  # a new prompt starts it anew, pictures or not
+    assert trace.image_tokens.sum() == 0
+
+
 def test_the_cost_needs_a_run(model: PreTrainedModel) -> None:
     with prune(model, HIMAP) as trace, pytest.raises(VisionFlowError, match="run the model"):
         trace.cost("flops")

@@ -14,8 +14,9 @@ class FastV(Method):
 
     With A the attention of layer k-1 averaged over heads in fp32: ``phi(v) = A[last, v]``.
 
-    The released code counts the tokens kept (``fast_v_attention_rank``) or the ratio, has four variants, and without
-    a KV cache selects anew at each generated token; here the selection is made once, in the prefill.
+    The released code counts the tokens kept (``fast_v_attention_rank``) or the ratio, and has four variants. The
+    selection is made once, in the prefill; without a KV cache (``use_cache=False``) each generated token is a prompt of
+    its own, and the selection is made anew, there as here.
 
     Attributes:
         k: layers that run before the cut; at least 1.

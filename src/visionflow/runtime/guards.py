@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from torch import Tensor
@@ -76,25 +77,30 @@ def check_shared_keys(family: Family, model: PreTrainedModel, plan: Plan) -> Non
         )
 
 
-def guard_generation(model: PreTrainedModel) -> Callable[[], None]:
-    """Check the arguments of `model.generate` first, and refuse `model.generate_batch`, until the result is called."""
+def guard_generation(model: PreTrainedModel, inside: Callable[[], AbstractContextManager[None]]) -> Callable[[], None]:
+    """Check the arguments of `model.generate` first, and refuse `model.generate_batch`, until the result is called.
+
+    Each call of `generate` runs `inside` a context of its own.
+    """
     generate = model.generate
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        _check_generation(model, *args, **kwargs)
-        return generate(*args, **kwargs)
+        with inside():
+            _check_generation(model, *args, **kwargs)
+            return generate(*args, **kwargs)
 
     def refused(*args: Any, **kwargs: Any) -> Any:
         raise UnsupportedUsageError("continuous batching (a paged cache) is not supported: use generate")
 
     batched = [name for name in ("generate_batch", "init_continuous_batching") if hasattr(model, name)]
-    model.__dict__["generate"] = guarded
-    for name in batched:
-        model.__dict__[name] = refused
+    guards = {"generate": guarded, **dict.fromkeys(batched, refused)}
+    before = {name: vars(model)[name] for name in guards if name in vars(model)}  # a user's own
+    vars(model).update(guards)
 
     def undo() -> None:
-        for name in ("generate", *batched):
-            del model.__dict__[name]
+        for name in guards:
+            del vars(model)[name]
+        vars(model).update(before)
 
     return undo
 

@@ -29,6 +29,7 @@ class PromptForward(Forward):
         tokens: the tokens present at the layer that runs now.
         rows: int64 ``[batch, present]``, their places among the tokens that came in; None while nothing is dropped.
         trace: what was done, of this pass alone: others may run at the same time.
+        pictured: some sample has image tokens.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class PromptForward(Forward):
         self._decided: dict[int, tuple[Tensor, tuple[int, ...]]] = {}
         self._scores: dict[int, Tensor] = {}
         self.trace = trace
+        self.pictured = any(tokens.image.counts)
         if self._decider is not None:
             trace.decisions.append(self._decider)
         self._check(plan)

@@ -3,10 +3,11 @@
 import copy
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn, SupportsIndex
 from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from visionflow.runtime.guards import check_call, check_plan, check_shared_keys,
 from visionflow.runtime.held import CacheRecord
 from visionflow.runtime.plan import Plan
 from visionflow.runtime.prompt import PromptForward
+from visionflow.runtime.running import Running
 from visionflow.runtime.tokens import find_tokens
 from visionflow.runtime.trace import Trace
 
@@ -35,7 +37,7 @@ class Scope:
 
     The model is unmodified: hooks on its merger, decoder and layers, and a copied config on the probed attention
     modules, all undone by `remove`, also after an exception. Several threads may call the model; the trace is of the
-    latest prompt of any.
+    latest prompt of any, and `remove` waits for those that still run.
 
     Raises:
         UnsupportedModelError: the model's family or attention implementation is not supported.
@@ -56,11 +58,14 @@ class Scope:
         self.trace = make_trace(len(self.layers))
         self._records: WeakKeyDictionary[Any, CacheRecord] = WeakKeyDictionary()
         self._local = threading.local()
+        self._running = Running()
+        self._entered = False
         self._undo: list[Any] = []
         with _opening:
-            if any(isinstance(hook, _LayerHook) for hook in self.layers[0]._forward_pre_hooks.values()):
+            if scope_on(self.layers[0]) is not None:
                 raise UnsupportedUsageError(
-                    "this model is in a pruning scope already: leave that one first (scopes do not nest)"
+                    "this model is in a pruning scope already, and scopes do not nest: leave that one first, by the "
+                    "handle's remove() or visionflow.unprune(model)"
                 )
             try:
                 self._install()
@@ -69,6 +74,7 @@ class Scope:
                 raise
 
     def __enter__(self) -> Trace:
+        self.enter()
         return self.trace
 
     def __exit__(
@@ -76,10 +82,35 @@ class Scope:
     ) -> None:
         self.remove()
 
+    def enter(self) -> None:
+        """What a `with` statement does first.
+
+        Raises:
+            UnsupportedUsageError: the scope was left, or another `with` is about to leave it.
+        """
+        if self._running.left or self._entered:
+            raise UnsupportedUsageError(
+                f"this pruning scope {'was left' if self._running.left else 'is entered'} already: "
+                "open a new one, for example by prune(model, method)"
+            )
+        self._entered = True
+
     def remove(self) -> None:
-        """Take off every hook and wrapper; the model is what it was. Calling it again does nothing."""
+        """Take off every hook and wrapper; the model is what it was. Calling it again does nothing.
+
+        Waits for other threads that run a forward pass or `generate` inside.
+        """
+        self._running.leave(self._take_off)
+
+    def _take_off(self) -> None:
         while self._undo:
             self._undo.pop()()
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise UnsupportedUsageError(
+            "a model inside a pruning scope cannot be copied or pickled: leave the scope first, by the handle's "
+            "remove() or visionflow.unprune(model) (save_pretrained and state_dict work inside)"
+        )
 
     # -- attaching ----------------------------------------------------------------------------------------------------
 
@@ -95,7 +126,7 @@ class Scope:
             self._wrap_attention(index)
         if hasattr(decoder, "_deepstack_process"):
             self._shorten_deepstack(decoder)
-        self._undo.append(guard_generation(self.model))
+        self._undo.append(guard_generation(self.model, self._generation))
 
     def _keep(self, handle: RemovableHandle) -> None:
         self._undo.append(handle.remove)
@@ -157,7 +188,20 @@ class Scope:
             )
         return forward
 
+    @contextmanager
+    def _generation(self) -> Iterator[None]:
+        """Around a call of `generate`."""
+        outer = getattr(self._local, "pictured", None)
+        with self._running.generation():
+            self._local.pictured = False
+            try:
+                yield
+            finally:
+                self._local.pictured = outer
+
     def _begin(self, merger: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not self._running.begin_pass():
+            return None
         call = {**dict(zip(self._merger_parameters, args, strict=False)), **kwargs}
         check_call(self.model, call)
         check_plan(self.family, self.plan, call)
@@ -213,16 +257,29 @@ class Scope:
     def _end(self, merger: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         forward: Forward | None = getattr(self._local, "forward", None)
         if isinstance(forward, PromptForward) and output is not None:
-            vars(self.trace).update(vars(forward.trace))
+            self._tell(forward)
         cache = getattr(self._local, "cache", None)
         self._local.forward = self._local.cache = None
         if forward is not None and cache is not None and output is not None:
             forward.forget(cache)
             self._records[cache] = forward.record()
+        self._running.end_pass()
+
+    def _tell(self, forward: PromptForward) -> None:
+        """Let the trace tell of a prompt.
+
+        In one call of `generate` a prompt without pictures stands beside one with pictures, and is no news: it is what
+        classifier-free guidance compares with.
+        """
+        beside = getattr(self._local, "pictured", None)
+        if forward.pictured or not beside:
+            vars(self.trace).update(vars(forward.trace))
+        if beside is not None:
+            self._local.pictured = beside or forward.pictured
 
 
 class _LayerHook:
-    """The pre-hook of one decoder layer; its type is how another scope recognises it."""
+    """The pre-hook of one decoder layer; its type is how a scope is found on a model."""
 
     def __init__(self, scope: Scope, layer: int) -> None:
         self.scope = scope
@@ -230,6 +287,12 @@ class _LayerHook:
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return self.scope._before_layer(self.layer, args, kwargs)
+
+
+def scope_on(model: nn.Module) -> Scope | None:
+    """The scope that is open on a model, or on a part or a wrapper of it."""
+    hooks = (hook for module in model.modules() for hook in module._forward_pre_hooks.values())
+    return next((hook.scope for hook in hooks if isinstance(hook, _LayerHook)), None)
 
 
 def adapted(model: Any) -> Any:
