@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from visionflow.errors import VisionFlowError
+from visionflow.answering import answers, enough_memory
 from visionflow.methods.base import Method
 from visionflow.pruning import PruningTrace, prune
 
 ROUNDS = 5
 ENOUGH_S = 20.0  # a large model on a CPU gets fewer rounds
+
+_WAY_OUT = "try a smaller model, --dtype bfloat16, or --device cpu"
 
 
 @dataclass(frozen=True)
@@ -55,27 +57,22 @@ def compare(model: PreTrainedModel, processor: Any, inputs: Any, method: Method,
     Raises:
         VisionFlowError: there is not enough memory, or the method does not fit the model.
     """
-
-    def answer() -> str:
-        tokens = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1)
-        text: str = processor.tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        return text.strip()
+    greedy = {"max_new_tokens": max_new_tokens, "do_sample": False, "num_beams": 1}
 
     def first_token() -> Any:
         return model.generate(
             **inputs, max_new_tokens=1, do_sample=False, num_beams=1, return_dict_in_generate=True
         ).past_key_values
 
-    try:
-        dense_answer, dense_bytes = answer(), _kv_bytes(first_token())  # the warm-up of the times below, too
-        with prune(model, method) as trace:
-            pruned_answer, pruned_bytes = answer(), _kv_bytes(first_token())
+    [dense_answer], *_ = answers(model, processor, inputs, None, _WAY_OUT, **greedy)
+    [pruned_answer], _, trace = answers(model, processor, inputs, method, _WAY_OUT, **greedy)
+    with enough_memory(model, _WAY_OUT):
+        dense_bytes = _kv_bytes(first_token())  # the warm-up of the times below, too
+        with prune(model, method):
+            pruned_bytes = _kv_bytes(first_token())
         dense_s, pruned_s = _times(model, method, first_token)
-    except torch.OutOfMemoryError as error:
-        raise VisionFlowError(
-            f"out of memory on {model.device}: try a smaller model, --dtype bfloat16, or --device cpu"
-        ) from error
-    return Comparison(Run(dense_answer, dense_bytes, dense_s), Run(pruned_answer, pruned_bytes, pruned_s), trace)
+    dense = Run(dense_answer.strip(), dense_bytes, dense_s)
+    return Comparison(dense, Run(pruned_answer.strip(), pruned_bytes, pruned_s), trace)
 
 
 def _times(model: PreTrainedModel, method: Method, first_token: Callable[[], Any]) -> tuple[float, float]:

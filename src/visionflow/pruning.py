@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from visionflow.cost import Convention, Cost, DecoderShape, cost_of_work
 from visionflow.errors import UnsupportedModelError, VisionFlowError
 from visionflow.methods.base import Method
+from visionflow.runtime.plan import Plan
 from visionflow.runtime.scope import Scope, scope_on
 from visionflow.runtime.trace import Trace
 from visionflow.runtime.work import Work
@@ -115,6 +116,16 @@ def unprune(model: nn.Module) -> None:
     scope = scope_on(model)
     if scope is not None:
         scope.remove()
+
+
+def dense(model: PreTrainedModel) -> Pruning:
+    """A scope that prunes nothing and keeps a trace: what `prune` is compared with.
+
+    Raises:
+        UnsupportedModelError: the model is not supported.
+        UnsupportedUsageError: a scope is open on this model already.
+    """
+    return Pruning(model, Plan(), lambda layers: _trace_of(model, layers))
 
 
 def _trace_of(model: PreTrainedModel, layers: int) -> PruningTrace:

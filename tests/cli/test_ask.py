@@ -72,6 +72,14 @@ def test_the_facts_as_json(ask: Run, checkpoint: Path) -> None:
         assert overlay.format == "PNG"
 
 
+def test_a_decoder_without_a_cost_model_is_asked(ask: Run, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("visionflow.cost.shape.GATED_DENSE", frozenset())
+    asked = ("wide.png", QUESTION, "--model", checkpoint, "--max-new-tokens", 2)
+    assert json.loads(ask(*asked, "--json")[1])["cost"] is None
+    code, out, _ = ask(*asked)
+    assert (code, "whose cost is not modelled" in out) == (0, True)
+
+
 def test_the_answers_are_the_models_own(ask: Run, checkpoint: Path) -> None:
     facts = json.loads(ask("wide.png", QUESTION, "--model", checkpoint, "--json", "--max-new-tokens", 6)[1])
     model, processor = tiny_llava(), tiny_processor()

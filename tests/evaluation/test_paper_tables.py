@@ -57,6 +57,13 @@ def test_ours_stand_in_their_columns_and_a_certain_loss_is_marked() -> None:
     assert cells(made, "| embedded | HiMAP (eq. 9 as printed)")[4:] == ["50.0\\*", "50.0\\*", "50.0\\*"]
 
 
+def test_a_cost_that_is_not_modelled_is_no_number() -> None:
+    made = everything()
+    for record in made:
+        record["rows"] = {name: row | {"paper": None, "flops": None} for name, row in record["rows"].items()}
+    assert cells(paper_tables(report(made)), "| embedded | FastV")[2:4] == ["not modelled", "-"]
+
+
 def test_the_models_name_stands_in_front() -> None:
     assert cells(paper_tables(report(everything()), "owner/name"), "| owner/name | oracle")[1] == "oracle"
 

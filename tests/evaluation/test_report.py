@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,25 @@ def test_json_has_no_nan() -> None:
     assert told["letter"]["rows"]["half"]["accuracy"]["test"] == {"lost": 1, "gained": 1, "p_value": 1}
 
 
+def uncosted(records: list[Record]) -> list[Record]:
+    """The same of a decoder whose cost is not modelled."""
+    return [
+        each | {"rows": {name: row | {"paper": None, "flops": None} for name, row in each["rows"].items()}}
+        for each in records
+    ]
+
+
+def test_a_cost_that_is_not_modelled_is_said_to_be_so() -> None:
+    tables = report(uncosted(letters("111110", "100011", "000000")))
+    told = to_json(tables)["letter"]["rows"]["half"]
+    assert [told[name] for name in ("paper", "paper_ratio", "flops", "flops_ratio")] == [None] * 4
+    assert (told["image_tokens_on_average"], told["accuracy"]["value"]) == (7.5, 0.5)
+    output = io.StringIO()
+    tables_for_people.show(tables, {}, Console(file=output, width=tables_for_people.WIDTH))
+    assert output.getvalue().count("not modelled") == 2 * 3
+    assert "…" not in output.getvalue()
+
+
 def test_the_tables_fit_and_say_the_figures() -> None:
     output = io.StringIO()
     console = Console(file=output, width=tables_for_people.WIDTH, markup=False, highlight=False)
@@ -194,7 +214,7 @@ def test_the_tables_fit_and_say_the_figures() -> None:
         assert text in said
 
 
-def swept() -> tuple[list[TaskReport], list[Row]]:
+def swept(changed: Callable[[list[Record]], list[Record]] = list) -> tuple[list[TaskReport], list[Row]]:
     """Eight lettered questions, each answered by chance in every row of a sweep."""
     rows = sweep_rows(6)
     rng = np.random.default_rng(0)
@@ -215,7 +235,7 @@ def swept() -> tuple[list[TaskReport], list[Row]]:
                 "kept": [],
             }
         records.append(record(place, "letter", ["A"], {}) | {"rows": answers})
-    return report(records), rows
+    return report(changed(records)), rows
 
 
 def test_a_curve_has_its_points_in_order_of_cost_and_becomes_a_picture(tmp_path: Path) -> None:
@@ -232,6 +252,20 @@ def test_a_curve_has_its_points_in_order_of_cost_and_becomes_a_picture(tmp_path:
         assert colours is not None
         found = {colour for _, colour in colours}
     assert {(0xD5, 0x5E, 0), (0, 0x72, 0xB2), (0, 0x9E, 0x73)} <= found
+
+
+def test_a_curve_without_a_cost_model_is_drawn_over_image_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    tables, rows = swept(uncosted)
+    drawn: list[Any] = []
+    monkeypatch.setattr("visionflow.evaluation.curve.save", lambda figure, path: drawn.append(figure))
+    draw_curve(tables, rows, Path("curve.png"))
+    axis = drawn[0].axes[0]
+    assert axis.get_xlabel() == "image tokens, averaged over the layers, share of dense"
+    [fastv] = [line for line in axis.lines if line.get_label() == "fastv"]
+    curve = points(tables, rows)["letter"]["accuracy"]["fastv"]
+    assert [point["flops"] for point in curve] == [None] * 4
+    assert list(fastv.get_xdata()) == [point["image_tokens"] / 25 for point in curve]
+    assert list(fastv.get_xdata()) == sorted(fastv.get_xdata())
 
 
 def test_the_legend_of_a_curve_with_one_panel_is_all_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from visionflow.evaluation.batches import batches_of, inputs_of
 from visionflow.evaluation.plan import fingerprint
 from visionflow.evaluation.records import RECORDS, RUN, Records
 from visionflow.evaluation.rows import Oracle, Row, chosen_rows, seeing, table_rows
-from visionflow.evaluation.runner import evaluate
+from visionflow.evaluation.runner import check_rows, evaluate
 from visionflow.evaluation.samples import Sample
 from visionflow.evaluation.suites import SUITES, suite_called
 from visionflow.loading.models import Loaded
@@ -101,6 +101,17 @@ def test_a_record_says_what_was_kept_and_what_it_cost(loaded: Loaded, whole: lis
         if row.method is not None and not isinstance(row.method, Oracle):
             for convention in ("paper", "flops"):
                 assert facts[row.name][convention] == cost_of(row.method, shape, convention, **by_hand).pruned
+
+
+def test_a_decoder_without_a_cost_model_is_evaluated(
+    loaded: Loaded, asked: list[Sample], whole: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answers and tokens are what they are; its costs are None, not a number and not a refusal."""
+    monkeypatch.setattr("visionflow.cost.shape.GATED_DENSE", frozenset())
+    check_rows(loaded.model, asked, ROWS)
+    for record, costed in zip(evaluate(loaded, asked, ROWS, Records(), batch=4), whole, strict=True):
+        unknown = {"paper": None, "flops": None}
+        assert record["rows"] == {name: facts | unknown for name, facts in costed["rows"].items()}
 
 
 def test_a_record_says_which_tokens_were_kept(asked: list[Sample], whole: list[dict[str, Any]]) -> None:

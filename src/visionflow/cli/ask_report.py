@@ -57,9 +57,12 @@ class AskReport:
         return decisions[-1].tell(0) if decisions else None
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as one object; positions are columns of the prompt, patches are counted row by row from 0."""
+        """All of it as one object; positions are columns of the prompt, patches are counted row by row from 0.
+
+        ``cost`` is None where that of the decoder is not modelled.
+        """
         dense, pruned, trace = self.comparison.dense, self.comparison.pruned, self.comparison.trace
-        costs = [] if trace.uncosted else [trace.cost(convention) for convention in ("flops", "paper", "gated")]
+        costs = None if trace.uncosted else [trace.cost(convention) for convention in ("flops", "paper", "gated")]
         return {
             "image": self.images[0],
             "images": self.images,
@@ -72,9 +75,8 @@ class AskReport:
             "pruned_answer": pruned.answer,
             "image_tokens": self.image_tokens,
             "text_tokens": int(trace.text_tokens[0]),
-            "cost": {
-                cost.convention: {"dense": cost.dense, "pruned": cost.pruned, "ratio": cost.ratio} for cost in costs
-            },
+            "cost": costs
+            and {cost.convention: {"dense": cost.dense, "pruned": cost.pruned, "ratio": cost.ratio} for cost in costs},
             "kv_bytes_dense": dense.kv_bytes,
             "kv_bytes_pruned": pruned.kv_bytes,
             "ttft_dense_s": dense.first_token_s,
@@ -100,7 +102,9 @@ class AskReport:
         table.add_column("")
         for heading in ("dense", "pruned", "ratio"):
             table.add_column(heading, justify="right", no_wrap=True)
-        if not trace.uncosted:
+        if trace.uncosted:
+            table.add_row("prefill, whose cost is not modelled here", "-", "-", "-")
+        else:
             flops, paper = trace.cost("flops"), trace.cost("paper")
             table.add_row("prefill, all tokens (FLOPs)", *_scaled(flops.dense, flops.pruned, _SI))
             table.add_row("prefill, image tokens (multiply-adds, paper)", *_scaled(paper.dense, paper.pruned, _SI))

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from visionflow.cost import DecoderShape
+from visionflow.cost.shape import image_tokens_of
 from visionflow.evaluation.rows import Sight
 from visionflow.evaluation.samples import Sample
 from visionflow.loading.models import Loaded
@@ -46,7 +46,7 @@ def inputs_of(loaded: Loaded, samples: Sequence[Sample], sight: Sight = "picture
 
 def relevant_tokens(model: PreTrainedModel, samples: Sequence[Sample]) -> Tensor | None:
     """Which image tokens the answers rest on, bool ``[batch, patches]``; None where that is not known of each."""
-    patches = DecoderShape.from_config(model.config).image_tokens or 0
+    patches = image_tokens_of(model.config) or 0
     side = isqrt(patches)
     if not patches or side**2 != patches:
         return None

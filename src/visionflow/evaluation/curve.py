@@ -61,10 +61,11 @@ def draw_curve(tables: Sequence[TaskReport], rows: Sequence[Row], path: Path) ->
 
 def _series(lines: Sequence[Line], metric: Metric, series: dict[str, str]) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in dict.fromkeys(series.values())}
-    for line in sorted(lines, key=lambda line: line.spent.flops):
+    for line in sorted(lines, key=_price):
         if line.row in series:
             point = {
                 "row": line.row,
+                "image_tokens": line.spent.image_tokens_on_average,
                 "flops": line.spent.flops,
                 "flops_ratio": line.spent.flops_ratio,
                 "paper_ratio": line.spent.paper_ratio,
@@ -74,18 +75,30 @@ def _series(lines: Sequence[Line], metric: Metric, series: dict[str, str]) -> di
     return found
 
 
+def _price(line: Line) -> float:
+    """FLOPs, or where they are not modelled image tokens on average: in either all lines are of one run."""
+    spent = line.spent
+    return spent.image_tokens_on_average if spent.flops is None else spent.flops
+
+
 def _panel(axis: Any, table: TaskReport, metric: Metric, curves: dict[str, list[dict[str, Any]]]) -> None:
     values = {line.row: line.figures[metric].value for line in table.lines}
+    dense = next(line for line in table.lines if line.row == REFERENCE).spent
+    place, whole, label = (
+        ("image_tokens", dense.image_tokens_on_average, "image tokens, averaged over the layers, share of dense")
+        if dense.flops is None
+        else ("flops", dense.flops, "FLOPs of the prefill, share of dense")
+    )
     axis.axhline(values[REFERENCE], color="0.25", linestyle="--", linewidth=1, label="dense")
     if BLIND in values:
         axis.axhline(values[BLIND], color="0.6", linestyle=":", linewidth=1, label="without the image")
     for name, curve in curves.items():
         colour, marker = _STYLES[name]
-        across, up = [point["flops_ratio"] for point in curve], [point["value"] for point in curve]
+        across, up = [point[place] / whole for point in curve], [point["value"] for point in curve]
         size = 11 if name == "oracle" else 5
         axis.plot(across, up, color=colour, marker=marker, markersize=size, linewidth=1.4, label=name)
     axis.set_title(f"{table.task} ({table.questions} questions)", fontsize=10)
-    axis.set_xlabel("FLOPs of the prefill, share of dense")
+    axis.set_xlabel(label)
     axis.set_ylabel(_LABELS[metric])
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     if metric == "cider":

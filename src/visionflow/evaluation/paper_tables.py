@@ -2,11 +2,13 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from visionflow.cost import himap_tables
 from visionflow.errors import VisionFlowError
-from visionflow.evaluation.report import Line, Metric, TaskReport
+from visionflow.evaluation.report import Line, Metric, Spent, TaskReport
 from visionflow.evaluation.rows import REFERENCE
+from visionflow.evaluation.tables import NOT_MODELLED
 
 METHODS = {
     REFERENCE: "Baseline",
@@ -129,11 +131,16 @@ def _rebuilt(table: PaperTable, by_task: dict[str, TaskReport], model: str) -> s
     lines = [_row("Model", "Method", "MFLOPs", "Ratio", *columns), _rule(len(columns))]
     for row, name in METHODS.items():
         own = [next(line for line in report.lines if line.row == row) for report in reports]
-        cost = sum(line.spent.paper for line in own) / len(own)
-        ratios = [line.spent.paper_ratio for line in own]
-        ratio = sum(ratio or 0.0 for ratio in ratios) / len(ratios)
-        lines.append(_row(model, name, f"{cost / 1e6:.0f}", f"{ratio:.0%}", *(_score(line) for line in own)))
+        lines.append(_row(model, name, *_cost([line.spent for line in own]), *(_score(line) for line in own)))
     return f"**Table {table.number} on the generated world**\n\n" + "\n".join(lines)
+
+
+def _cost(spent: Sequence[Spent]) -> tuple[str, str]:
+    """Millions of multiply-adds and the ratio to dense, both the mean of the tasks."""
+    costs = [each.paper for each in spent if each.paper is not None]
+    if len(costs) < len(spent):
+        return NOT_MODELLED, "-"
+    return f"{fmean(costs) / 1e6:.0f}", f"{fmean(each.paper_ratio or 0.0 for each in spent):.0%}"
 
 
 def _column(report: TaskReport) -> str:

@@ -11,6 +11,7 @@ from visionflow import __version__
 from visionflow.evaluation.rows import BLIND, REFERENCE, ROWS, Row, chosen_rows, seeing
 from visionflow.evaluation.samples import Sample
 from visionflow.loading.models import Loaded
+from visionflow.runtime.families import family_of
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def plan_run(
     Raises:
         VisionFlowError: an unknown row or sight, or a model with too few layers.
     """
-    num_layers = loaded.model.config.get_text_config().num_hidden_layers
+    num_layers = len(family_of(loaded.model).layers_of(loaded.model))
     always = (REFERENCE, BLIND) if filtered else (REFERENCE,)
     chosen = seeing(chosen_rows(ROWS[rows](num_layers, seed), methods, always), sight)
     described = {

@@ -45,19 +45,19 @@ class Spent:
     """What a row costs and what it leaves: means over the questions.
 
     Attributes:
-        paper: multiply-adds of the image tokens (HiMAP eq. 10).
-        paper_ratio: over that of the dense row; None where that is 0.
-        flops: true FLOPs of the prefill.
-        flops_ratio: over that of the dense row.
+        paper: multiply-adds of the image tokens (HiMAP eq. 10); None where the cost of the decoder is not modelled.
+        paper_ratio: over that of the dense row; None where that is 0, or not modelled.
+        flops: true FLOPs of the prefill; None where the cost of the decoder is not modelled.
+        flops_ratio: over that of the dense row; None where that is not modelled.
         image_tokens_at_end: image tokens in the last layer.
         image_tokens_on_average: image tokens, averaged over the layers.
         relevant_kept: of the image tokens that the answer rests on, the share kept to the end; over the questions where
             there are such tokens, and None where there are none or nobody knows.
     """
 
-    paper: float
+    paper: float | None
     paper_ratio: float | None
-    flops: float
+    flops: float | None
     flops_ratio: float | None
     image_tokens_at_end: float
     image_tokens_on_average: float
@@ -196,13 +196,15 @@ def _spent(records: Sequence[Record], name: str, dense: Spent | None) -> Spent:
     def mean(of: Callable[[Mapping[str, Any]], float]) -> float:
         return float(np.mean([of(each) for each in facts]))
 
-    paper, flops = mean(lambda each: each["paper"]), mean(lambda each: each["flops"])
+    modelled = all(each["flops"] is not None for each in facts)
+    paper = mean(lambda each: each["paper"]) if modelled else None
+    flops = mean(lambda each: each["flops"]) if modelled else None
     dense_paper, dense_flops = (paper, flops) if dense is None else (dense.paper, dense.flops)
     return Spent(
         paper=paper,
-        paper_ratio=paper / dense_paper if dense_paper else None,
+        paper_ratio=paper / dense_paper if paper is not None and dense_paper else None,
         flops=flops,
-        flops_ratio=flops / dense_flops if dense_flops else None,
+        flops_ratio=flops / dense_flops if flops is not None and dense_flops else None,
         image_tokens_at_end=mean(lambda each: each["image_tokens"][-1]),
         image_tokens_on_average=mean(lambda each: float(np.mean(each["image_tokens"]))),
         relevant_kept=_relevant_kept(records, name),

@@ -3,29 +3,25 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from visionflow.cost import Convention, DecoderShape, cost_of_work
-from visionflow.errors import VisionFlowError
+from visionflow.answering import Facts, answers, facts_of
+from visionflow.cost import Convention
 from visionflow.evaluation.batches import batches_of, inputs_of, relevant_tokens
 from visionflow.evaluation.marking import is_right
 from visionflow.evaluation.records import Record, Records
 from visionflow.evaluation.rows import Row
 from visionflow.evaluation.samples import Form, Sample
 from visionflow.loading.models import Loaded
-from visionflow.methods import Method
-from visionflow.pruning import prune
 from visionflow.runtime.families import family_of
-from visionflow.runtime.plan import Plan
-from visionflow.runtime.scope import Scope
-from visionflow.runtime.trace import Trace
 
 LONGEST: dict[Form, int] = {"letter": 16, "yes_no": 16, "words": 16, "caption": 96}
 """New tokens, at most, by the form of the answer."""
 
 CONVENTIONS: tuple[Convention, ...] = ("paper", "flops")
+
+_WAY_OUT = "lower --batch, or try --dtype bfloat16 or --device cpu"
 
 
 def evaluate(
@@ -61,7 +57,7 @@ def evaluate(
 
 def check_rows(model: PreTrainedModel, samples: Sequence[Sample], rows: Sequence[Row]) -> None:
     """Refuse, before any work, a row that the model is too shallow for, or an oracle that would know nothing."""
-    num_layers = DecoderShape.from_config(model.config).num_layers
+    num_layers = len(family_of(model).layers_of(model))
     unknown = [sample for sample in samples if sample.relevant is None]
     relevant = relevant_tokens(model, unknown[:1] or samples[:1])  # one sample shows whether all are known
     for row in rows:
@@ -70,44 +66,21 @@ def check_rows(model: PreTrainedModel, samples: Sequence[Sample], rows: Sequence
             method.plan().check_depth(num_layers)
 
 
-@torch.inference_mode()
 def run_batch(loaded: Loaded, samples: Sequence[Sample], rows: Sequence[Row]) -> list[Record]:
     """The records of one batch of samples with the same form of answer, each row on the same inputs."""
     longest = LONGEST[samples[0].form]
     inputs = {sight: inputs_of(loaded, samples, sight, longest) for sight in {row.sight for row in rows}}
-    shape = DecoderShape.from_config(loaded.model.config)
+    generation = {"max_new_tokens": longest, "do_sample": False, "num_beams": 1}
     relevant = relevant_tokens(loaded.model, samples)
     records = [_record(sample, None if relevant is None else relevant[n]) for n, sample in enumerate(samples)]
     for row in rows:
-        method = row.on(relevant)
-        answers, trace = _answers(loaded, inputs[row.sight], method, longest)
-        kept = _kept(loaded.model, inputs[row.sight]["input_ids"], trace)
-        for place, (sample, answer) in enumerate(zip(samples, answers, strict=True)):
-            facts = {"answer": answer, "right": is_right(sample, answer), "kept": kept[place]}
-            records[place]["rows"][row.name] = facts | _cost(shape, trace, place) | _decided(trace, place)
+        seen = inputs[row.sight]
+        said, _, trace = answers(loaded.model, loaded.processor, seen, row.on(relevant), _WAY_OUT, **generation)
+        facts = facts_of(loaded.model, seen, trace)
+        for record, sample, text, fact in zip(records, samples, said, facts, strict=True):
+            answer = text.strip()
+            record["rows"][row.name] = {"answer": answer, "right": is_right(sample, answer)} | _told(fact)
     return records
-
-
-def _answers(loaded: Loaded, inputs: Any, method: Method | None, max_new_tokens: int) -> tuple[list[str], Trace]:
-    """Greedy answers; the dense run is traced, too, by a scope that does nothing."""
-    scope = Scope(loaded.model, Plan()) if method is None else prune(loaded.model, method)
-    try:
-        with scope as trace:
-            tokens = loaded.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1)
-    except torch.OutOfMemoryError as error:
-        raise VisionFlowError(
-            f"out of memory on {loaded.model.device}: lower --batch, or try --dtype bfloat16 or --device cpu"
-        ) from error
-    said = loaded.processor.tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    return [text.strip() for text in said], trace
-
-
-def _kept(model: PreTrainedModel, input_ids: Tensor, trace: Trace) -> list[list[int]]:
-    """Per sample, the numbers of the image tokens that are there in the last layer, counted from 0."""
-    image = (input_ids == family_of(model).image_token_id(model)).cpu()
-    columns = [row.nonzero()[:, 0] for row in image]
-    kept = trace.stages[-1].kept if trace.stages else columns
-    return [torch.searchsorted(all_, left).tolist() for all_, left in zip(columns, kept, strict=True)]
 
 
 def _record(sample: Sample, relevant: Tensor | None) -> Record:
@@ -124,15 +97,9 @@ def _record(sample: Sample, relevant: Tensor | None) -> Record:
     }
 
 
-def _decided(trace: Trace, place: int) -> dict[str, Any]:
-    """What a method that decides by sample has decided."""
-    return {"decided": trace.decisions[-1].tell(place)} if trace.decisions else {}
-
-
-def _cost(shape: DecoderShape, trace: Trace, place: int) -> dict[str, Any]:
-    """What one sample of a traced batch costs by itself: padding, which depends on its company, is left out."""
-    counts: list[int] = trace.image_tokens[:, place].tolist()
-    facts: dict[str, Any] = {"image_tokens": counts}
-    for convention in CONVENTIONS:
-        facts[convention] = cost_of_work(shape, trace.work_of(place), [[count] for count in counts], convention).pruned
-    return facts
+def _told(facts: Facts) -> dict[str, Any]:
+    """What a record says of one sample in one row; a cost that is not modelled is None."""
+    costs = {convention: facts.costs[convention] for convention in CONVENTIONS}
+    told: dict[str, Any] = {"kept": facts.kept, "image_tokens": facts.image_tokens}
+    told |= {convention: None if cost is None else cost.pruned for convention, cost in costs.items()}
+    return told if facts.decided is None else told | {"decided": facts.decided}

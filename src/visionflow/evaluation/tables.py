@@ -13,6 +13,7 @@ _TITLES: dict[Metric, str] = {"accuracy": "accuracy %", "cider": "CIDEr", "names
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
 
 WIDTH = 136
+NOT_MODELLED = "not modelled"
 LEGEND = {
     "paper": "multiply-adds of the image tokens (HiMAP eq. 10), mean per question, and the ratio to dense",
     "FLOPs": "true FLOPs of the whole prefill, probes included, mean per question, and the ratio to dense",
@@ -116,7 +117,9 @@ def _table(*headings: str) -> Table:
     return table
 
 
-def _amount(operations: float) -> str:
+def _amount(operations: float | None) -> str:
+    if operations is None:
+        return NOT_MODELLED
     if not operations:
         return "0"
     size, prefix = next((each for each in _PREFIXES if operations >= each[0]), _PREFIXES[-1])

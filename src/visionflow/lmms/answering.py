@@ -13,18 +13,12 @@ from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
-from visionflow.cost import Convention, DecoderShape, cost_of_work
-from visionflow.errors import UnsupportedModelError, VisionFlowError
+from visionflow.answering import Facts, answers, facts_of, scope_of
+from visionflow.errors import VisionFlowError
 from visionflow.loading.models import Loaded
 from visionflow.loading.prompts import make_prompts
 from visionflow.methods import Method
-from visionflow.pruning import prune
-from visionflow.runtime.families import family_of
-from visionflow.runtime.plan import Plan
-from visionflow.runtime.scope import Scope
-from visionflow.runtime.trace import Trace
 
-CONVENTIONS: tuple[Convention, ...] = ("paper", "gated", "flops")
 LONGEST = 1024
 """New tokens, at most, where a task sets no limit of its own."""
 
@@ -150,18 +144,12 @@ def answer(loaded: Loaded, method: Method | None, questions: Sequence[Question])
     inputs = make_prompts(loaded.model, loaded.processor, pictures, texts, new_tokens=1)
     arguments = style.generation(_room(loaded.model, inputs))
     clock = Clock(loaded.model.device)
-    try:
-        with scope_of(loaded.model, method) as trace:
-            tokens = loaded.model.generate(**inputs, **arguments, stopping_criteria=StoppingCriteriaList([clock]))
-    except torch.OutOfMemoryError as error:
-        raise VisionFlowError(f"out of memory on {loaded.model.device}: lower --batch_size") from error
-    new = tokens[:, inputs["input_ids"].shape[1] :]
-    said = loaded.processor.tokenizer.batch_decode(new, skip_special_tokens=True)
-    lengths = _lengths(loaded.model, new)
-    prompts = _prompt_facts(loaded.model, inputs, trace)
+    arguments["stopping_criteria"] = StoppingCriteriaList([clock])
+    said, new, trace = answers(loaded.model, loaded.processor, inputs, method, "lower --batch_size", **arguments)
+    lengths, facts = _lengths(loaded.model, new), facts_of(loaded.model, inputs, trace)
     return [
-        Answer(style.cut(text), facts | {"output_tokens": length} | _times(clock, length))
-        for text, length, facts in zip(said, lengths, prompts, strict=True)
+        Answer(style.cut(text), _told(fact) | {"output_tokens": length} | _times(clock, length))
+        for text, length, fact in zip(said, lengths, facts, strict=True)
     ]
 
 
@@ -185,19 +173,14 @@ def loss(loaded: Loaded, method: Method | None, question: Question, continuation
     logits = torch.cat([prompt.logits[0, -1:], rest.logits[0, :-1]]).float()
     mean = torch.nn.functional.cross_entropy(logits, goal)
     greedy = bool((logits.argmax(-1) == goal).all())
-    facts = _prompt_facts(model, inputs, trace)[0] | {"output_tokens": len(goal)}
-    return float(mean), greedy, Answer(continuation, facts)
+    [facts] = facts_of(model, inputs, trace)
+    return float(mean), greedy, Answer(continuation, _told(facts) | {"output_tokens": len(goal)})
 
 
 def _room(model: PreTrainedModel, inputs: Any) -> int:
     """New tokens that the model has positions for."""
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return _ENDLESS if longest is None else longest - int(inputs["input_ids"].shape[1])
-
-
-def scope_of(model: PreTrainedModel, method: Method | None) -> Scope:
-    """The scope of a method, or one that does nothing but keep a trace."""
-    return Scope(model, Plan()) if method is None else prune(model, method)
 
 
 def _continuation(loaded: Loaded, question: Question, continuation: str) -> Tensor:
@@ -212,29 +195,12 @@ def _continuation(loaded: Loaded, question: Question, continuation: str) -> Tens
     return torch.tensor(after[len(before) :], device=loaded.model.device)
 
 
-def _prompt_facts(model: PreTrainedModel, inputs: Any, trace: Trace) -> list[dict[str, Any]]:
-    shape = _shape(model)
-    ids = torch.tensor(family_of(model).image_token_ids(model))
-    number = torch.isin(inputs["input_ids"].cpu(), ids).cumsum(1) - 1
-    facts = []
-    for place, layers in enumerate(trace.image_tokens.T.tolist()):
-        dropped = layers[-1] < layers[0]
-        kept = number[place][trace.stages[-1].kept[place]].tolist() if dropped else None
-        costs: dict[str, Any] = dict.fromkeys(CONVENTIONS)
-        if shape is not None:
-            for convention in CONVENTIONS:
-                cost = cost_of_work(shape, trace.work_of(place), [[count] for count in layers], convention)
-                costs[convention] = [cost.pruned, cost.dense]
-        prompt = int(inputs["attention_mask"][place].sum())
-        facts.append({"input_tokens": prompt, "image_tokens": layers, "kept": kept} | costs)
-    return facts
-
-
-def _shape(model: PreTrainedModel) -> DecoderShape | None:
-    try:
-        return DecoderShape.from_config(model.config)
-    except UnsupportedModelError:  # what it does is pruned all the same
-        return None
+def _told(facts: Facts) -> dict[str, Any]:
+    """What lmms-eval logs of a prompt."""
+    dropped = len(facts.kept) < facts.image_tokens[0]
+    costs = {name: None if cost is None else [cost.pruned, cost.dense] for name, cost in facts.costs.items()}
+    told = {"input_tokens": facts.prompt_tokens, "image_tokens": facts.image_tokens}
+    return told | {"kept": facts.kept if dropped else None} | costs
 
 
 def _lengths(model: PreTrainedModel, new: Tensor) -> list[int]:
