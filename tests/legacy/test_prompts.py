@@ -16,6 +16,7 @@ from tests.legacy.conftest import System
 from visionflow.errors import UnsupportedModelError, VisionFlowError
 from visionflow.legacy import qwen_vl_prompt
 from visionflow.loading.prompts import make_prompts
+from visionflow.viz import Scene
 
 QUESTION = "What is this?"
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -227,3 +228,13 @@ def _noise(size: tuple[int, int]) -> Image.Image:
 def _normalised(picture: Image.Image) -> torch.Tensor:
     pixels = torch.tensor(np.asarray(picture)).permute(2, 0, 1) / 255
     return (pixels - torch.tensor(CLIP_MEAN)[:, None, None]) / torch.tensor(CLIP_STD)[:, None, None]
+
+
+def test_image_tokens_have_places_in_the_picture(system: System) -> None:
+    """Those of MobileVLM pool 2 x 2 patches; those of Qwen-VL are queries in a grid of their own."""
+    picture = Image.new("RGB", (90, 60))
+    inputs = system.processor(images=picture, text=system.processor.image_token + " What?", return_tensors="pt")
+    scene = Scene.of_prompt(system.model, system.processor, [picture], inputs)
+    assert (scene.patches(), scene.patch) == ([system.per_image], 28)
+    box = (0, -15, 90, 75) if system.model.config.model_type == "mobilevlm" else (0, 0, 90, 60)
+    assert scene.framings[0].box == pytest.approx(box)

@@ -112,18 +112,14 @@ def ask(
         from visionflow.loading.models import load_model
         from visionflow.loading.prompts import check_question, make_prompt
         from visionflow.runtime.families import family_of
-        from visionflow.viz import Scene
+        from visionflow.viz import scene_or_reason
 
         check_question(question)
         loaded = load_model(model, dtype, device, attention)
-    family = family_of(loaded.model)
-    depth = len(family.layers_of(loaded.model))
+    depth = len(family_of(loaded.model).layers_of(loaded.model))
     chosen = chosen_method(method, given, depth)
     inputs = make_prompt(loaded.model, loaded.processor, pictures, question, max_new_tokens)
-    try:
-        scene, undrawn = Scene.of_prompt(pictures, inputs, loaded.processor, family.image_token_id(loaded.model)), ""
-    except VisionFlowError as error:  # tiles, grids of any shape: the answers are right all the same
-        scene, undrawn = None, str(error)
+    scene, undrawn = scene_or_reason(loaded.model, loaded.processor, pictures, inputs)
     with working("answering, dense and pruned"):
         comparison = compare(loaded.model, loaded.processor, inputs, chosen, max_new_tokens)
 

@@ -29,7 +29,7 @@ class AskReport:
         comparison: answers, caches, times and the trace.
         patches: per stage and picture, the numbers of the kept patches; None where tokens are not patches of a grid.
         overlay: where the overlay is; None where none was drawn.
-        undrawn: why there is none.
+        undrawn: why there is none; empty where there is one.
     """
 
     images: list[str]
@@ -84,6 +84,7 @@ class AskReport:
             "attention_pairs": {"dense": len(trace.rows) * trace.rows[0] ** 2, "pruned": sum(trace.work.pairs)},
             "decided": self.decided,
             "overlay": None if self.overlay is None else str(self.overlay),
+            "undrawn": self.undrawn,
             "stages": [
                 {"layer": stage.layer, "kept": stage.kept[0].tolist(), "patches": self.patches and self.patches[number]}
                 for number, stage in enumerate(trace.stages)
@@ -112,7 +113,10 @@ class AskReport:
         table.add_row("time to first token, measured", *_scaled(dense.first_token_s, pruned.first_token_s, _SECONDS))
         console.print(table)
         console.print()
-        facts = {"image tokens": layer_ranges(self.image_tokens), "kept patches": str(self.overlay or self.undrawn)}
+        facts = {
+            "image tokens": layer_ranges(self.image_tokens),
+            "kept patches": str(self.overlay or f"not drawn: {self.undrawn}"),
+        }
         if self.decided:
             layers = {name.replace("_", " "): value for name, value in self.decided.items() if "layer" in name}
             facts = {name: "none" if value is None else str(value) for name, value in layers.items()} | facts

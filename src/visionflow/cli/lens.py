@@ -58,23 +58,23 @@ def lens(
         from visionflow.cli.lens_report import look_inside
         from visionflow.loading.models import load_model
         from visionflow.loading.prompts import check_question, make_prompt
-        from visionflow.runtime.families import family_of
-        from visionflow.viz import Scene
+        from visionflow.viz import scene_or_reason
 
         check_question(asked)
         use_threads(threads)
         loaded = load_model(model, dtype, device, attention)
     inputs = make_prompt(loaded.model, loaded.processor, [picture], asked)
-    scene = Scene.of_prompt([picture], inputs, loaded.processor, family_of(loaded.model).image_token_id(loaded.model))
+    scene, undrawn = scene_or_reason(loaded.model, loaded.processor, [picture], inputs)
     with working("looking inside"):
         report = look_inside(loaded, inputs, image or DEMO_PICTURE, asked, heads)
         figures = report.draw(scene, out) if out else []
     if as_json:
-        print_json(report.to_json() | {"figures": [str(path) for path in figures]})
+        print_json(report.to_json() | {"figures": [str(path) for path in figures], "undrawn": undrawn})
     else:
         report.show(Console(markup=False, highlight=False))
         if figures:
             print(f"\nfigures: {', '.join(map(str, figures))}")
+            print(f"attention.png not drawn: {undrawn}\n" * bool(undrawn), end="")
 
 
 def _demo_picture() -> "Image.Image":

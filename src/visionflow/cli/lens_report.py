@@ -100,25 +100,29 @@ class LensReport:
             "value_norms": numbers(self.values.norms[0][place]),
         }
 
-    def draw(self, scene: Scene, folder: Path) -> list[Path]:
-        """The figures, written in `folder`; where they are.
+    def draw(self, scene: Scene | None, folder: Path) -> list[Path]:
+        """The figures, written in `folder` in place of earlier ones; where they are.
+
+        Without a `scene`, attention over the picture has no place to be drawn at.
 
         Raises:
             VisionFlowError: matplotlib is missing, or they cannot be written.
         """
         figures = (
-            attention_figure(scene, self.attention),
+            attention_figure(scene, self.attention) if scene else None,
             sinks_figure(self.values, self.sinks, NORM_BELOW, ATTENTION_ABOVE),
             words_figure(self.words),
         )
-        paths = [folder / name for name in FIGURES]
+        drawn = {folder / name: figure for name, figure in zip(FIGURES, figures, strict=True) if figure}
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            for name in FIGURES:
+                (folder / name).unlink(missing_ok=True)
         except OSError as error:
             raise VisionFlowError(f"cannot make {folder} ({error.strerror or error}): choose another --out") from error
-        for figure, path in zip(figures, paths, strict=True):
+        for path, figure in drawn.items():
             save(figure, path)
-        return paths
+        return list(drawn)
 
     def show(self, console: Console) -> None:
         """What was asked, then a line for each layer, then what its columns mean."""

@@ -72,11 +72,16 @@ class Framing:
         )
 
 
+# Image processors that stretch a picture of one tile to the model's input, whatever its shape.
+_STRETCHING = ("Gemma3ImageProcessor", "GotOcr2ImageProcessor", "Idefics3ImageProcessor", "SmolVLMImageProcessor")
+
+
 def framing_of(image_processor: Any, picture: tuple[int, int], model_input: tuple[int, int]) -> Framing:
-    """The frame that `image_processor` puts over a picture.
+    """The frame that `image_processor` puts over a picture that is not cut into tiles.
 
     Args:
-        image_processor: one with the stock steps of transformers' PIL back end, as CLIP's, SigLIP's and LLaVA's have.
+        image_processor: one with the stock steps of transformers' PIL back end, as CLIP's, SigLIP's and LLaVA's have,
+            or one that stretches, as Gemma 3's, InternVL's, Idefics 3's and SmolVLM's.
         picture: width and height of the original.
         model_input: width and height of the pixel values it became.
 
@@ -84,11 +89,10 @@ def framing_of(image_processor: Any, picture: tuple[int, int], model_input: tupl
         VisionFlowError: the processor has steps of its own, or its steps do not end at `model_input`.
     """
     steps = type(image_processor)._preprocess.__qualname__
+    if steps.partition(".")[0].removesuffix("Pil") in _STRETCHING:
+        return Framing(*picture).resized(*model_input)
     if steps not in ("PilBackend._preprocess", "LlavaImageProcessorPil._preprocess"):
-        raise VisionFlowError(
-            f"{type(image_processor).__name__} treats pictures in a way the overlay cannot follow: "
-            "load the processor with backend='pil', or use a model with a CLIP or LLaVA image processor"
-        )
+        raise VisionFlowError(f"which part of a picture {type(image_processor).__name__} shows the model is not known")
     pads_first = steps.startswith("Llava")
     frame = Framing(*picture)
     if image_processor.do_pad and pads_first:

@@ -6,9 +6,13 @@ from typing import Any
 
 from PIL import Image
 from torch import Tensor
+from transformers import PreTrainedModel
 
+from visionflow.errors import VisionFlowError
+from visionflow.runtime.families import family_of
 from visionflow.runtime.trace import Trace
-from visionflow.viz.framing import Framing, framing_of
+from visionflow.viz.framing import Framing
+from visionflow.viz.geometry import framings_of
 from visionflow.viz.overlay import Panel, draw_overlay
 from visionflow.viz.patches import patches_kept
 
@@ -20,7 +24,7 @@ class Scene:
     Attributes:
         pictures: the originals, RGB.
         framings: one of each picture.
-        patch: side of a patch, in pixels of the model's input.
+        patch: side of the patch that one image token shows, in pixels of the model's input.
         image_columns: int64, the columns of the prompt's image tokens.
     """
 
@@ -30,16 +34,15 @@ class Scene:
     image_columns: Tensor
 
     @classmethod
-    def of_prompt(cls, pictures: Sequence[Image.Image], inputs: Any, processor: Any, image_token_id: int) -> "Scene":
-        """The scene of a prompt that `processor` made of `pictures`.
+    def of_prompt(cls, model: PreTrainedModel, processor: Any, pictures: Sequence[Image.Image], inputs: Any) -> "Scene":
+        """The scene of a prompt of one sample that `processor` made of `pictures`.
 
         Raises:
-            VisionFlowError: the processor's geometry cannot be followed.
+            VisionFlowError: where its image tokens lie in the pictures is not known.
         """
-        height, width = inputs["pixel_values"].shape[-2:]
-        framings = [framing_of(processor.image_processor, picture.size, (width, height)) for picture in pictures]
-        columns = (inputs["input_ids"][0] == image_token_id).nonzero().flatten()
-        return cls(pictures, framings, processor.patch_size, columns)
+        columns = (inputs["input_ids"][0] == family_of(model).image_token_id(model)).nonzero().flatten()
+        sizes = [picture.size for picture in pictures]
+        return cls(pictures, *framings_of(model, processor.image_processor, sizes, inputs, len(columns)), columns)
 
     def patches(self) -> list[int]:
         """Patches of each picture."""
@@ -62,3 +65,13 @@ class Scene:
                 panels.append(Panel(f"From layer {stage.layer}", f"{len(here)} of {count} patches kept", here))
             rows.append((picture, framing, self.patch, panels))
         return draw_overlay(rows, heading)
+
+
+def scene_or_reason(
+    model: PreTrainedModel, processor: Any, pictures: Sequence[Image.Image], inputs: Any
+) -> tuple[Scene | None, str]:
+    """The scene of a prompt, or why there is none: all that needs no places in the picture goes on without."""
+    try:
+        return Scene.of_prompt(model, processor, pictures, inputs), ""
+    except VisionFlowError as error:
+        return None, str(error)
