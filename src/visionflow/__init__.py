@@ -33,3 +33,8 @@ def __getattr__(name: str) -> Any:
         if name in __all__ and hasattr(found := import_module(f"visionflow.{module}"), name):
             return getattr(found, name)
     raise AttributeError(f"module 'visionflow' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """All that can be had, loaded or not."""
+    return sorted({*globals(), *__all__})

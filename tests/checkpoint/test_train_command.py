@@ -31,10 +31,9 @@ def test_one_step_leaves_a_model_and_a_curve(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--device", "nonsense"], "not a device"),
-        (["--threads", "0"], "at least 1"),
+        (["--device", "nonsense"], "unknown device 'nonsense'"),
         (["--steps", "1", "--minutes", "1"], "not both"),
-        (["--minutes", "-3"], "more than zero"),
+        (["--minutes", "0"], "more than zero"),
         (["--resume"], "nothing to resume"),
     ],
 )

@@ -80,6 +80,11 @@ def test_a_decoder_without_a_cost_model_is_asked(ask: Run, checkpoint: Path, mon
     assert (code, "whose cost is not modelled" in out) == (0, True)
 
 
+def test_the_embedded_model_has_a_name(ask: Run) -> None:
+    told = json.loads(ask("wide.png", QUESTION, "--model", "embedded", "--max-new-tokens", 1, "--json")[1])
+    assert (told["model"], told["dtype"]) == ("embedded", "float32")
+
+
 def test_the_answers_are_the_models_own(ask: Run, checkpoint: Path) -> None:
     facts = json.loads(ask("wide.png", QUESTION, "--model", checkpoint, "--json", "--max-new-tokens", 6)[1])
     model, processor = tiny_llava(), tiny_processor()
@@ -132,13 +137,16 @@ def test_further_pictures_and_another_place(ask: Run, checkpoint: Path, folder: 
         ),
         (["wide.png", "q", "--method", "fastv", "--k1", "2"], "--k1 is not an option of method fastv"),
         (["wide.png", "q", "--r", "0.5"], "--r is not an option of method himap"),
-        (["wide.png", "q", "--r1", "1.0"], "0 <= r1 < 1, not 1.0"),
-        (["wide.png", "q", "--r1", "nan"], "0 <= r1 < 1, not nan"),
-        (["wide.png", "q", "--method", "fastv", "--r", "-0.1"], "0 <= r < 1, not -0.1"),
+        (["wide.png", "q", "--r1", "1.0"], "it must be a number of at least 0 and below 1, not '1.0'"),
+        (["wide.png", "q", "--r1", "nan"], "it must be a number of at least 0 and below 1, not 'nan'"),
+        (
+            ["wide.png", "q", "--method", "fastv", "--r", "-0.1"],
+            "it must be a number of at least 0 and below 1, not '-0.1'",
+        ),
         (["wide.png", "q", "--k1", "3", "--k2", "3"], "k1 must be smaller than k2"),
         (["wide.png", "q", "--method", "vtw", "--k", "6"], "beyond the model's 6 decoder layers"),
-        (["wide.png", "q", "--method", "vtw", "--k", "0"], "k must be a whole number of layers, at least 1"),
-        (["wide.png", "q", "--deep-criterion", "both"], "must be 'paid' or 'received', not 'both'"),
+        (["wide.png", "q", "--method", "vtw", "--k", "0"], "it must be a whole number from 1 to 1000, not '0'"),
+        (["wide.png", "q", "--deep-criterion", "both"], "unknown criterion 'both': choose one of paid, received"),
         (["wide.png", "q", "--dtype", "int8"], "unknown dtype 'int8'"),
         (["wide.png", "q", "--device", "abacus"], "unknown device 'abacus': choose cpu"),
         (["wide.png", "q", "--device", "meta"], "holds no numbers"),
@@ -165,6 +173,17 @@ def test_bad_input_is_one_line(args: list[str], message: str, ask: Run, checkpoi
     assert err.startswith("visionflow: ")
     assert err.count("\n") == 1
     assert sorted(folder.iterdir()) == before
+
+
+def test_a_file_that_is_there_is_replaced_only_where_it_is_named(ask: Run, checkpoint: Path, folder: Path) -> None:
+    (folder / "wide.kept.png").write_text("mine")
+    quick = ("wide.png", QUESTION, "--model", checkpoint, "--max-new-tokens", 1)
+    for name in ("wide.kept-2.png", "wide.kept-3.png"):
+        code, out, _ = ask(*quick)
+        assert (code, name in out, (folder / name).is_file()) == (0, True, True)
+    assert (folder / "wide.kept.png").read_text() == "mine"
+    assert ask(*quick, "--out", "wide.kept.png")[0] == 0
+    assert (folder / "wide.kept.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")

@@ -101,7 +101,7 @@ def test_without_the_picture(evaluate: Run) -> None:
     ("options", "message"),
     [
         (("--suite", "pope"), "unknown suite 'pope': choose one of scenes"),
-        (("--tasks", "choice,count"), "unknown task 'count': choose of choice, science, existence, caption, open"),
+        (("--tasks", "choice,count"), "unknown task 'count': choose one of choice, science, existence, caption, open"),
         (("--methods", "himap"), "there is no row 'himap': choose of dense, oracle, random-end"),
         (("--sight", "blurred"), "unknown sight 'blurred': choose one of picture, grey, none"),
         (("--limit", 0), "--limit"),
@@ -110,7 +110,7 @@ def test_without_the_picture(evaluate: Run) -> None:
         (("--paper", "--suite", "own.parquet"), "--paper compares with the generated world: leave out --suite"),
         (("--paper", "--sweep"), "leave out --tasks, --methods, --sweep, --phases and --json"),
         (("--paper", "--limit", 4), "and there is none of open: raise --limit to 5 or more"),
-        (("--threads", 0), "--threads must be at least 1, not 0"),
+        (("--threads", 0), "'--threads': it must be a whole number from 1 to 1024, not '0'"),
         (("--device", "abacus"), "unknown device 'abacus'"),
         (("--model", "nowhere"), "nowhere"),
     ],

@@ -1,6 +1,7 @@
 """`visionflow flops` as a user runs it."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -134,13 +135,32 @@ def test_the_papers_tables() -> None:
 
 def test_help_gives_the_defaults_that_are_used() -> None:
     text = " ".join(show("--help").split())
-    for name, value in METHOD_OPTIONS["himap"].items():
-        assert f"--{name} " in text
-        assert f"[default: {value}]" in text
-    for name, value in METHOD_OPTIONS["visipruner"].items():
-        assert f"--{name.replace('_', '-')} " in text
-        assert f"[default: {value}" in text
-    assert f"[default: {METHOD_OPTIONS['fastv']['k']}; {METHOD_OPTIONS['vtw']['k']} for vtw]" in text
+    used = {name: value for method in ("himap", "visipruner") for name, value in defaults_of(method).items()}
+    for name, value in used.items():
+        assert re.search(rf"--{name.replace('_', '-')} [NX] [^\[]*\[default: \({value}\b", text), name
+    assert "[default: (2, earlier in models of 8 layers or fewer; half of the layers for vtw)]" in text
+    assert (defaults_of("fastv")["k"], defaults_of("vtw")["k"]) == (2, 16)
+
+
+def defaults_of(method: str) -> dict[str, Any]:
+    options: dict[str, Any] = as_json("--method", method)["options"]
+    assert options.keys() == set(METHOD_OPTIONS[method])
+    return options
+
+
+@pytest.mark.parametrize("method", METHOD_OPTIONS)
+@pytest.mark.parametrize("layers", [3, 6, 8, 22, 28, 40])
+def test_the_defaults_fit_any_depth(method: str, layers: int, tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"model_type": "qwen2", "num_hidden_layers": layers}))
+    counts = as_json("--model", str(tmp_path), "--image-tokens", "100", "--method", method)["image_tokens"]
+    assert len(counts) == layers
+    assert method == "none" or counts[-1] < 100 == counts[0]
+
+
+def test_the_embedded_model() -> None:
+    content = as_json("--model", "embedded")
+    assert (content["model"], content["image_tokens"]) == ("embedded", [144] * 2 + [72] * 2 + [18] * 4)
 
 
 @pytest.mark.parametrize(
@@ -152,23 +172,23 @@ def test_help_gives_the_defaults_that_are_used() -> None:
         ("--k 2", "--k is not an option of method himap, whose options are: --k1, --r1, --k2, --r2"),
         ("--method none --kept 2", "--kept is not an option of method none, whose options are: none"),
         ("--convention macs", "unknown convention 'macs': choose one of paper, gated, flops"),
-        ("--logits some", "unknown --logits 'some': choose last or all"),
-        ("--r1 1", "r1 is the fraction of image tokens dropped: 0 <= r1 < 1, not 1.0"),
-        ("--r1 nan", "r1 is the fraction of image tokens dropped: 0 <= r1 < 1, not nan"),
-        ("--method fastv --r -0.1", "r is the fraction of image tokens dropped: 0 <= r < 1, not -0.1"),
+        ("--logits some", "unknown logits 'some': choose one of last, all"),
+        ("--r1 1", "'--r1': it must be a number of at least 0 and below 1, not '1'"),
+        ("--r1 nan", "'--r1': it must be a number of at least 0 and below 1, not 'nan'"),
+        ("--method fastv --r -0.1", "'--r': it must be a number of at least 0 and below 1, not '-0.1'"),
         ("--k1 8", "k1 must be smaller than k2, not k1=8 and k2=8"),
-        ("--k1 0", "k1 must be a whole number of layers, at least 1, not 0"),
+        ("--k1 0", "'--k1': it must be a whole number from 1 to 1000, not '0'"),
         ("--k2 32", "the cut before layer 32 is beyond the model's 32 decoder layers: use a k between 1 and 31"),
-        ("--image-tokens -1", "image_tokens must be at least 0, not -1"),
-        ("--text-tokens -1", "text_tokens must be at least 0, not -1"),
+        ("--image-tokens -1", "'--image-tokens': it must be a whole number from 0 to 10000000, not '-1'"),
+        ("--text-tokens -1", "'--text-tokens': it must be a whole number from 0 to 10000000, not '-1'"),
         ("--instruction-tokens 61", "instruction_tokens must be at least 0 and at most 60, not 61"),
-        ("--dtype-bytes 0", "--dtype-bytes must be at least 1, not 0"),
+        ("--dtype-bytes 0", "'--dtype-bytes': it must be a whole number from 1 to 16, not '0'"),
         ("--method visipruner --exit-layer 15", "exit_layer must be at least fire_layer + 2, not 15 after 14"),
-        ("--method visipruner --kept 0", "kept must be at least 1, not 0"),
+        ("--method visipruner --kept 0", "'--kept': it must be a whole number from 1 to 10000000, not '0'"),
         ("--method visipruner --exit-layer 32", "exit_layer 32 is beyond the model's 32 decoder layers: give"),
-        ("--table fastv", "there is no table 'fastv': choose himap"),
+        ("--table fastv", "unknown table 'fastv': choose one of himap"),
         ("--table himap --k1 3 --model llava-1.5-13b", "--table has the paper's own settings: leave out --k1, --model"),
-        ("--model llava-1.5-70b", "no such model: 'llava-1.5-70b' is not a preset (llava-1.5-7b, llava-1.5-13b)"),
+        ("--model llava-1.5-70b", "no such model: 'llava-1.5-70b' is not a preset (llava-1b, llava-1.5-7b"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(refused: Callable[..., str], line: str, message: str) -> None:
@@ -201,5 +221,5 @@ def test_the_installed_command() -> None:
     assert good.stderr == ""
     bad = subprocess.run([command, "flops", "--method", "flashv"], capture_output=True, text=True, check=False)
     assert (bad.returncode, bad.stdout) == (2, "")
-    assert bad.stderr.startswith("visionflow: unknown method 'flashv'")
+    assert bad.stderr.startswith("visionflow: Invalid value for '--method': unknown method 'flashv'")
     assert bad.stderr.count("\n") == 1

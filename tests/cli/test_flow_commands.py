@@ -109,12 +109,16 @@ def test_a_stopped_run_goes_on_and_ends_the_same(on_tiny: Run, tmp_path: Path, m
 @pytest.mark.parametrize(
     ("command", "options", "says"),
     [
-        ("saliency", ("--objective", "loss2"), "--objective is one of loss, logit, margin"),
-        ("saliency", ("--convention", "printed"), "--convention is one of paper, released"),
+        ("saliency", ("--objective", "loss2"), "unknown objective 'loss2': choose one of loss, logit, margin"),
+        ("saliency", ("--convention", "printed"), "unknown convention 'printed': choose one of paper, released"),
         ("saliency", ("--tasks", "open", "--all"), "has no token for the answer"),
-        ("saliency", ("--tasks", "caption", "--all"), "leave the task out with --tasks"),
+        (
+            "saliency",
+            ("--tasks", "caption", "--all"),
+            "unknown task 'caption': choose one of choice, science, existence, open",
+        ),
         ("saliency", ("--tasks", "existence"), "raise --limit, or take --all"),
-        ("disrupt", ("--layers", "0-", "--all"), "--layers is a list like 0-4,7"),
+        ("disrupt", ("--layers", "0-", "--all"), "it is a list of whole numbers like 1,2,4 or 0-4,7, not '0-'"),
         ("disrupt", ("--layers", "0-9", "--all"), "layers 0 to 5"),
         ("disrupt", ("--layers", "1", "--target", "picture"), "target"),
         ("disrupt", ("--mode", "half"), "mode"),
@@ -134,6 +138,6 @@ def test_wrong_input_is_told_in_one_line(on_tiny: Run, command: str, options: tu
 
 def test_without_matplotlib_nothing_is_begun(on_tiny: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    code, out, err = on_tiny("saliency", "--tasks", "nothing")  # which is refused when the questions are made
+    code, out, err = on_tiny("saliency", "--suite", "nothing")  # which is refused when the questions are sought
     assert (code, out) == (2, "")
     assert err == "visionflow: the figures need the package matplotlib: pip install 'visionflow[eval]'\n"

@@ -148,7 +148,7 @@ def test_without_a_picture_it_is_the_demo(lens: Run) -> None:
         (["wide.png", "  "], "the question is empty"),
         (["wide.png", "what is <image>"], "<image>, which stands for a picture"),
         (["wide.png", "q " * 600], "is more than the model's 512 positions: ask a shorter question\n"),
-        (["wide.png", "q", "--threads", "0"], "--threads must be at least 1, not 0"),
+        (["wide.png", "q", "--threads", "0"], "'--threads': it must be a whole number from 1 to 1024, not '0'"),
         (["wide.png", "q", "--out", "wide.png"], "is a file: choose another --out"),
         (["wide.png", "q", "--out", "wide.png/figures"], "wide.png is a file: choose another --out"),
         (["wide.png", "q", "--out", "x" * 300], "is no valid path"),
@@ -169,7 +169,7 @@ def test_bad_input_is_one_line(args: list[str], message: str, lens: Run, tmp_pat
 
 def test_without_matplotlib_nothing_is_begun(lens: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    code, out, err = lens("wide.png", QUESTION, "--out", "figures", "--threads", 0)  # which is refused when loading
+    code, out, err = lens("wide.png", QUESTION, "--out", "figures", "--device", "no")  # which is refused when loading
     assert (code, out) == (2, "")
     assert err == "visionflow: the figures need the package matplotlib: pip install 'visionflow[eval]'\n"
     assert not (tmp_path / "figures").exists()
@@ -215,6 +215,6 @@ def test_the_help_says_what_it_does(lens: Run) -> None:
         "what the model would say after each layer",
         "--heads",
         "attention.png, sinks.png",
-        "[default: a demo]",
+        "[default: (a demo)]",
     ):
         assert text in said

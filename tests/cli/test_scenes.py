@@ -53,7 +53,7 @@ def test_force_replaces(scenes: Run, folder: Path) -> None:
         ([], "Missing option '--out'"),
         (["--out", "new.parquet", "--task", "magic"], "unknown task 'magic': choose one of choice, science, exist"),
         (["--out", "new.parquet", "--split", "dev"], "unknown split 'dev': choose one of train, validation, test"),
-        (["--out", "new.parquet", "--limit", "0"], "the limit must be at least 1 item, not 0"),
+        (["--out", "new.parquet", "--limit", "0"], "'--limit': it must be a whole number from 1 to 1000000, not '0'"),
         (["--out", "new.parquet", "--limit", "many"], "Invalid value for '--limit'"),
         (["--out", "old.parquet"], "old.parquet is there already: choose another file, or replace it with --force"),
         (["--out", "."], ". is a folder: add a file name"),

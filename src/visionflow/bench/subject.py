@@ -12,7 +12,6 @@ from visionflow.errors import VisionFlowError
 from visionflow.loading.models import check_device, check_dtype, load_model
 from visionflow.runtime.plan import Plan
 
-EMBEDDED = "embedded"
 _FOR_WEIGHTS = 0.7  # share of the free memory; the rest is for activations
 _FLOPS_PER_CORE = 0.75e12  # of one dense prefill, so that a bench of all rows takes minutes on a CPU
 _FEWEST = 4  # decoder layers: with fewer, two cuts and what lies between them do not fit
@@ -42,7 +41,7 @@ def open_subject(name: str, layers: int | None, dtype: str | None, device: str |
     if name not in SHAPES:
         if layers is not None:
             raise VisionFlowError(f"--layers goes with {', '.join(SHAPES)}: the model {name} has the depth it has")
-        loaded = load_model(None if name == EMBEDDED else name, dtype, device)
+        loaded = load_model(name, dtype, device)
         return Subject(loaded.model, loaded.name)
     place = check_device(device)
     number = check_dtype(dtype) or (torch.float32 if place.type == "cpu" else torch.bfloat16)

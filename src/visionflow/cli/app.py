@@ -2,32 +2,55 @@
 
 import os
 import sys
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from visionflow import __version__
 from visionflow.cli import ask, bench, disrupt, flops, lens, saliency, scaling, scenes, train
 from visionflow.cli.eval import evaluate
 from visionflow.cli.reproduce import reproduce
 from visionflow.errors import VisionFlowError
 
+COMMANDS: dict[str, Callable[..., None]] = {
+    "ask": ask.ask,
+    "eval": evaluate,
+    "reproduce": reproduce,
+    "flops": flops.flops,
+    "lens": lens.lens,
+    "saliency": saliency.saliency,
+    "disrupt": disrupt.disrupt,
+    "bench": bench.bench,
+    "scaling": scaling.scaling,
+    "scenes": scenes.scenes,
+    "train": train.train,
+}
+
 app = typer.Typer(
-    help="See how a multimodal LLM uses its image tokens, and stop paying for the ones it does not use.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("ask")(ask.ask)
-app.command("eval")(evaluate)
-app.command("reproduce")(reproduce)
-app.command("flops")(flops.flops)
-app.command("lens")(lens.lens)
-app.command("saliency")(saliency.saliency)
-app.command("disrupt")(disrupt.disrupt)
-app.command("bench")(bench.bench)
-app.command("scaling")(scaling.scaling)
-app.command("scenes")(scenes.scenes)
-app.command("train")(train.train)
+for name, command in COMMANDS.items():
+    # The whole first paragraph in the list of commands: typer would cut it off after one line.
+    app.command(name, short_help=" ".join((command.__doc__ or "").partition("\n\n")[0].split()))(command)
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        print(f"visionflow {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _group(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """See how a multimodal LLM uses its image tokens, and stop paying for the ones it does not use."""
 
 
 # typer brings its own copy of click along; the parent of this error is what every misuse of an option is.

@@ -1,15 +1,34 @@
 """`visionflow ask`: a question about a picture, answered dense and pruned, side by side."""
 
+import os
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from visionflow.cli.method_options import (
+    K1,
+    K2,
+    R1,
+    R2,
+    AtMost,
+    DeepCriterion,
+    DrawSeed,
+    ExitPatience,
+    ExitThreshold,
+    FallbackLayer,
+    K,
+    LayerThreshold,
+    R,
+    ShallowLayers,
+    TokenScale,
+    TokenThreshold,
+)
 from visionflow.cli.methods import METHOD_OPTIONS, chosen_method, own_options
-from visionflow.cli.options import Attention, Device, Dtype, Json, Model
+from visionflow.cli.options import MOST_TOKENS, Attention, Device, Dtype, Json, Model, method_option, option
+from visionflow.cli.values import whole
 from visionflow.errors import VisionFlowError
-
-HIMAP_DEFAULT = "[default: {}; earlier in models of 8 layers or fewer]"
 
 
 def ask(
@@ -18,75 +37,38 @@ def ask(
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question, in quotes.")],
     more_images: Annotated[
         list[str] | None,
-        typer.Option("--image", metavar="<str>", help="A further picture, for models that take several. Repeatable."),
+        typer.Option("--image", metavar="IMAGE", help="A further picture, for models that take several. Repeatable."),
     ] = None,
-    model: Model = None,
-    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHOD_OPTIONS)}.")] = "himap",
-    k1: Annotated[
-        int | None, typer.Option(help=f"himap: layers before the first cut. {HIMAP_DEFAULT.format(2)}")
-    ] = None,
-    r1: Annotated[float | None, typer.Option(help="himap: fraction dropped at the first cut. [default: 0.5]")] = None,
-    k2: Annotated[
-        int | None, typer.Option(help=f"himap: layers before the second cut. {HIMAP_DEFAULT.format(8)}")
-    ] = None,
-    r2: Annotated[
-        float | None, typer.Option(help="himap: fraction of the rest dropped at the second cut. [default: 0.75]")
-    ] = None,
-    deep_criterion: Annotated[
-        str | None,
-        typer.Option(help="himap: second cut by what a token has 'paid' or 'received'. [default: paid]"),
-    ] = None,
-    k: Annotated[
-        int | None,
-        typer.Option(help="fastv, random, vtw: layers before the cut. [default: 2; half of the layers for vtw]"),
-    ] = None,
-    r: Annotated[float | None, typer.Option(help="fastv, random: fraction dropped. [default: 0.5]")] = None,
-    shallow_layers: Annotated[
-        int | None,
-        typer.Option(
-            help="visipruner: layers that do not read the image. [default: 6; 1 in models of 8 layers or fewer]"
-        ),
-    ] = None,
-    layer_threshold: Annotated[
-        float | None,
-        typer.Option(
-            help="visipruner: a layer fires when leaving out one token turns what the prompt's end reads to a cosine "
-            "below this. [default: 0.995; 0.964 in models of 8 layers or fewer]",
-        ),
-    ] = None,
-    token_threshold: Annotated[
-        float | None,
-        typer.Option(
-            help="visipruner: tokens that add more than this stay. [default: 0.2; 0.008 in models of 8 layers or fewer]"
-        ),
-    ] = None,
-    token_scale: Annotated[
-        str | None,
-        typer.Option(
-            help="visipruner: --token-threshold is 'absolute', or 'relative' to all that is read. "
-            "[default: absolute; relative in models of 8 layers or fewer]"
-        ),
-    ] = None,
-    exit_threshold: Annotated[
-        float | None, typer.Option(help="visipruner: a kept token still matters below this cosine. [default: 0.999]")
-    ] = None,
-    exit_patience: Annotated[
-        int | None, typer.Option(help="visipruner: layers without a token that matters before all go. [default: 2]")
-    ] = None,
-    at_most: Annotated[int | None, typer.Option(help="visipruner: tokens kept, at most. [default: no limit]")] = None,
-    fallback_layer: Annotated[
-        int | None,
-        typer.Option(help="visipruner: fires here at the latest. [default: none, so a prompt may keep all its tokens]"),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, max=2**32 - 1, help="random: another seed, another draw. [default: 0]")
-    ] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Length of the answers, at most.")] = 64,
+    model: Model = "embedded",
+    method: Annotated[str, method_option(METHOD_OPTIONS)] = "himap",
+    k1: K1 = None,
+    r1: R1 = None,
+    k2: K2 = None,
+    r2: R2 = None,
+    deep_criterion: DeepCriterion = None,
+    k: K = None,
+    r: R = None,
+    shallow_layers: ShallowLayers = None,
+    layer_threshold: LayerThreshold = None,
+    token_threshold: TokenThreshold = None,
+    token_scale: TokenScale = None,
+    exit_threshold: ExitThreshold = None,
+    exit_patience: ExitPatience = None,
+    at_most: AtMost = None,
+    fallback_layer: FallbackLayer = None,
+    seed: DrawSeed = None,
+    max_new_tokens: Annotated[int, option(whole(1, MOST_TOKENS), "N", "Length of the answers, at most.")] = 64,
     dtype: Dtype = None,
     device: Device = None,
     attention: Attention = "sdpa",
     out: Annotated[
-        Path | None, typer.Option(help="Where the overlay goes. [default: NAME.kept.png in the current folder]")
+        Path | None,
+        option(
+            None,
+            "FILE",
+            "Where the overlay goes; a file that is there is replaced.",
+            shown="NAME.kept.png in the current folder, or NAME.kept-2.png, -3, ... where that is there",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -101,11 +83,11 @@ def ask(
     from visionflow.loading.pictures import read_picture, stem_of
 
     sources = [image, *(more_images or [])]
-    overlay = out or Path(f"{stem_of(image)}.kept.png")
+    overlay = out or _free(f"{stem_of(image)}.kept")
     _check_out(overlay, sources)
     pictures = [read_picture(source) for source in sources]
 
-    with working(f"loading the {model or 'embedded'} model"):
+    with working(f"loading the {model} model"):
         quiet_libraries(model)
         from visionflow.cli.ask_report import AskReport
         from visionflow.comparison import compare
@@ -147,10 +129,14 @@ def ask(
         report.show(Console(markup=False, highlight=False))
 
 
+def _free(stem: str) -> Path:
+    """The first of ``STEM.png``, ``STEM-2.png``, ... that is not there: nobody's file is replaced unasked."""
+    names = (Path(f"{stem}{f'-{number}' if number > 1 else ''}.png") for number in count(1))
+    return next(name for name in names if not os.path.lexists(name))
+
+
 def _check_out(out: Path, sources: list[str]) -> None:
     """Refuse, before any work, a place where the overlay cannot go or where a picture would be lost."""
-    import os
-
     from PIL import Image
 
     known = Image.registered_extensions()

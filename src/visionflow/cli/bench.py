@@ -1,72 +1,85 @@
 """`visionflow bench`: how fast each method is, beside what the arithmetic allows."""
 
 import gc
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from visionflow.cli.bench_output import make_folder, tell
-from visionflow.cli.options import Device, Json, Threads, listed, use_threads
+from visionflow.cli.options import (
+    MODEL_HELP,
+    MOST_AT_A_TIME,
+    MOST_LAYERS,
+    MOST_MINUTES,
+    MOST_ROUNDS,
+    MOST_TOKENS,
+    SHAPE_NAMES,
+    Device,
+    Dtype,
+    Json,
+    Threads,
+    option,
+    use_threads,
+)
 from visionflow.cli.output import quiet_libraries, working
-from visionflow.errors import VisionFlowError
+from visionflow.cli.values import names, number, whole
 
 if TYPE_CHECKING:
     from visionflow.bench.measure import Settings
 
-Models = Annotated[
-    str,
-    typer.Option(
-        metavar="A,B",
-        help="Shapes with random weights (nothing is downloaded): llava-1b, llava-1.5-7b, llava-1.5-13b, "
-        "qwen2.5-vl-7b; or embedded, a directory, owner/name. Several are run one after the other.",
-    ),
+SHAPES_HELP = (
+    f"with random weights (nothing is downloaded): {SHAPE_NAMES}; or a saved LLaVA or Qwen2.5-VL: {MODEL_HELP}"
+)
+
+TextTokens = Annotated[
+    int, option(whole(2, MOST_TOKENS), "N", "All other tokens of each prompt, before and after the picture.")
 ]
-Layers = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="Decoder layers of a shape. [default: all, or as many as suit the memory and, on a CPU, a few minutes]",
-    ),
-]
-BenchDtype = Annotated[
-    str | None,
-    typer.Option(help="float32, bfloat16 or float16. [default: bfloat16; float32 on a CPU; a saved model's own]"),
-]
-Methods = Annotated[
-    str,
-    typer.Option(
-        metavar="A,B",
-        help="Rows beside none (the unpruned model): random, himap, fastv, vtw, visipruner, each with settings of your "
-        "own after colons, fastv:k=3:r=0.75. [default: all, with their papers' settings]",
-    ),
-]
-TextTokens = Annotated[int, typer.Option(min=2, help="All other tokens of each prompt, before and after the picture.")]
-Out = Annotated[Path | None, typer.Option(help="Folder for the results as JSON, and the figure.")]
+Results = Annotated[Path | None, option(None, "FOLDER", "Folder for the results as JSON, and the figure.")]
+
+
+def shape_layers(shown: str) -> Any:
+    """--layers, with what is done where none are given."""
+    return option(whole(1, MOST_LAYERS), "N", "Decoder layers of a shape.", shown=shown)
 
 
 def bench(
-    model: Models = "llava-1b",
-    layers: Layers = None,
-    methods: Methods = "",
-    batch: Annotated[int, typer.Option(min=1, help="Prompts at a time.")] = 1,
+    model: Annotated[
+        Sequence[str], option(names, "A,B", f"Shapes {SHAPES_HELP}. Several are run one after the other.")
+    ] = ("llava-1b",),
+    layers: Annotated[
+        int | None, shape_layers("all, or as many as suit the memory and, on a CPU, a few minutes")
+    ] = None,
+    methods: Annotated[
+        Sequence[str] | None,
+        option(
+            names,
+            "A,B",
+            "Rows beside none (the unpruned model): random, himap, fastv, vtw, visipruner, each with settings of your "
+            "own after colons, fastv:k=3:r=0.75.",
+            shown="all, with their papers' settings",
+        ),
+    ] = None,
+    batch: Annotated[int, option(whole(1, MOST_AT_A_TIME), "N", "Prompts at a time.")] = 1,
     image_tokens: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Image tokens of each prompt, from as many pictures as it takes. [default: one picture]"
+        option(
+            whole(1, MOST_TOKENS),
+            "N",
+            "Image tokens of each prompt, from as many pictures as it takes.",
+            shown="one picture",
         ),
     ] = None,
     text_tokens: TextTokens = 64,
-    new_tokens: Annotated[int, typer.Option(min=1, help="Length of the answers.")] = 5,
-    repeats: Annotated[int, typer.Option(min=1, help="Rounds, at most; each runs every row once.")] = 5,
+    new_tokens: Annotated[int, option(whole(1, MOST_TOKENS), "N", "Length of the answers.")] = 5,
+    repeats: Annotated[int, option(whole(1, MOST_ROUNDS), "N", "Rounds, at most; each runs every row once.")] = 5,
     time_limit: Annotated[
         float,
-        typer.Option(min=0, metavar="MINUTES", help="Per model: no round is begun that would end later; one is run."),
+        option(number(0, MOST_MINUTES), "MINUTES", "Per model: no round is begun that would end later; one is run."),
     ] = 8.0,
-    dtype: BenchDtype = None,
+    dtype: Dtype = None,
     device: Device = None,
     threads: Threads = None,
-    out: Out = None,
+    out: Results = None,
     as_json: Json = False,
 ) -> None:
     """Time and memory of each method beside the dense model, runs taken in turns, and what the arithmetic allows.
@@ -75,7 +88,6 @@ def bench(
     times (medians); efficiency: realised over bound. Vision encoder, probes, prefill, decoding and the peak memory of
     the prefill are measured apart.
     """
-    names = listed(model)
     make_folder(out)
     with working("loading the libraries"):
         use_threads(threads)
@@ -84,16 +96,16 @@ def bench(
         from visionflow.loading.models import check_device
 
         place = check_device(device)
-        check_models(names, layers, dtype)
-        check_methods(listed(methods))
+        check_models(model, layers, dtype)
+        check_methods(methods or ())
     settings = Settings(
-        listed(methods), batch, image_tokens, text_tokens, new_tokens, repeats, time_limit_s=60 * time_limit
+        methods or (), batch, image_tokens, text_tokens, new_tokens, repeats, time_limit_s=60 * time_limit
     )
     found = {
         "machine": describe_machine(place),
         "repeats": repeats,
         "time_limit_s": settings.time_limit_s,
-        "models": [_bench_one(name, settings, layers, dtype, device) for name in names],
+        "models": [_bench_one(name, settings, layers, dtype, device) for name in model],
     }
     from visionflow.cli.bench_report import show_bench
     from visionflow.viz.bench_figures import draw_bench
@@ -101,20 +113,18 @@ def bench(
     tell(found, "bench", out, as_json, draw_bench, show_bench)
 
 
-def check_models(names: list[str], layers: int | None, dtype: str | None) -> None:
+def check_models(models: Sequence[str], layers: int | None, dtype: str | None) -> None:
     """Refuse what can be refused before any weights are made."""
     from visionflow.bench.shapes import SHAPES, shape_config
     from visionflow.loading.models import check_dtype
 
     check_dtype(dtype)
-    if not names:
-        raise VisionFlowError("--model names no model")
-    for name in names:
+    for name in models:
         if name in SHAPES:
             shape_config(name, layers)
 
 
-def check_methods(named: list[str]) -> None:
+def check_methods(named: Sequence[str]) -> None:
     """Refuse unknown methods and settings; whether they fit a model's depth is seen when it is known."""
     from visionflow.bench.rows import bench_rows
 
@@ -125,10 +135,10 @@ def _bench_one(
     name: str, settings: "Settings", layers: int | None, dtype: str | None, device: str | None
 ) -> dict[str, Any]:
     from visionflow.bench.measure import measure
-    from visionflow.bench.subject import EMBEDDED, open_subject
+    from visionflow.bench.subject import open_subject
     from visionflow.cli.bench_progress import steps
 
-    quiet_libraries(None if name == EMBEDDED else name)
+    quiet_libraries(name)
     with working(f"making {name}"):
         subject = open_subject(name, layers, dtype, device, settings.prompt_tokens)
     with steps(name) as on_step:

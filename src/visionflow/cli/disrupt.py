@@ -1,11 +1,11 @@
 """`visionflow disrupt`: what the answer loses when some tokens may not read some others in some layers."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
 
 from visionflow.cli.flow_run import All, Asked, Followed, ask
 from visionflow.cli.options import (
+    MOST_LAYERS,
     Batch,
     Device,
     Dtype,
@@ -16,8 +16,10 @@ from visionflow.cli.options import (
     Seed,
     SuiteName,
     Threads,
+    option,
 )
 from visionflow.cli.output import print_json
+from visionflow.cli.values import numbers, one_of, whole
 from visionflow.errors import VisionFlowError
 
 if TYPE_CHECKING:
@@ -26,36 +28,60 @@ if TYPE_CHECKING:
 
 FIGURES = {"disruptions": "disruption.png", "windows": "shift.png"}
 _EDGE, _WIDTH = 5, 2
-_GROUPS = "system, image, instruction, last"
+_GROUPS = ("system", "image", "instruction", "last")
 
 
 def disrupt(
     suite: SuiteName = "scenes",
-    model: Model = None,
+    model: Model = "embedded",
     limit: Limit = 200,
-    tasks: Followed = "",
+    tasks: Followed = None,
     everything: All = False,
     source: Annotated[
-        str | None, typer.Option(help=f"With --layers: tokens not to be read: {_GROUPS}. [default: image]")
+        str | None,
+        option(
+            one_of("source", *_GROUPS),
+            "GROUP",
+            f"With --layers: tokens not to be read: {', '.join(_GROUPS)}.",
+            shown="image",
+        ),
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option(help=f"With --layers: tokens that may not read them: {_GROUPS}, random. [default: instruction]"),
+        option(
+            one_of("target", *_GROUPS, "random"),
+            "GROUP",
+            f"With --layers: tokens that may not read them: {', '.join(_GROUPS)}, random.",
+            shown="instruction",
+        ),
     ] = None,
     layers: Annotated[
-        str,
-        typer.Option(
-            metavar="0-4,7", help="Disrupt exactly these layers, once, instead of the paper's two experiments."
+        Sequence[int] | None,
+        option(
+            numbers(0, MOST_LAYERS),
+            "0-4,7",
+            "Disrupt exactly these layers, once, instead of the paper's two experiments.",
         ),
-    ] = "",
-    width: Annotated[int | None, typer.Option(min=1, help="Layers in a window of figure 5. [default: 2]")] = None,
+    ] = None,
+    width: Annotated[
+        int | None, option(whole(1, MOST_LAYERS), "N", "Layers in a window of figure 5.", shown=str(_WIDTH))
+    ] = None,
     edge: Annotated[
         int | None,
-        typer.Option(min=1, help=f"First and last layers of figure 4. [default: {_EDGE}, or half of a shallow model]"),
+        option(
+            whole(1, MOST_LAYERS),
+            "N",
+            "First and last layers of figure 4.",
+            shown=f"{_EDGE}, or half of a shallow model",
+        ),
     ] = None,
     mode: Annotated[
         str,
-        typer.Option(help="renormalise (pairs go before the softmax), or zero (after it; the rest stays as it was)."),
+        option(
+            one_of("mode", "renormalise", "zero"),
+            "MODE",
+            "renormalise (pairs go before the softmax), or zero (after it; the rest stays as it was).",
+        ),
     ] = "renormalise",
     seed: Seed = 0,
     batch: Batch = 8,
@@ -71,21 +97,20 @@ def disrupt(
     window of layers, image tokens may not read each other, or the question not the image: E_vv, E_vt and D. With --out,
     records and figures are kept.
     """
-    chosen = _layers(layers) if layers else []
-    _check_experiment(bool(chosen), {"source": source, "target": target}, {"width": width, "edge": edge})
+    _check_experiment(layers is not None, {"source": source, "target": target}, {"width": width, "edge": edge})
     asked = ask(suite, model, limit, tasks, everything, batch, out, device, dtype, threads)
     from visionflow.evaluation.flow_runs import disruption_analysis
     from visionflow.flow.disruption import Disruption
 
     way: Any = mode  # a plain string to typer; a Disruption checks it
-    if chosen:
+    if layers is not None:
         flow: Any = {"source": source or "image", "target": target or "instruction"}
-        disruptions = [Disruption(**flow, layers=chosen, mode=way, seed=seed if target == "random" else None)]
+        disruptions = [Disruption(**flow, layers=layers, mode=way, seed=seed if target == "random" else None)]
     else:
         shallow = edge or min(_EDGE, max(1, asked.num_layers // 2))
         disruptions = _papers(asked.num_layers, shallow, width or _WIDTH, way, seed)
     records = asked.run(f"{len(disruptions)} disruptions", disruption_analysis(disruptions), repr(disruptions))
-    _tell(asked, records, disruptions, mode, seed, not chosen, as_json)
+    _tell(asked, records, disruptions, mode, seed, layers is None, as_json)
 
 
 def _check_experiment(one: bool, of_one: dict[str, Any], of_papers: dict[str, Any]) -> None:
@@ -100,17 +125,6 @@ def _papers(num_layers: int, edge: int, width: int, mode: Any, seed: int) -> "li
     from visionflow.flow.disruption_sweep import both_flows, first_and_last_layers
 
     return [*first_and_last_layers(num_layers, edge, seed, mode), *both_flows(num_layers, width, mode=mode)]
-
-
-def _layers(named: str) -> list[int]:
-    """The layers in ``0-4,7``."""
-    found: list[int] = []
-    for part in named.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise VisionFlowError(f"--layers is a list like 0-4,7, not {named}")
-        found += range(int(first), int(last or first) + 1)
-    return sorted(set(found))
 
 
 def _tell(

@@ -1,5 +1,6 @@
 """`visionflow eval`: how often each method is right, beside what it costs."""
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,11 +20,12 @@ from visionflow.cli.options import (
     SuiteName,
     Tasks,
     Threads,
-    listed,
+    option,
     use_threads,
 )
 from visionflow.cli.output import print_json, quiet_libraries, working
 from visionflow.cli.progress import questions
+from visionflow.cli.values import names
 from visionflow.errors import VisionFlowError
 
 if TYPE_CHECKING:
@@ -32,20 +34,21 @@ if TYPE_CHECKING:
 
 def evaluate(
     suite: SuiteName = "scenes",
-    model: Model = None,
+    model: Model = "embedded",
     limit: Limit = 200,
-    tasks: Tasks = "",
+    tasks: Tasks = None,
     methods: Annotated[
-        str,
-        typer.Option(
-            metavar="A,B",
-            help="Rows by name, and always dense: oracle, random-end, random-average, random-steps, fastv, fastv-end, "
+        Sequence[str] | None,
+        option(
+            names,
+            "A,B",
+            "Rows by name, and always dense: oracle, random-end, random-average, random-steps, fastv, fastv-end, "
             "fastv-average, himap-paid, himap-received, himap-stage1, himap-stage2, vtw, visipruner, no-image; with "
             "--sweep the curves oracle, random, random-steps, fastv, himap-paid, himap-received, vtw; with --phases "
-            "visipruner, visipruner-middle, -middle-deep, -shallow, -cached, -released, -by-last, -by-text, -by-image. "
-            "[default: all]",
+            "visipruner, visipruner-middle, -middle-deep, -shallow, -cached, -released, -by-last, -by-text, -by-image.",
+            shown="all",
         ),
-    ] = "",
+    ] = None,
     sweep: Annotated[
         bool, typer.Option("--sweep", help="Accuracy against cost, each method at several ratios; a plot in --out.")
     ] = False,
@@ -81,8 +84,8 @@ def evaluate(
     from visionflow.evaluation.suites import suite_called
 
     asked = suite_called(suite)
-    samples = asked.samples(limit, listed(tasks))
-    with working(f"loading the {model or 'embedded'} model"):
+    samples = asked.samples(limit, tasks or ())
+    with working(f"loading the {model} model"):
         quiet_libraries(model)
         from visionflow.cli.eval_report import EvalReport
         from visionflow.evaluation.paper_tables import check_tasks
@@ -101,7 +104,7 @@ def evaluate(
             loaded,
             asked.name,
             samples,
-            methods=listed(methods),
+            methods=methods or (),
             rows="sweep" if sweep else "phases" if phases else "table",
             sight=sight,
             filtered=only_visual,

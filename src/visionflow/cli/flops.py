@@ -1,104 +1,115 @@
 """`visionflow flops`: what a prompt costs dense and pruned, for any model shape, without weights."""
 
 import logging
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
+from visionflow.cli.method_options import K1, K2, R1, R2, K, R, layer_option
 from visionflow.cli.methods import flag, own_options
-from visionflow.cli.options import Json
+from visionflow.cli.options import MODEL_HELP, MOST_TOKENS, SHAPE_NAMES, Json, method_option, option
 from visionflow.cli.output import print_json
+from visionflow.cli.values import one_of, whole
 from visionflow.errors import VisionFlowError
 
 if TYPE_CHECKING:
     from visionflow.cost.model import Course
 
-# The options of each method with the settings of its paper, for LLaVA-1.5-7B. VisiPruner decides by what it sees: here
-# are the means of its paper (the firing layer is worked out from its cost).
-METHOD_OPTIONS: dict[str, dict[str, int | float]] = {
-    "himap": {"k1": 2, "r1": 0.5, "k2": 8, "r2": 0.75},
-    "fastv": {"k": 2, "r": 0.5},
-    "vtw": {"k": 16},
-    "random": {"k": 2, "r": 0.5},
-    "visipruner": {"shallow_layers": 6, "fire_layer": 14, "kept": 10, "exit_layer": 24},
-    "none": {},
+METHOD_OPTIONS: dict[str, tuple[str, ...]] = {
+    "himap": ("k1", "r1", "k2", "r2"),
+    "fastv": ("k", "r"),
+    "vtw": ("k",),
+    "random": ("k", "r"),
+    # It decides by what it sees: here are the numbers of one course, by default the means of its paper.
+    "visipruner": ("shallow_layers", "fire_layer", "kept", "exit_layer"),
+    "none": (),
 }
+_DEPTH = "in a model of 32 layers; earlier in shallower ones"
 
 
 def flops(
     context: typer.Context,
     model: Annotated[
         str,
-        typer.Option(
-            help="llava-1.5-7b, llava-1.5-13b, a config.json, a directory with one, or owner/name on the Hub."
-        ),
+        option(None, "MODEL", f"A shape: {SHAPE_NAMES}; a config.json; or a saved model: {MODEL_HELP}."),
     ] = "llava-1.5-7b",
-    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHOD_OPTIONS)}.")] = "himap",
-    k1: Annotated[int | None, typer.Option(help="himap: layers before the first cut. [default: 2]")] = None,
-    r1: Annotated[float | None, typer.Option(help="himap: fraction dropped at the first cut. [default: 0.5]")] = None,
-    k2: Annotated[int | None, typer.Option(help="himap: layers before the second cut. [default: 8]")] = None,
-    r2: Annotated[
-        float | None, typer.Option(help="himap: fraction of the rest dropped at the second cut. [default: 0.75]")
-    ] = None,
-    k: Annotated[
-        int | None, typer.Option(help="fastv, random, vtw: layers before the cut. [default: 2; 16 for vtw]")
-    ] = None,
-    r: Annotated[float | None, typer.Option(help="fastv, random: fraction dropped. [default: 0.5]")] = None,
+    method: Annotated[str, method_option(METHOD_OPTIONS)] = "himap",
+    k1: K1 = None,
+    r1: R1 = None,
+    k2: K2 = None,
+    r2: R2 = None,
+    k: K = None,
+    r: R = None,
     shallow_layers: Annotated[
         int | None,
-        typer.Option(help="visipruner: layers that do not read the image. [default: 6, or fewer up to --fire-layer]"),
+        layer_option("visipruner: layers that do not read the image.", f"6 {_DEPTH}, or up to --fire-layer", least=0),
     ] = None,
     fire_layer: Annotated[
-        int | None, typer.Option(help="visipruner: last layer with all image tokens. [default: 14]")
+        int | None, layer_option("visipruner: last layer with all image tokens.", f"14 {_DEPTH}", least=0)
     ] = None,
-    kept: Annotated[int | None, typer.Option(help="visipruner: image tokens kept after it. [default: 10]")] = None,
+    kept: Annotated[
+        int | None, option(whole(1, MOST_TOKENS), "N", "visipruner: image tokens kept after it.", shown="10")
+    ] = None,
     exit_layer: Annotated[
-        int | None, typer.Option(help="visipruner: first layer without image tokens. [default: 24]")
+        int | None, layer_option("visipruner: first layer without image tokens.", f"24 {_DEPTH}")
     ] = None,
     image_tokens: Annotated[
-        int | None, typer.Option(help="Image tokens of the prompt. [default: one picture of the model]")
+        int | None,
+        option(whole(0, MOST_TOKENS), "N", "Image tokens of the prompt.", shown="one picture of the model"),
     ] = None,
-    text_tokens: Annotated[int, typer.Option(help="All other tokens of the prompt, template included.")] = 60,
+    text_tokens: Annotated[
+        int, option(whole(0, MOST_TOKENS), "N", "All other tokens of the prompt, template included.")
+    ] = 60,
     instruction_tokens: Annotated[
-        int | None, typer.Option(help="Text tokens after the image, for himap's probe. [default: all text tokens]")
+        int | None,
+        option(whole(0, MOST_TOKENS), "N", "Text tokens after the image, for himap's probe.", shown="all text tokens"),
     ] = None,
     convention: Annotated[
         str | None,
-        typer.Option(help="paper, gated or flops: what is counted. [default: all three; paper with --json]"),
+        option(
+            one_of("convention", "paper", "gated", "flops"),
+            "NAME",
+            "paper, gated or flops: what is counted.",
+            shown="all three; paper with --json",
+        ),
     ] = None,
     logits: Annotated[
-        str, typer.Option(help="flops only: logits of the 'last' token, as in generate, or of 'all' tokens.")
+        str,
+        option(
+            one_of("logits", "last", "all"),
+            "NAME",
+            "flops only: logits of the 'last' token, as in generate, or of 'all' tokens.",
+        ),
     ] = "last",
-    dtype_bytes: Annotated[int, typer.Option(help="Bytes per number in the KV cache.")] = 2,
+    dtype_bytes: Annotated[int, option(whole(1, 16), "N", "Bytes per number in the KV cache.")] = 2,
     table: Annotated[
-        str | None, typer.Option(help="himap: print the cost columns of that paper's Tables 1 and 2 beside ours.")
+        str | None,
+        option(
+            one_of("table", "himap"),
+            "NAME",
+            "himap: print the cost columns of that paper's Tables 1 and 2 beside ours.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """What a prompt costs, dense and pruned: operations, image tokens per layer, KV cache. No weights are needed."""
     given = {name for name in context.params if _is_given(context, name)}
     if table is not None:
-        _print_paper_table(table, given - {"table", "as_json"}, as_json)
+        _print_paper_table(given - {"table", "as_json"}, as_json)
         return
     typed = own_options(method, {name: context.params[name] for name in given}, METHOD_OPTIONS)
-    options = METHOD_OPTIONS[method] | typed
-    if method == "visipruner" and "shallow_layers" not in typed:
-        options["shallow_layers"] = min(options["shallow_layers"], options["fire_layer"])
-    if logits not in ("last", "all"):
-        raise VisionFlowError(f"unknown --logits {logits!r}: choose last or all")
-    if dtype_bytes < 1:
-        raise VisionFlowError(f"--dtype-bytes must be at least 1, not {dtype_bytes}")
 
     from rich.console import Console
 
-    from visionflow.cost.conventions import Convention, check_convention
+    from visionflow.cost.conventions import Convention
     from visionflow.cost.load import load_shape
     from visionflow.cost.model import cost_of
     from visionflow.cost.report import Report
     from visionflow.cost.visipruner import Profile, papers_accounting
 
     if convention is not None:
-        conventions = [check_convention(convention)]
+        conventions: list[Convention] = [cast("Convention", convention)]
     else:
         conventions = ["paper"] if as_json else list(get_args(Convention))
     # Without a network the Hub's client reports each of its retries; the last failure is ours to tell.
@@ -108,6 +119,7 @@ def flops(
     n = image_tokens if image_tokens is not None else shape.image_tokens
     if n is None:
         raise VisionFlowError(f"the image tokens of {model} depend on the picture: say how many with --image-tokens")
+    options = _options(method, typed, shape.num_layers)
     course = _course_of(method, options)
     costs = [
         cost_of(
@@ -136,6 +148,19 @@ def _is_given(context: typer.Context, parameter: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
+def _options(method: str, typed: dict[str, Any], num_layers: int) -> dict[str, Any]:
+    """Those `typed` and, for the others, what suits the depth."""
+    from visionflow.cost.visipruner import Profile
+    from visionflow.methods.defaults import default_options
+
+    if method != "visipruner":
+        return default_options(method, num_layers) | typed
+    options = asdict(Profile.of_depth(num_layers)) | typed
+    if "shallow_layers" not in typed:
+        options["shallow_layers"] = min(options["shallow_layers"], options["fire_layer"])
+    return options
+
+
 def _course_of(method: str, options: dict[str, Any]) -> "Course":
     from visionflow.cost.visipruner import Profile
     from visionflow.methods import METHODS
@@ -146,14 +171,12 @@ def _course_of(method: str, options: dict[str, Any]) -> "Course":
     return Profile(**options) if method == "visipruner" else METHODS[method](**options).plan()
 
 
-def _print_paper_table(table: str, others: set[str], as_json: bool) -> None:
+def _print_paper_table(others: set[str], as_json: bool) -> None:
     from rich.console import Console
 
     from visionflow.cost.himap_tables import rows
     from visionflow.cost.report import show_tables, tables_to_json
 
-    if table != "himap":
-        raise VisionFlowError(f"there is no table {table!r}: choose himap")
     if others:
         raise VisionFlowError(f"--table has the paper's own settings: leave out {', '.join(map(flag, sorted(others)))}")
     if as_json:

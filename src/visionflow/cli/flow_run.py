@@ -1,15 +1,16 @@
 """What `visionflow saliency` and `visionflow disrupt` have in common: questions of a suite, and an analysis of each."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from visionflow.cli.options import listed, use_threads
+from visionflow.cli.options import TASKS, option, use_threads
 from visionflow.cli.output import quiet_libraries, working
 from visionflow.cli.progress import questions
+from visionflow.cli.values import some_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,13 +20,11 @@ if TYPE_CHECKING:
     from visionflow.evaluation.samples import Sample
     from visionflow.loading.models import Loaded
 
+FOLLOWED = tuple(task for task in TASKS if task != "caption")
+
 Followed = Annotated[
-    str,
-    typer.Option(
-        "--tasks",
-        metavar="A,B",
-        help="Some of choice, science, existence, open. [default: all four]",
-    ),
+    Sequence[str] | None,
+    option(some_of("task", *FOLLOWED), "A,B", f"Some of {', '.join(FOLLOWED)}.", "--tasks", shown="all four"),
 ]
 All = Annotated[
     bool,
@@ -95,9 +94,9 @@ class Asked:
 
 def ask(
     suite: str,
-    model: str | None,
+    model: str,
     limit: int,
-    tasks: str,
+    tasks: Sequence[str] | None,
     everything: bool,
     batch: int,
     out: Path | None,
@@ -117,8 +116,8 @@ def ask(
 
     asked = suite_called(suite)
     following = [task for task, form in asked.tasks.items() if form != "caption"]
-    samples = asked.samples(limit, listed(tasks) or following)
-    with working(f"loading the {model or 'embedded'} model"):
+    samples = asked.samples(limit, tasks or following)
+    with working(f"loading the {model} model"):
         quiet_libraries(model)
         from visionflow.loading.models import load_model
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from visionflow.cli.folders import check_out
-from visionflow.cli.options import Attention, Device, Dtype, Json, Model, Threads, use_threads
+from visionflow.cli.options import Attention, Device, Dtype, Json, Model, Threads, option, use_threads
 from visionflow.errors import VisionFlowError
 
 if TYPE_CHECKING:
@@ -18,18 +18,24 @@ DEMO_PICTURE, DEMO_QUESTION = "the demo's picture", "How many red objects are th
 def lens(
     image: Annotated[
         str | None,
-        typer.Argument(metavar="IMAGE", help="A picture: a path, a URL, or - for standard input. [default: a demo]"),
+        typer.Argument(
+            metavar="IMAGE", help="A picture: a path, a URL, or - for standard input.", show_default="a demo"
+        ),
     ] = None,
     question: Annotated[
         str | None, typer.Argument(metavar="QUESTION", help="The question, in quotes; needed with IMAGE.")
     ] = None,
-    model: Model = None,
+    model: Model = "embedded",
     heads: Annotated[
         bool, typer.Option("--heads", help="Also what the value of each head alone would say (value-output lens).")
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for the figures attention.png, sinks.png and lens.png, which are replaced there."),
+        option(
+            None,
+            "FOLDER",
+            "Folder for the figures attention.png, sinks.png and lens.png, which are replaced there.",
+        ),
     ] = None,
     dtype: Dtype = None,
     device: Device = None,
@@ -53,7 +59,7 @@ def lens(
 
     picture = _demo_picture() if image is None else read_picture(image)
     asked = DEMO_QUESTION if question is None else question
-    with working(f"loading the {model or 'embedded'} model"):
+    with working(f"loading the {model} model"):
         quiet_libraries(model)
         from visionflow.cli.lens_report import look_inside
         from visionflow.loading.models import load_model

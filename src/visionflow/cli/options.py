@@ -1,73 +1,106 @@
-"""Options that several commands share; each command says what it takes where one is not given."""
+"""The options of the commands, each defined once: the same name, the same help and the same limits wherever it is.
 
+Every value is read by a parser of `visionflow.cli.values`; defaults are shown by typer alone, in brackets after the
+help, and in parentheses where they are worked out (`shown`).
+"""
+
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from visionflow.errors import VisionFlowError
+from visionflow.cli.values import Parser, one_of, some_of, whole
 
-Model = Annotated[
-    str | None,
-    typer.Option(help="A directory with a saved model, or owner/name on the Hub. [default: the embedded model]"),
-]
+MOST_QUESTIONS = 1_000_000
+MOST_AT_A_TIME = 10_000
+MOST_LAYERS = 1000
+MOST_TOKENS = 10_000_000
+MOST_THREADS = 1024
+MOST_MINUTES = 60 * 24 * 365
+MOST_ROUNDS = 10_000
+MOST_SEED = 2**32 - 1
+
+SHAPE_NAMES = "llava-1b, llava-1.5-7b, llava-1.5-13b, qwen2.5-vl-7b"
+
+
+def option(parser: Parser | None, metavar: str, help: str, *flags: str, shown: str = "") -> Any:
+    """An option read by `parser`, or a word as it is where there is none."""
+    return typer.Option(*flags, parser=parser, metavar=metavar, help=help, show_default=shown or True)
+
+
+def method_option(methods: Iterable[str]) -> Any:
+    """--method, one of `methods`."""
+    return option(one_of("method", *methods), "NAME", f"One of {', '.join(methods)}.")
+
+
+MODEL_HELP = "a directory, owner/name on the Hub, or embedded, the small model of this package"
+
+Model = Annotated[str, option(None, "MODEL", f"A saved model: {MODEL_HELP}.")]
 Dtype = Annotated[
     str | None,
-    typer.Option(help="float32, bfloat16 or float16. [default: the checkpoint's; float32 for the embedded model]"),
+    option(
+        one_of("dtype", "float32", "bfloat16", "float16", also=("fp32", "bf16", "fp16")),
+        "DTYPE",
+        "float32, bfloat16 or float16.",
+        shown="the checkpoint's; float32 for the embedded model and, on a CPU, for shapes",
+    ),
 ]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... [default: the GPU where there is one]")]
-Attention = Annotated[str, typer.Option(help="sdpa or eager.")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads; torch decides if not given.")]
+DEVICE_HELP = "cpu, cuda, cuda:1, mps, ..."
+Device = Annotated[str | None, option(None, "DEVICE", DEVICE_HELP, shown="the GPU where there is one")]
+Attention = Annotated[str, option(one_of("attention", "sdpa", "eager"), "NAME", "sdpa or eager.")]
+Threads = Annotated[int | None, option(whole(1, MOST_THREADS), "N", "CPU threads.", shown="as many as torch likes")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+Seed = Annotated[
+    int, option(whole(0, MOST_SEED), "N", "Of all that is random, the bootstrap too: another seed, other draws.")
+]
 
+TASKS = ("choice", "science", "existence", "caption", "open")
 SuiteName = Annotated[
     str,
-    typer.Option(
-        help="What is asked: scenes (the generated world, unseen scenes), or FILE.parquet in the layout that "
-        "visionflow scenes writes."
+    option(
+        None,
+        "SUITE",
+        "What is asked: scenes (the generated world, unseen scenes), or FILE.parquet in the layout that "
+        "visionflow scenes writes.",
     ),
 ]
 Tasks = Annotated[
-    str, typer.Option(metavar="A,B", help="Some of choice, science, existence, caption, open. [default: all]")
+    Sequence[str] | None, option(some_of("task", *TASKS), "A,B", f"Some of {', '.join(TASKS)}.", shown="all")
 ]
-Limit = Annotated[int, typer.Option(min=1, help="Number of questions in all, spread evenly over the tasks, at most.")]
+Limit = Annotated[
+    int,
+    option(whole(1, MOST_QUESTIONS), "N", "Number of questions in all, spread evenly over the tasks, at most."),
+]
 SightName = Annotated[
-    str, typer.Option(help="picture, grey or none: what the model sees, to check that the image matters.")
+    str,
+    option(
+        one_of("sight", "picture", "grey", "none"),
+        "SIGHT",
+        "picture, grey or none: what the model sees, to check that the image matters.",
+    ),
 ]
 OnlyVisual = Annotated[
     bool, typer.Option("--filter", help="Leave out what dense answers rightly without the image (appendix B).")
 ]
-Seed = Annotated[
-    int, typer.Option(min=0, max=2**32 - 1, help="Of all that is random, the bootstrap too: another seed, other draws.")
-]
 Batch = Annotated[
     int,
-    typer.Option(
-        min=1,
-        help="Questions at a time. Rounding depends on it: an answer may change, very rarely in float32, where two "
+    option(
+        whole(1, MOST_AT_A_TIME),
+        "N",
+        "Questions at a time. Rounding depends on it: an answer may change, very rarely in float32, where two "
         "tokens are all but equally likely.",
     ),
 ]
 Folder = Annotated[
-    Path | None, typer.Option(help="Folder for the records; the same command goes on from what is there.")
+    Path | None,
+    option(None, "FOLDER", "Folder for the records; the same command goes on from what is there."),
 ]
 
 
-def listed(names: str) -> list[str]:
-    """The names in `A,B`."""
-    return [name.strip() for name in names.split(",") if name.strip()]
-
-
 def use_threads(threads: int | None) -> None:
-    """Have torch compute with so many CPU threads, if a number is given.
+    """Have torch compute with so many CPU threads, if a number is given."""
+    if threads is not None:
+        import torch
 
-    Raises:
-        VisionFlowError: the number is below 1.
-    """
-    if threads is None:
-        return
-    if threads < 1:
-        raise VisionFlowError(f"--threads must be at least 1, not {threads}")
-    import torch
-
-    torch.set_num_threads(threads)
+        torch.set_num_threads(threads)

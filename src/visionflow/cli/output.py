@@ -15,7 +15,7 @@ def working(what: str) -> Iterator[None]:
         yield
 
 
-def quiet_libraries(model: str | None) -> None:
+def quiet_libraries(model: str) -> None:
     """Silence remarks and loading bars of transformers; the bars of a download from the Hub stay."""
     import logging
 
@@ -23,7 +23,7 @@ def quiet_libraries(model: str | None) -> None:
 
     transformers_logging.set_verbosity_error()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    if model is None or Path(model).is_dir():
+    if model == "embedded" or Path(model).is_dir():
         transformers_logging.disable_progress_bar()
 
 

@@ -2,46 +2,52 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from visionflow.cli.options import Device, Dtype, Json, listed
+from visionflow.cli.options import MOST_AT_A_TIME, MOST_QUESTIONS, Device, Dtype, Json, Model, option
 from visionflow.cli.output import print_json, quiet_libraries
+from visionflow.cli.values import names, one_of, whole
 from visionflow.errors import VisionFlowError
 
 if TYPE_CHECKING:
     from visionflow.lmms.paper_tables import Column, PaperTable
     from visionflow.lmms.reproduction import Reproduction
 
-PROMPTS = ("paper", "harness")
-
 
 def reproduce(
     table: Annotated[str, typer.Argument(help="himap-table1, himap-table2 or visipruner-table5.")],
-    model: Annotated[
-        str, typer.Option(help="A directory with a saved model, owner/name on the Hub, or embedded.")
-    ] = "llava-hf/llava-1.5-7b-hf",
+    model: Model = "llava-hf/llava-1.5-7b-hf",
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Questions of each data set, the first ones. [default: all]")
+        int | None,
+        option(whole(1, MOST_QUESTIONS), "N", "Questions of each data set, the first ones.", shown="all"),
     ] = None,
     columns: Annotated[
-        str, typer.Option(metavar="A,B", help="Some of the table's data sets, as printed. [default: all]")
-    ] = "",
+        Sequence[str] | None, option(names, "A,B", "Some of the table's data sets, as printed.", shown="all")
+    ] = None,
     prompts: Annotated[
-        str, typer.Option(help="paper: the paper's own, where it states them; harness: lmms-eval's.")
+        str,
+        option(
+            one_of("prompts", "paper", "harness"),
+            "NAME",
+            "paper: the paper's own, where it states them; harness: lmms-eval's.",
+        ),
     ] = "paper",
     data_dir: Annotated[
-        Path | None, typer.Option(help="Local copies of data sets, each in a folder of its name. See --dry-run.")
+        Path | None,
+        option(None, "FOLDER", "Local copies of data sets, each in a folder of its name. See --dry-run."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for everything; the same command goes on there. [default: runs/reproduce/...]"),
+        option(None, "FOLDER", "Folder for everything; the same command goes on there.", shown="runs/reproduce/..."),
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Questions at a time.")] = 1,
+    batch: Annotated[int, option(whole(1, MOST_AT_A_TIME), "N", "Questions at a time.")] = 1,
     launcher: Annotated[
-        str, typer.Option(help="What starts lmms-eval on several GPUs: 'torchrun --nproc_per_node 8'.")
+        str,
+        option(None, "COMMAND", "What starts lmms-eval on several GPUs: 'torchrun --nproc_per_node 8'."),
     ] = "",
     device: Device = None,
     dtype: Dtype = None,
@@ -60,8 +66,6 @@ def reproduce(
     from visionflow.lmms.reproduction import Reproduction
 
     chosen = table_called(table)
-    if prompts not in PROMPTS:
-        raise VisionFlowError(f"unknown prompts {prompts!r}: choose one of {', '.join(PROMPTS)}")
     if data_dir and not data_dir.is_dir():
         raise VisionFlowError(f"there is no folder {data_dir}: give the one that holds the data sets")
     quiet_libraries(model)
@@ -98,12 +102,12 @@ def reproduce(
     _tell(asked, as_json)
 
 
-def _columns(table: "PaperTable", names: str) -> "tuple[Column, ...]":
+def _columns(table: "PaperTable", chosen: Sequence[str] | None) -> "tuple[Column, ...]":
     known = [column.title for column in table.columns]
-    for name in listed(names):
+    for name in chosen or ():
         if name not in known:
             raise VisionFlowError(f"{table.name} has no column {name!r}: choose of {', '.join(known)}")
-    return tuple(column for column in table.columns if not names or column.title in listed(names))
+    return tuple(column for column in table.columns if chosen is None or column.title in chosen)
 
 
 def _check_needs(asked: "Reproduction") -> None:

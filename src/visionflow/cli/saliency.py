@@ -16,9 +16,10 @@ from visionflow.cli.options import (
     Seed,
     SuiteName,
     Threads,
+    option,
 )
 from visionflow.cli.output import print_json
-from visionflow.errors import VisionFlowError
+from visionflow.cli.values import one_of
 
 if TYPE_CHECKING:
     from visionflow.evaluation.records import Record
@@ -28,19 +29,26 @@ FIGURES = {"saliency": "saliency.png", "lengths": "lengths.png"}
 
 def saliency(
     suite: SuiteName = "scenes",
-    model: Model = None,
+    model: Model = "embedded",
     limit: Limit = 200,
-    tasks: Followed = "",
+    tasks: Followed = None,
     everything: All = False,
     objective: Annotated[
         str,
-        typer.Option(
-            help="What is differentiated: loss (cross-entropy of the right answer's first token), logit (its logit) or "
-            "margin (its lead over the next one). The loss is flat where the model is sure and right."
+        option(
+            one_of("objective", "loss", "logit", "margin"),
+            "NAME",
+            "What is differentiated: loss (cross-entropy of the right answer's first token), logit (its logit) or "
+            "margin (its lead over the next one). The loss is flat where the model is sure and right.",
         ),
     ] = "loss",
     convention: Annotated[
-        str, typer.Option(help="paper (eq. 1 to 6), or released: what the authors' script computes.")
+        str,
+        option(
+            one_of("convention", "paper", "released"),
+            "NAME",
+            "paper (eq. 1 to 6), or released: what the authors' script computes.",
+        ),
     ] = "paper",
     normalised: Annotated[
         bool, typer.Option("--normalised", help="Let every question weigh the same, however steep its loss.")
@@ -58,23 +66,14 @@ def saliency(
     S_sys, S_img and S_ins: how much the answer hangs on a token of that kind being read, mean per token. S_vv: on image
     tokens reading each other; S_vt: on the instruction reading the image. With --out, records and figures are kept.
     """
-    from visionflow.flow.saliency_measures import CONVENTIONS, OBJECTIVES
-
-    _check("--objective", objective, OBJECTIVES)
-    _check("--convention", convention, CONVENTIONS)
     asked = ask(suite, model, limit, tasks, everything, batch, out, device, dtype, threads)
     from visionflow.evaluation.flow_runs import saliency_analysis
 
     settings = f"saliency, {objective}, {convention}" + ", normalised" * normalised
-    # typer hands over plain strings; both were checked against the tables above.
+    # typer hands over plain strings; the options took no others than there are.
     chosen: Any = {"objective": objective, "convention": convention, "normalised": normalised}
     records = asked.run("saliency", saliency_analysis(**chosen), settings)
     _tell(asked, records, chosen, seed, as_json)
-
-
-def _check(option: str, value: str, table: Any) -> None:
-    if value not in table:
-        raise VisionFlowError(f"{option} is one of {', '.join(table)}, not {value}")
 
 
 def _tell(asked: Asked, records: "list[Record]", chosen: Any, seed: int, as_json: bool) -> None:

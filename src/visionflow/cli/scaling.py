@@ -1,14 +1,28 @@
 """`visionflow scaling`: how cost and time grow with image tokens, batch and depth."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from visionflow.cli.bench import BenchDtype, Out, TextTokens, check_methods, check_models
+from visionflow.cli.bench import SHAPES_HELP, Results, TextTokens, check_methods, check_models, shape_layers
 from visionflow.cli.bench_output import make_folder, tell
-from visionflow.cli.options import Device, Json, Threads, listed, use_threads
+from visionflow.cli.options import (
+    MOST_AT_A_TIME,
+    MOST_LAYERS,
+    MOST_MINUTES,
+    MOST_ROUNDS,
+    MOST_TOKENS,
+    Device,
+    Dtype,
+    Json,
+    Threads,
+    option,
+    use_threads,
+)
 from visionflow.cli.output import quiet_libraries, working
+from visionflow.cli.values import names, number, numbers, whole
 from visionflow.errors import VisionFlowError
 
 if TYPE_CHECKING:
@@ -20,36 +34,31 @@ _CPU_LAYERS = 6  # the longest prompts take minutes even so
 
 
 def scaling(
-    model: Annotated[
-        str,
-        typer.Option(
-            help="A shape with random weights (nothing is downloaded): llava-1b, llava-1.5-7b, llava-1.5-13b, "
-            "qwen2.5-vl-7b; or embedded, a directory, owner/name."
-        ),
-    ] = "llava-1b",
-    layers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Decoder layers of a shape. [default: 6 on a CPU, else as many as fit the memory]"),
-    ] = None,
+    model: Annotated[str, option(None, "MODEL", f"A shape {SHAPES_HELP}.")] = "llava-1b",
+    layers: Annotated[int | None, shape_layers("6 on a CPU, else as many as fit the memory")] = None,
     methods: Annotated[
-        str, typer.Option(metavar="A,B", help="Rows beside none, the unpruned model; see visionflow bench.")
-    ] = "himap",
+        Sequence[str], option(names, "A,B", "Rows beside none, the unpruned model; see visionflow bench.")
+    ] = ("himap",),
     image_tokens: Annotated[
-        str, typer.Option(metavar="N,N", help="Image tokens of a prompt, at batch 1 and full depth.")
-    ] = "144,288,576,1152,2304,4608,9216,16384",
-    batches: Annotated[str, typer.Option(metavar="N,N", help="Prompts of one picture at a time.")] = "1,2,4,8,16",
+        Sequence[int],
+        option(numbers(1, MOST_TOKENS), "N,N", "Image tokens of a prompt, at batch 1 and full depth."),
+    ] = (144, 288, 576, 1152, 2304, 4608, 9216, 16384),
+    batches: Annotated[
+        Sequence[int], option(numbers(1, MOST_AT_A_TIME), "N,N", "Prompts of one picture at a time.")
+    ] = (1, 2, 4, 8, 16),
     depths: Annotated[
-        str, typer.Option(metavar="N,N", help="Decoder layers. [default: quarters of the full depth]")
-    ] = "",
+        Sequence[int] | None,
+        option(numbers(1, MOST_LAYERS), "N,N", "Decoder layers.", shown="quarters of the full depth"),
+    ] = None,
     text_tokens: TextTokens = 64,
-    repeats: Annotated[int, typer.Option(min=1, help="Rounds at each point, at most.")] = 3,
+    repeats: Annotated[int, option(whole(1, MOST_ROUNDS), "N", "Rounds at each point, at most.")] = 3,
     time_limit: Annotated[
-        float, typer.Option(min=0, metavar="MINUTES", help="No point is begun that would end later.")
+        float, option(number(0, MOST_MINUTES), "MINUTES", "No point is begun that would end later.")
     ] = 8.0,
-    dtype: BenchDtype = None,
+    dtype: Dtype = None,
     device: Device = None,
     threads: Threads = None,
-    out: Out = None,
+    out: Results = None,
     as_json: Json = False,
 ) -> None:
     """FLOPs and time of the prefill against image tokens, batch and depth, dense and pruned, with fitted exponents.
@@ -57,11 +66,7 @@ def scaling(
     Each axis is followed from the same base: one prompt of one picture at full depth. Points that do not fit the memory
     or the time limit are left out and named. With --out, Ctrl-C loses nothing: the same command goes on from there.
     """
-    sizes = {
-        "image_tokens": _numbers("--image-tokens", image_tokens),
-        "batch": _numbers("--batches", batches),
-        "layers": _numbers("--depths", depths),
-    }
+    sizes = {"image_tokens": image_tokens, "batch": batches, "layers": depths or ()}
     make_folder(out)
     with working(f"making {model}"):
         use_threads(threads)
@@ -69,18 +74,18 @@ def scaling(
         from visionflow.bench.rows import bench_rows
         from visionflow.bench.scaling import Scaling, by_axis, exponents, scale
         from visionflow.bench.store import Store
-        from visionflow.bench.subject import EMBEDDED, open_subject
+        from visionflow.bench.subject import open_subject
         from visionflow.cli.bench_progress import steps
         from visionflow.loading.models import check_device
 
-        quiet_libraries(None if model == EMBEDDED else model)
+        quiet_libraries(model)
         place = check_device(device)
         check_models([model], layers, dtype)
-        check_methods(listed(methods))
+        check_methods(methods)
         layers = layers or _default_layers(model, place.type)
-        subject = open_subject(model, layers, dtype, device, max(sizes["image_tokens"], default=1))
+        subject = open_subject(model, layers, dtype, device, max(image_tokens))
     grid = _grid(subject.model, sizes)
-    asked = Scaling(grid, listed(methods), text_tokens, repeats, 60 * time_limit)
+    asked = Scaling(grid, methods, text_tokens, repeats, 60 * time_limit)
     rows = bench_rows(asked.methods, grid.base.layers)
     described = {
         "machine": describe_machine(place),
@@ -111,21 +116,13 @@ def scaling(
     tell(found, "scaling", out, as_json, draw_scaling, show_scaling)
 
 
-def _numbers(option: str, typed: str) -> list[int]:
-    """The whole numbers in ``1,2,4``."""
-    parts = listed(typed)
-    if not all(part.isdecimal() and int(part) for part in parts):
-        raise VisionFlowError(f"{option} is a list of whole numbers like 1,2,4, each at least 1, not {typed}")
-    return sorted({int(part) for part in parts})
-
-
 def _default_layers(model: str, device: str) -> int | None:
     from visionflow.bench.shapes import SHAPES
 
     return _CPU_LAYERS if device == "cpu" and model in SHAPES else None
 
 
-def _grid(model: Any, sizes: dict[str, list[int]]) -> "Grid":
+def _grid(model: Any, sizes: Mapping[str, Sequence[int]]) -> "Grid":
     from visionflow.bench.prompt import picture_tokens
     from visionflow.bench.scaling import Grid, Point
 

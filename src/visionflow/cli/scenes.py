@@ -5,14 +5,19 @@ from typing import Annotated
 
 import typer
 
+from visionflow.cli.options import MOST_QUESTIONS, TASKS, option
+from visionflow.cli.values import one_of, whole
+
 
 def scenes(
-    out: Annotated[Path, typer.Option(help="The parquet file to write.")],
+    out: Annotated[Path, option(None, "FILE", "The parquet file to write.")],
     task: Annotated[
-        str | None, typer.Option(help="choice, science, existence, caption or open. [default: all of them]")
+        str | None, option(one_of("task", *TASKS), "TASK", f"One of {', '.join(TASKS)}.", shown="all of them")
     ] = None,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    limit: Annotated[int, typer.Option(help="Items of each task.")] = 200,
+    split: Annotated[
+        str, option(one_of("split", "train", "validation", "test"), "SPLIT", "train, validation or test.")
+    ] = "test",
+    limit: Annotated[int, option(whole(1, MOST_QUESTIONS), "N", "Items of each task.")] = 200,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Export pictures, questions and answers of the generated world for Hugging Face datasets.
@@ -25,7 +30,7 @@ def scenes(
     from rich.console import Console
     from rich.progress import track
 
-    from visionflow.scenes import TASKS, Split
+    from visionflow.scenes import Split
     from visionflow.scenes.export import check_export, export, rows_of
 
     tasks = list(TASKS) if task is None else [task]

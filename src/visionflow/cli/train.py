@@ -7,23 +7,31 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from visionflow.cli.folders import check_out
-from visionflow.cli.options import Threads, use_threads
-from visionflow.errors import VisionFlowError
+from visionflow.cli.options import DEVICE_HELP, MOST_MINUTES, MOST_SEED, Threads, option, use_threads
+from visionflow.cli.values import number, whole
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+MOST_STEPS = 100_000_000
+
 
 def train(
-    out: Annotated[Path, typer.Option(help="Folder for the checkpoint, the curve and, at the end, the model.")],
-    minutes: Annotated[float | None, typer.Option(help="Train for so many minutes (60 if no --steps).")] = None,
-    steps: Annotated[int | None, typer.Option(help="Train for so many steps instead: repeatable to the bit.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the first weights.")] = 0,
+    out: Annotated[Path, option(None, "FOLDER", "Folder for the checkpoint, the curve and, at the end, the model.")],
+    minutes: Annotated[
+        float | None,
+        option(number(0, MOST_MINUTES), "X", "Train for so many minutes.", shown="60 where no --steps are given"),
+    ] = None,
+    steps: Annotated[
+        int | None, option(whole(1, MOST_STEPS), "N", "Train for so many steps instead: repeatable to the bit.")
+    ] = None,
+    seed: Annotated[int, option(whole(0, MOST_SEED), "N", "Seed of the first weights.")] = 0,
     start: Annotated[
-        Path | None, typer.Option("--from", help="Go on from a finished model's weights: no tower phase then.")
+        Path | None,
+        option(None, "FOLDER", "Go on from a finished model's weights: no tower phase then.", "--from"),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
-    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, mps.")] = "cpu",
+    device: Annotated[str, option(None, "DEVICE", DEVICE_HELP)] = "cpu",
     threads: Threads = None,
 ) -> None:
     """Retrain the embedded model from nothing on scenes drawn on the fly.
@@ -37,9 +45,10 @@ def train(
     from visionflow.checkpoint.learner import Recipe
     from visionflow.checkpoint.training import Budget, Report
     from visionflow.checkpoint.training import train as run_training
+    from visionflow.loading.models import check_device
 
     use_threads(threads)
-    _check_device(device)
+    check_device(device)
     budget = Budget(steps, 60.0 if steps is None and minutes is None else minutes)
 
     columns = (
@@ -73,12 +82,3 @@ def train(
 def _stop(progress: "Progress") -> None:
     if progress.live.is_started:  # stopping a bar that never ran prints an empty line
         progress.stop()
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise VisionFlowError(f"--device {device} is not a device that this torch can use: try cpu") from error

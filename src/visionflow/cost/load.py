@@ -9,21 +9,28 @@ from visionflow.errors import VisionFlowError
 from visionflow.loading.hub import place_of
 
 # Source: text_config and vision_config of llava-hf/llava-1.5-7b-hf and -13b-hf; the vocabulary is Vicuna's 32000
-# padded to 32064, a picture is (336 / 14)^2 patches.
+# padded to 32064, a picture is (336 / 14)^2 patches. The same shapes, by the same names, are benched
+# (visionflow.bench.shapes), and a test holds them together.
 PRESETS = {
+    "llava-1b": DecoderShape(22, 2048, 5632, 32, 4, 64, 32064, image_tokens=576),
     "llava-1.5-7b": DecoderShape(32, 4096, 11008, 32, 32, 128, 32064, image_tokens=576),
     "llava-1.5-13b": DecoderShape(40, 5120, 13824, 40, 40, 128, 32064, image_tokens=576),
+    "qwen2.5-vl-7b": DecoderShape(28, 3584, 18944, 28, 4, 128, 152064),
 }
 
 
 def load_shape(model: str) -> DecoderShape:
-    """The shape of `model`: a preset's name, a ``config.json``, a directory with one, or a Hub id ``owner/name``.
+    """The shape of `model`: a preset's name, "embedded", a ``config.json``, a directory with one, or ``owner/name``.
 
     Raises:
         VisionFlowError: it is none of these, or its configuration cannot be read or costed.
     """
     if model in PRESETS:
         return PRESETS[model]
+    if model == "embedded":
+        from visionflow.loading.models import embedded_folder
+
+        return DecoderShape.from_config(_config_of_file(embedded_folder() / "config.json"))
     path = Path(model).expanduser()
     if path.is_dir():
         path = path / "config.json"
@@ -34,7 +41,8 @@ def load_shape(model: str) -> DecoderShape:
     if _is_hub_id(model):
         return DecoderShape.from_config(_config_of_hub(model))
     raise VisionFlowError(
-        f"no such model: {model!r} is not a preset ({', '.join(PRESETS)}), a file, a directory or an owner/name"
+        f"no such model: {model!r} is not a preset ({', '.join(PRESETS)}), embedded, a file, a directory or an "
+        "owner/name"
     )
 
 

@@ -45,6 +45,18 @@ class Profile:
                 f"exit_layer must be at least fire_layer + 2, not {self.exit_layer} after {self.fire_layer}"
             )
 
+    @classmethod
+    def of_depth(cls, num_layers: int) -> "Profile":
+        """The paper's means; in a model shallower than LLaVA-1.5-7B, with its 32 layers, at a like depth."""
+        paper, share = cls(), min(1.0, num_layers / 32)
+        fire = max(0, min(round(share * paper.fire_layer), num_layers - 3))
+        return cls(
+            min(round(share * paper.shallow_layers), fire),
+            fire,
+            paper.kept,
+            max(round(share * paper.exit_layer), fire + 2),
+        )
+
     def check_depth(self, num_layers: int) -> None:
         """Refuse a model that is too shallow."""
         if self.exit_layer >= num_layers:

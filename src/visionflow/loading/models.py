@@ -21,6 +21,7 @@ from visionflow.runtime.families import family_of_config
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+EMBEDDED = "embedded"  # the name of the model of this package; a directory of that name is ./embedded
 ATTENTIONS = ("sdpa", "eager")
 LEGACY_TYPES = ("mobilevlm", "qwen")  # of original checkpoints that visionflow.legacy makes known to transformers
 
@@ -39,7 +40,7 @@ def load_model(
     """The model called `name`; a local directory is loaded without any network.
 
     Args:
-        name: a directory or ``owner/name`` on the Hub; None for the embedded model.
+        name: a directory or ``owner/name`` on the Hub; "embedded" or None for the model of this package.
         dtype: float32, bfloat16 or float16; by default the checkpoint's own, and float32 for the embedded model.
         device: as torch names it; by default the GPU where there is one.
         attention: sdpa or eager.
@@ -50,17 +51,26 @@ def load_model(
     chosen_dtype, chosen_device = check_dtype(dtype), check_device(device)
     if attention not in ATTENTIONS:
         raise VisionFlowError(f"unknown attention {attention!r}: choose one of {', '.join(ATTENTIONS)}")
-    if name is None:
-        from visionflow.checkpoint import EMBEDDED
-
-        if not EMBEDDED.is_dir():
-            raise VisionFlowError("this installation is without the embedded model: install it again, or give --model")
-        return load_model(str(EMBEDDED), dtype or "float32", device, attention)._replace(name="embedded")
+    if name in (None, EMBEDDED):
+        return load_model(str(embedded_folder()), dtype or "float32", device, attention)._replace(name=EMBEDDED)
     _check_place(name)
     place = place_of(name)
     config = _supported_config(place)
     model = _model(place, config, chosen_dtype or "auto", attention)
     return Loaded(model.to(chosen_device).eval(), _processor(place), name)
+
+
+def embedded_folder() -> Path:
+    """Where the model of this package is.
+
+    Raises:
+        VisionFlowError: it is not there.
+    """
+    from visionflow.checkpoint.load import EMBEDDED as FOLDER
+
+    if not FOLDER.is_dir():
+        raise VisionFlowError("this installation is without the embedded model: install it again, or give --model")
+    return FOLDER
 
 
 def check_dtype(dtype: str | None) -> torch.dtype | None:
