@@ -23,7 +23,7 @@ def records(task: str, questions: int, wrong: dict[str, int]) -> list[Record]:
             spent = {"image_tokens": [4, 2], "kept": [[0, 1]], "paper": 6e6, "flops": 9e6}
             rows[name] = {"answer": gold[0] if right else "a blue circle", "right": right} | spent
         facts = {"id": f"{task}-{number}", "task": task, "kind": "random", "form": FORMS[task], "question": "?"}
-        made.append(facts | {"gold": gold, "relevant": None, "rows": rows})
+        made.append(facts | {"gold": gold, "objects": ["red star"], "relevant": None, "rows": rows})
     return made
 
 
@@ -55,6 +55,18 @@ def test_ours_stand_in_their_columns_and_a_certain_loss_is_marked() -> None:
     assert cells(made, "| embedded | Baseline") == ["embedded", "Baseline", "6", "100%", "100.0", "100.0", "100.0"]
     assert cells(made, "| embedded | FastV")[4:] == ["97.5", "97.5", "97.5"]
     assert cells(made, "| embedded | HiMAP (eq. 9 as printed)")[4:] == ["50.0\\*", "50.0\\*", "50.0\\*"]
+
+
+def test_captions_stand_by_what_they_name_too() -> None:
+    made = paper_tables(report(everything(fastv=10)))
+    assert cells(made, "| Model | Method | MFLOPs | Ratio | caption")[4:] == [
+        "caption (CIDEr, 40)",
+        "caption (exact, 40)",
+        "caption (F1, 40)",
+        "open (accuracy, 40)",
+    ]
+    fastv = next(line for line in made.split("**Table 2 on")[1].splitlines() if line.startswith("| embedded | FastV"))
+    assert [cell.strip() for cell in fastv.strip("|").split("|")][5:] == ["75.0\\*", "75.0\\*", "75.0\\*"]
 
 
 def test_a_cost_that_is_not_modelled_is_no_number() -> None:

@@ -3,22 +3,29 @@
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from rich.console import Console
 
 from tests.questions import sample
+from tests.scenes.strategies import SPARSE
 from visionflow.evaluation import Confusion, Interval, McNemar, bootstrap_difference, bootstrap_mean, cider, wilson
 from visionflow.evaluation import tables as tables_for_people
 from visionflow.evaluation.curve import draw_curve, points
-from visionflow.evaluation.marking import is_right, names_every
+from visionflow.evaluation.marking import is_right, marked
+from visionflow.evaluation.naming import Naming, naming
 from visionflow.evaluation.records import Record
 from visionflow.evaluation.report import Lost, TaskReport, report, to_json
 from visionflow.evaluation.rows import Row, sweep_rows
+from visionflow.scenes import Scene
+from visionflow.scenes.captions import joined, names_in_reading_order, references
 
 COSTS = {"dense": ([10, 10], 200, 1000), "half": ([10, 5], 150, 800), "no-image": ([0, 0], 0, 100)}
 KEPT = {"dense": list(range(10)), "half": [1, 3, 5, 7, 9], "no-image": []}
@@ -97,7 +104,9 @@ def test_shares_by_kind() -> None:
 def test_the_seed_decides_the_bootstrap() -> None:
     gold = [[" ".join(f"w{place * other % 23}" for other in range(1, 8))] for place in range(1, 20)]
     said = [each[0][: 5 + place] for place, each in enumerate(gold)]
-    records = [record(i, "caption", gold[i], {"dense": (said[i], False)}) for i in range(len(gold))]
+    records = [
+        record(i, "caption", gold[i], {"dense": (said[i], False)}) | {"objects": ["red star"]} for i in range(len(gold))
+    ]
     assert report(records, 1) == report(records, 1)
     assert report(records, 1) != report(records, 2)
 
@@ -141,14 +150,16 @@ def test_a_kind_called_all_counts_once() -> None:
 
 def captions() -> list[Record]:
     gold = [["a red circle and a blue star"] * 2, ["a green square and a pink cross"] * 2, ["one white star"] * 2]
-    half = ["a red circle", "a pink cross", "one white star"]
+    objects = [["red circle", "blue star"], ["green square", "pink cross"], ["white star"]]
+    half = ["a red circle", "a pink cross", "one white star and a white star"]
     return [
-        record(i, "caption", each, {"dense": (each[0], True), "half": (said, i == 2)})
-        for i, (each, said) in enumerate(zip(gold, half, strict=True))
+        record(i, "caption", each, {"dense": (each[0], True), "half": (said, False)}) | {"objects": there}
+        for i, (each, there, said) in enumerate(zip(gold, objects, half, strict=True))
     ]
 
 
-def test_captions_have_cider_and_the_share_that_names_all() -> None:
+def test_captions_have_cider_and_what_they_name() -> None:
+    """Half names too little twice, and one star two times: that is every object, and not exactly what is there."""
     (table,) = report(captions())
     dense, half = table.lines
     scores = cider([each["rows"]["half"]["answer"] for each in captions()], [each["gold"] for each in captions()])
@@ -161,11 +172,18 @@ def test_captions_have_cider_and_the_share_that_names_all() -> None:
     assert figure.test is None
     assert half.figures["names_every"].value == pytest.approx(1 / 3)
     assert half.figures["names_every"].test == McNemar(2, 0, 0.5)
+    assert (half.figures["exact"].value, half.figures["exact"].test) == (0, McNemar(3, 0, 0.25))
+    f1 = half.figures["f1"]
+    assert f1.value == pytest.approx(2 / 3)  # of each: one of one or two named, of two or one that are there
+    assert (f1.test, dense.figures["f1"].value, dense.figures["exact"].value) == (None, 1, 1)
+    assert f1.difference_interval == bootstrap_difference([2 / 3] * 3, [1, 1, 1])
+    assert (half.kinds["colour"], half.lost.questions) == (0, 3)
+    assert list(half.figures) == ["cider", "exact", "f1", "names_every"]
 
 
 def test_one_caption_has_no_cider() -> None:
     (table,) = report(captions()[:1])
-    assert list(table.lines[0].figures) == ["names_every"]
+    assert list(table.lines[0].figures) == ["exact", "f1", "names_every"]
 
 
 def test_json_has_no_nan() -> None:
@@ -207,6 +225,8 @@ def test_the_tables_fit_and_say_the_figures() -> None:
         "-33.3",
         "75.0%",
         "names all",
+        "exact %",
+        "F1 %",
         "CIDEr",
         "half of it",
         "POPE's reading",
@@ -282,25 +302,58 @@ def test_the_legend_of_a_curve_with_one_panel_is_all_there(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("caption", "objects", "all_named"),
+    ("caption", "objects", "common", "named"),
     [
-        ("There is a red circle and a blue cross.", ("blue cross", "red circle"), True),
-        ("There is a red circle.", ("blue cross", "red circle"), False),
-        ("Two red circles and three blue crosses.", ("red circle",) * 2 + ("blue cross",) * 3, True),
-        ("Two red circles.", ("red circle",) * 3, False),
-        ("2 red circles and 12 blue crosses.", ("red circle",) * 2 + ("blue cross",) * 12, True),
-        ("2 red circles.", ("red circle",) * 3, False),
-        ("0 red circles.", ("red circle",), False),
-        ("1. A blue cross 2. red circle", ("blue cross", "red circle"), True),
-        ("1. A blue cross 2. red circle", ("red circle",) * 2, False),
-        ("A red circle, a red circle and a pink star", ("red circle",) * 2, True),
-        ("A red circle", ("red circle",) * 2, False),
-        ("A circle, red", ("red circle",), False),
-        ("", ("red circle",), False),
+        ("There is a red circle and a blue cross.", ("blue cross", "red circle"), 2, 2),
+        ("There is a red circle.", ("blue cross", "red circle"), 1, 1),
+        ("Two red circles and three blue crosses.", ("red circle",) * 2 + ("blue cross",) * 3, 5, 5),
+        ("Two red circles.", ("red circle",) * 3, 2, 2),
+        ("2 red circles and 12 blue crosses.", ("red circle",) * 2 + ("blue cross",) * 12, 14, 14),
+        ("2 red circles.", ("red circle",) * 3, 2, 2),
+        ("0 red circles.", ("red circle",), 0, 0),
+        ("1. A blue cross 2. red circle", ("blue cross", "red circle"), 2, 2),
+        ("1. A blue cross 2. red circle", ("red circle",) * 2, 1, 2),
+        ("A red circle, a red circle and a green star", ("red circle",) * 2, 2, 3),
+        ("A red circle, a red circle and a red circle", ("red circle",) * 2, 2, 3),
+        ("A red circle", ("red circle",) * 2, 1, 1),
+        ("A pink moon and a pink moon", ("pink moon",), 1, 2),  # not of the generated world
+        ("A circle, red", ("red circle",), 0, 0),
+        ("", ("red circle",), 0, 0),
     ],
 )
-def test_naming_every_object(caption: str, objects: tuple[str, ...], all_named: bool) -> None:
-    assert names_every(caption, objects) is all_named
+def test_what_a_caption_names(caption: str, objects: tuple[str, ...], common: int, named: int) -> None:
+    found = naming(caption, objects)
+    assert found == Naming(common, named, len(objects))
+    assert found.every is (common == len(objects))
+    assert found.exact is (common == len(objects) == named)
+    assert found.f1 == pytest.approx(2 * common / (named + len(objects)))
+
+
+@given(SPARSE, st.data())
+@settings(max_examples=20, deadline=None)
+def test_every_way_to_name_a_scene_is_exact_and_no_other_number_of_objects_is(
+    scene: Scene, data: st.DataObject
+) -> None:
+    there = [item.name for item in scene.objects]
+    for text in references(scene):
+        assert naming(text, there).exact
+    listed = data.draw(st.permutations(names_in_reading_order(scene)))
+    more = [*listed, data.draw(st.sampled_from(listed))]
+    assert naming(joined(listed), there).exact
+    assert (naming(joined(more), there).every, naming(joined(more), there).exact) == (True, False)
+    assert not naming(joined(listed[1:]), there).every
+
+
+def test_captions_are_marked_anew_whatever_their_record_says() -> None:
+    """Older records took a caption for right that names every object and more."""
+    asked = replace(sample("open", 0), form="caption", objects=("red circle",))
+    old = record(0, "caption", ["a red circle"], {"dense": ("two red circles", True), "half": ("a red circle", False)})
+    new = marked(old, asked)
+    assert new["objects"] == ["red circle"]
+    assert {name: row["right"] for name, row in new["rows"].items()} == {"dense": False, "half": True}
+    assert old["rows"]["dense"]["right"]
+    other = record(0, "letter", ["A"], {"dense": ("B", True)})
+    assert marked(other, sample("choice", 0)) == other
 
 
 def test_an_answer_is_read_as_its_task_wants_it() -> None:

@@ -11,6 +11,7 @@ import torch
 
 from tests.questions import samples, tiny_loaded
 from tests.tiny import LAYERS, PER_IMAGE
+from visionflow.answering import answers
 from visionflow.cost import DecoderShape, cost_of
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation import runner
@@ -101,6 +102,24 @@ def test_a_record_says_what_was_kept_and_what_it_cost(loaded: Loaded, whole: lis
         if row.method is not None and not isinstance(row.method, Oracle):
             for convention in ("paper", "flops"):
                 assert facts[row.name][convention] == cost_of(row.method, shape, convention, **by_hand).pruned
+
+
+def test_a_caption_is_right_where_it_names_exactly_what_is_there(
+    loaded: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a caption of an older version, which was marked otherwise and did not say what to name, too."""
+    asked = [SUITES["scenes"].sample("caption", 0)]
+    there = list(asked[0].objects)
+    rows = table_rows(LAYERS)[:1]
+    said = f"a {' and a '.join([*there, there[0]])}"  # one of them too often
+    monkeypatch.setattr(runner, "answers", lambda *args, **kept: answers(*args, **kept)._replace(texts=[said]))
+    [record] = evaluate(loaded, asked, rows, Records.open(tmp_path, described(rows), asked))
+    assert (record["objects"], record["rows"]["dense"]["right"]) == (there, False)
+    lines = (tmp_path / RECORDS).read_text()
+    old = {name: value for name, value in json.loads(lines).items() if name != "objects"}
+    old["rows"]["dense"]["right"] = True
+    (tmp_path / RECORDS).write_text(json.dumps(old) + "\n")
+    assert evaluate(loaded, asked, rows, Records.open(tmp_path, described(rows), asked)) == [record]
 
 
 def test_a_decoder_without_a_cost_model_is_evaluated(

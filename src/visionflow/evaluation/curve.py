@@ -10,7 +10,13 @@ from visionflow.evaluation.report import Line, Metric, TaskReport
 from visionflow.evaluation.rows import BLIND, REFERENCE, Row
 from visionflow.viz.plotting import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, new_figure, save, tidy
 
-_LABELS: dict[Metric, str] = {"accuracy": "accuracy", "cider": "CIDEr", "names_every": "names every object"}
+_LABELS: dict[Metric, str] = {
+    "accuracy": "accuracy",
+    "cider": "CIDEr",
+    "exact": "names exactly what is there",
+    "f1": "F1 of the objects named",
+    "names_every": "names every object (recall)",
+}
 
 # A colour, and for those who print in grey a marker.
 _STYLES = {

@@ -14,7 +14,8 @@ from visionflow.evaluation.samples import Sample
 
 Record = dict[str, Any]
 """One sample: id, task, kind, form, question, gold, the numbers of the image tokens that are ``relevant`` (None where
-nobody knows), and in ``rows`` each row's answer, whether it is right, the image tokens kept to the end, the cost."""
+nobody knows), of captions the ``objects`` to name, and in ``rows`` each row's answer, whether it is right, the image
+tokens kept to the end, the cost."""
 
 RUN, RECORDS = "run.json", "records.jsonl"
 

@@ -11,12 +11,17 @@ from numpy.typing import NDArray
 from visionflow.evaluation.answers import YesNoConvention, yes_no
 from visionflow.evaluation.captions import cider
 from visionflow.evaluation.intervals import Interval, McNemar, bootstrap_difference, bootstrap_mean, mcnemar, wilson
+from visionflow.evaluation.naming import naming
 from visionflow.evaluation.records import Record
 from visionflow.evaluation.rows import BLIND, REFERENCE
 from visionflow.evaluation.scores import Confusion
 
-Metric = Literal["accuracy", "cider", "names_every"]
+Metric = Literal["accuracy", "cider", "exact", "f1", "names_every"]
+"""``exact``, ``f1`` and ``names_every`` are of captions: see `visionflow.evaluation.naming`."""
 Scores = NDArray[np.float64]
+
+YES_OR_NO: frozenset[Metric] = frozenset(("accuracy", "exact", "names_every"))
+"""Metrics that a question has or has not; of the others it has more or less."""
 
 POPE_METRICS = ("accuracy", "precision", "recall", "f1", "yes_ratio")
 
@@ -27,10 +32,10 @@ class Figure:
 
     Attributes:
         value: the mean over the questions.
-        interval: 95 %: Wilson's of shares, the bootstrap's of CIDEr.
+        interval: 95 %: Wilson's of shares, the bootstrap's of CIDEr and F1.
         difference: to the dense row; None in that row.
         difference_interval: 95 %, of the paired bootstrap.
-        test: McNemar's; None for CIDEr, and in the dense row.
+        test: McNemar's; None for CIDEr and F1, and in the dense row.
     """
 
     value: float
@@ -84,7 +89,7 @@ class Line:
     Attributes:
         row: its name.
         spent: what it costs.
-        figures: its metrics; of captions two, of everything else accuracy.
+        figures: its metrics; of captions CIDEr and what they name, of everything else accuracy.
         kinds: the share of right answers by the kind of question.
         lost: what it gets wrong and dense does not.
         pope: of yes/no tasks, per sampling and of "all", the confusion under each convention; else empty.
@@ -174,13 +179,18 @@ def _scores(records: Sequence[Record], name: str) -> dict[Metric, Scores]:
     if records[0]["form"] != "caption":
         return {"accuracy": right}
     captions = [record["rows"][name]["answer"] for record in records]
+    named = [naming(caption, record["objects"]) for caption, record in zip(captions, records, strict=True)]
     agreement = cider(captions, [record["gold"] for record in records])
     scores: dict[Metric, Scores] = {} if agreement is None else {"cider": agreement}
-    return scores | {"names_every": right}
+    return scores | {
+        "exact": right,
+        "f1": np.array([each.f1 for each in named]),
+        "names_every": np.array([each.every for each in named], dtype=np.float64),
+    }
 
 
 def _figure(metric: Metric, scores: Scores, dense: Scores | None, seed: int) -> Figure:
-    share = metric != "cider"
+    share = metric in YES_OR_NO
     return Figure(
         value=float(scores.mean()),
         interval=wilson(int(scores.sum()), len(scores)) if share else bootstrap_mean(scores, seed),

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from visionflow.answering import Facts, answers, facts_of
 from visionflow.cost import Convention
 from visionflow.evaluation.batches import batches_of, inputs_of, relevant_tokens
-from visionflow.evaluation.marking import is_right
+from visionflow.evaluation.marking import is_right, marked
 from visionflow.evaluation.records import Record, Records
 from visionflow.evaluation.rows import Row
 from visionflow.evaluation.samples import Form, Sample
@@ -52,7 +52,7 @@ def evaluate(
     for several in batches_of(todo, batch):
         records.append(run_batch(loaded, several, rows))
         on_batch(several[0].task, len(records.by_id))
-    return [records.by_id[sample.id] for sample in samples]
+    return [marked(records.by_id[sample.id], sample) for sample in samples]
 
 
 def check_rows(model: PreTrainedModel, samples: Sequence[Sample], rows: Sequence[Row]) -> None:
@@ -85,7 +85,8 @@ def run_batch(loaded: Loaded, samples: Sequence[Sample], rows: Sequence[Row]) ->
 
 def _record(sample: Sample, relevant: Tensor | None) -> Record:
     """What is known before any row has run; `relevant` is bool ``[patches]``."""
-    return {
+    objects = {"objects": list(sample.objects)} if sample.form == "caption" else {}
+    return objects | {
         "id": sample.id,
         "task": sample.task,
         "kind": sample.kind,

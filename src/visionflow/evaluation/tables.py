@@ -9,7 +9,13 @@ from visionflow.evaluation.intervals import Interval
 from visionflow.evaluation.report import POPE_METRICS, Figure, Line, Metric, TaskReport
 from visionflow.evaluation.scores import Confusion
 
-_TITLES: dict[Metric, str] = {"accuracy": "accuracy %", "cider": "CIDEr", "names_every": "names all %"}
+_TITLES: dict[Metric, str] = {
+    "accuracy": "accuracy %",
+    "cider": "CIDEr",
+    "exact": "exact %",
+    "f1": "F1 %",
+    "names_every": "names all %",
+}
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
 
 WIDTH = 136
@@ -19,7 +25,10 @@ LEGEND = {
     "FLOPs": "true FLOPs of the whole prefill, probes included, mean per question, and the ratio to dense",
     "end, average": "image tokens in the last layer, and averaged over the layers",
     "relevant": "of the image tokens that the answer rests on, the share kept to the end",
-    "[low, high]": "95 % intervals: Wilson's of shares, the bootstrap's of CIDEr, and, paired, of differences",
+    "exact": "captions that name every object as often as it is there, and nothing else: these are right",
+    "F1": "of the objects that a caption names against those that are there, repeats counted; mean per caption",
+    "names all": "captions that name every object, whatever they name besides: nothing is held against them",
+    "[low, high]": "95 % intervals: Wilson's of shares, the bootstrap's of CIDEr, F1 and, paired, of differences",
     "p": "McNemar's exact test against dense",
     "lost, blind": "questions that only dense answers rightly; those of them where a relevant image token was dropped",
 }
