@@ -4,10 +4,13 @@ from tests.zoo import discrete, experts, gemma, glm_vl, llava_like, molmo, qwen_
 from tests.zoo.entry import Entry, Prompt
 from tests.zoo.refused import REFUSED
 
-__all__ = ["REFUSED", "ZOO", "Entry", "Prompt"]
+__all__ = ["OTHER_TEXTS", "REFUSED", "ZOO", "Entry", "Prompt"]
 
 ZOO: dict[str, Entry] = {
     entry.model_type: entry
     for module in (llava_like, tiles, qwen_vl, glm_vl, gemma, experts, molmo, discrete)
     for entry in module.ENTRIES
 }
+
+OTHER_TEXTS: dict[str, Entry] = {"paligemma 2": llava_like.PALIGEMMA_2}
+"""Classes of the zoo with another text model, where the runtime sees a difference."""

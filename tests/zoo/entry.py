@@ -75,9 +75,9 @@ def modality_columns(ids: Tensor, generated: Tensor) -> dict[str, Tensor]:
     return {"mm_token_type_ids": (ids == IMAGE).long() + 2 * (ids == VIDEO).long()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
-    """One model type of the zoo.
+    """One model type of the zoo, with one text model.
 
     Attributes:
         model_type: ``config.model_type`` of the whole model.
@@ -88,6 +88,8 @@ class Entry:
         prefix: tokens of every prompt before everything else.
         batches: False where transformers itself does not give a batch what its samples get alone; why is in `traits`.
         mixes: False where transformers itself takes no call with both pictures and videos.
+        attention: what it runs on, where it is not asked for another.
+        note: what is special about its text model, where the class has several.
     """
 
     model_type: str
@@ -98,13 +100,15 @@ class Entry:
     prefix: tuple[int, ...] = (BOS,)
     batches: bool = True
     mixes: bool = True
+    attention: str = "sdpa"
+    note: str = ""
 
     @property
     def traits(self) -> Traits:
         """Where the parts are and what the runtime must know; `tests.zoo.observe` verifies it on the instance."""
         return SURVEY[self.model_type]
 
-    def build(self, attention: str = "sdpa", dtype: torch.dtype = torch.float32, seed: int = 0) -> PreTrainedModel:
+    def build(self, attention: str | None = None, dtype: torch.dtype = torch.float32, seed: int = 0) -> PreTrainedModel:
         """The model with random weights; attention is sharpened so that scores differ between tokens."""
         torch.manual_seed(seed)
         config = self.config()
@@ -113,7 +117,7 @@ class Entry:
         model.generation_config.pad_token_id = PAD
         model.generation_config.eos_token_id = None
         text = next((name for name in config.sub_configs if getattr(config, name, 0) is config.get_text_config()), "")
-        model.set_attn_implementation({text: attention})
+        model.set_attn_implementation({text: attention or self.attention})
         return model.to(dtype)
 
     def prompt(self, *parts: int | str, seed: int = 0) -> Prompt:

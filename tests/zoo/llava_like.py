@@ -1,5 +1,7 @@
 """A vision tower, a projector, a plain text model: one placeholder per picture feature, positions of one axis."""
 
+from typing import Any
+
 import torch
 from torch import Generator
 
@@ -19,6 +21,25 @@ def _tiled(count: int, height: int, width: int) -> Draw:
 
     return draw
 
+
+def _paligemma(text_config: dict[str, Any], **more: Any) -> Entry:
+    """PaliGemma: the prompt is a prefix, which is read both ways."""
+    return Entry(
+        "paligemma",
+        config("paligemma", text_config=text_config, vision_config=SIGLIP, projection_dim=32, hidden_size=32),
+        {"image": fixed(36, 3, 24, 24)},
+        columns=lambda ids, generated: {"token_type_ids": generated.long()},
+        **more,
+    )
+
+
+GEMMA_2 = text(
+    "gemma2", head_dim=8, query_pre_attn_scalar=8, attn_logit_softcapping=2.0, sliding_window=WINDOW,
+    layer_types=SLIDING,
+)  # fmt: skip
+PALIGEMMA_2 = _paligemma(
+    GEMMA_2, attention="eager", note="PaliGemma 2: scores are capped, which sdpa cannot do; windows"
+)
 
 ENTRIES = [
     Entry(
@@ -178,14 +199,7 @@ ENTRIES = [
         config("deepseek_vl", text_config=text("llama"), vision_config=SIGLIP),
         {"image": fixed(36, 3, 24, 24)},
     ),
-    Entry(
-        "paligemma",
-        config(
-            "paligemma", text_config=text("gemma", head_dim=8), vision_config=SIGLIP, projection_dim=32, hidden_size=32
-        ),
-        {"image": fixed(36, 3, 24, 24)},
-        columns=lambda ids, generated: {"token_type_ids": generated.long()},
-    ),
+    _paligemma(text("gemma", head_dim=8)),
     Entry(
         "perception_lm",
         config(

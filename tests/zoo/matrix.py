@@ -9,10 +9,13 @@ import transformers
 import typer
 from rich.console import Console
 from rich.progress import track
+from transformers import PreTrainedConfig
 
-from tests.zoo import ZOO
-from tests.zoo.oracles import ORACLES, methods_of
-from visionflow.runtime.families import FAMILIES, UNSUPPORTED
+from tests.zoo import OTHER_TEXTS, ZOO, Entry
+from tests.zoo.oracles import ORACLES, image_to_image, methods_of
+from visionflow import UnsupportedModelError
+from visionflow.cost import DecoderShape
+from visionflow.runtime.families import FAMILIES, UNSUPPORTED, Family
 
 PAGE = Path(__file__).parents[2] / "docs" / "families.md"
 METHODS = ("himap", "fastv", "vtw", "visipruner")
@@ -25,13 +28,14 @@ nothing changes nothing, dropping equals masking, cached equals uncached, a batc
 alone, scores are those of the formulas, the model is restored, FLOPs are those that torch counts, positions are
 kept. `prune` refuses the other classes with the sentence below. Nothing here was run on released weights.
 
-What "yes" leaves out: scores are compared for HiMAP and FastV (VisiPruner's have tests of their own); FLOPs where
-the decoder's cost is modelled, which that of experts, shared keys and a few others is not; batches of several
-pictures not for hunyuan_vl, in which transformers itself mixes them. VisiPruner is run with
-`shallow_image_to_image=True` where windows are shorter than a picture or image tokens read both ways: without it, a
-picture longer than a window is refused. Layers with a window hold all of the prompt's keys in a scope, so the cache
-of such a model may be larger than the dense one's; the cost model counts no windows. Videos of kimi_k25, molmo2 and
-perception_lm are known but were not run.
+A row is what was run: a class with one text model, on one attention implementation (scores are compared on eager). A
+text model under "also taken" differs in nothing that the runtime sees; llava, llava_next and internvl are run with each
+of llama, mistral, qwen2 and qwen3. "yes" is all eight oracles, and what the row does not say is left out: FLOPs where
+the decoder's cost is not modelled. Scores are compared for HiMAP and FastV (VisiPruner's have tests of their own).
+VisiPruner is run with `shallow_image_to_image=True` where it says "yes *", since windows are shorter than a picture or
+image tokens read both ways; without it, a picture longer than a window is refused. Layers with a window hold all of the
+prompt's keys in a scope, so the cache of such a model may be larger than the dense one's; the cost model counts no
+windows. Videos of kimi_k25, molmo2 and perception_lm are known but were not run.
 `make test` runs HiMAP on one family of each kind, `make slow` on all, `make matrix` everything.
 
 A family is one entry of `src/visionflow/runtime/family_table.py` and one of `tests/zoo`.
@@ -39,14 +43,18 @@ A family is one entry of `src/visionflow/runtime/family_table.py` and one of `te
 """
 
 
-def failures(name: str) -> dict[str, list[str]]:
+ROWS: dict[str, Entry] = {name: ZOO[name] for name in sorted(FAMILIES.keys() & ZOO.keys())} | OTHER_TEXTS
+"""What is run: every family of the zoo, some of them with another text model as well."""
+
+
+def failures(entry: Entry) -> dict[str, list[str]]:
     """By method, the oracles that do not hold."""
     found: dict[str, list[str]] = {}
-    for method in methods_of(ZOO[name]):
+    for method in methods_of(entry):
         found[method.name] = []
         for title, oracle in ORACLES.items():
             try:
-                oracle(ZOO[name], method)
+                oracle(entry, method)
             except Exception as error:
                 place = traceback.extract_tb(error.__traceback__)[-1]
                 where = f"{Path(place.filename).name}:{place.lineno}"
@@ -55,24 +63,57 @@ def failures(name: str) -> dict[str, list[str]]:
 
 
 def page(results: dict[str, dict[str, list[str]]]) -> str:
-    """The page, in Markdown."""
-    held = [name for name, found in results.items() if not any(found.values())]
+    """The page, in Markdown, of what was found in each of `ROWS`."""
+    broken = {ROWS[name].model_type for name, found in results.items() if any(found.values())}
+    classes = {ROWS[name].model_type for name in results}
     lines = [
-        f"{len(held)} of {len(results) + len(UNSUPPORTED)} classes pass everything.",
+        f"{len(classes - broken)} of {len(classes) + len(UNSUPPORTED)} classes pass everything.",
         "",
-        "| model type | text model | " + " | ".join(METHODS) + " | note |",
-        "|---|---|" + "---|" * (len(METHODS) + 1),
+        f"| model type | text model | attention | {' | '.join(METHODS)} | FLOPs | also taken | note |",
+        "|---|---|---|" + "---|" * (len(METHODS) + 3),
     ]
-    for name in sorted(results):
-        family, found = FAMILIES[name], results[name]
-        cells = ["; ".join(found[each]) or "yes" if each in found else "refused" for each in METHODS]
-        note = ZOO[name].traits.note
-        if family.shares_keys:
-            note = "late layers read the keys of earlier ones: cuts before these, at given layers"
-        lines.append(f"| {name} | {', '.join(family.text_types)} | {' | '.join(cells)} | {note} |")
+    lines += [_row(ROWS[name], results[name]) for name in sorted(results)]
     lines += ["", "| model type | why it is refused |", "|---|---|"]
     lines += [f"| {name} | {UNSUPPORTED[name]} |" for name in sorted(UNSUPPORTED)]
     return HEAD + "\n".join(lines) + "\n"
+
+
+def _row(entry: Entry, found: dict[str, list[str]]) -> str:
+    family, config = FAMILIES[entry.model_type], entry.config()
+    own = config.get_text_config().model_type
+    run = {
+        other.config().get_text_config().model_type for other in ROWS.values() if other.model_type == entry.model_type
+    }
+    cells = [
+        entry.model_type, own, entry.attention, *(_cell(entry, name, found) for name in METHODS),
+        "yes" if _is_modelled(config) else "", ", ".join(text for text in family.text_types if text not in run),
+        _note(entry, family),
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(entry: Entry, name: str, found: dict[str, list[str]]) -> str:
+    if name not in found:
+        return "refused"
+    starred = name == "visipruner" and image_to_image(entry)
+    return "; ".join(found[name]) or ("yes *" if starred else "yes")
+
+
+def _is_modelled(config: PreTrainedConfig) -> bool:
+    try:
+        DecoderShape.from_config(config)
+    except UnsupportedModelError:
+        return False
+    return True
+
+
+def _note(entry: Entry, family: Family) -> str:
+    notes = [entry.note or entry.traits.note]
+    if family.shares_keys:
+        notes = ["late layers read the keys of earlier ones: cuts before these, at given layers"]
+    if not entry.batches:
+        notes.append("transformers itself mixes the pictures of a batch: batches of one")
+    return "; ".join(filter(None, notes))
 
 
 def main(
@@ -82,11 +123,12 @@ def main(
     """Run every oracle on every family with every method; ends with 1 where something does not hold."""
     torch.set_num_threads(1)
     console = Console(stderr=True)
-    results = {name: failures(name) for name in track(families or sorted(FAMILIES), "families", console=console)}
+    chosen = [name for name, entry in ROWS.items() if not families or entry.model_type in families]
+    results = {name: failures(ROWS[name]) for name in track(chosen, "families", console=console)}
     broken = {name: found for name, found in results.items() if any(found.values())}
     for name, found in broken.items():
         console.print(name, found)
-    print(f"transformers {transformers.__version__}: {len(results) - len(broken)} of {len(results)} families pass")
+    print(f"transformers {transformers.__version__}: {len(results) - len(broken)} of {len(results)} rows pass")
     if write and not families:
         PAGE.write_text(page(results), encoding="utf-8")
     raise typer.Exit(int(bool(broken)))

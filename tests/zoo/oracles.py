@@ -21,23 +21,29 @@ TOLERANCE = 2e-4  # fp32, sharpened attention
 
 
 @lru_cache(maxsize=2)
-def model_of(entry_type: str, attention: str = "sdpa") -> PreTrainedModel:
-    """One shared model per family; oracle 6 is what makes sharing safe."""
-    from tests.zoo import ZOO
-
-    return ZOO[entry_type].build(attention).requires_grad_(False)
+def model_of(entry: Entry, attention: str | None = None) -> PreTrainedModel:
+    """One shared model per entry; oracle 6 is what makes sharing safe."""
+    return entry.build(attention).requires_grad_(False)
 
 
 def methods_of(entry: Entry) -> list[Method]:
     """The methods that every family has to pass, at layers where it may be cut; VisiPruner where it applies."""
-    model, family = model_of(entry.model_type), FAMILIES[entry.model_type]
+    model, family = model_of(entry), FAMILIES[entry.model_type]
     last = family.last_cut(model)
     if family.shares_keys:
         return [HiMAP(last - 1, 0.5, last, 0.5), FastV(last, 0.5), VTW(last)]
-    # A picture longer than a window leaves its last tokens nothing else to read.
-    read = entry.traits.both_ways or "sliding_window" in entry.traits.attention_inputs or entry.traits.masks != "one"
+    read = image_to_image(entry)
     visipruner = VisiPruner(1, 0.9, 0.3, 0.97, 1, fallback_layer=3, shallow_image_to_image=read)
     return [HiMAP(2, 0.5, 4, 0.75), FastV(2, 0.5), VTW(3), visipruner]
+
+
+def image_to_image(entry: Entry) -> bool:
+    """Whether image tokens read each other in VisiPruner's shallow phase.
+
+    A picture longer than a window leaves its last tokens nothing else to read.
+    """
+    traits = entry.traits
+    return traits.both_ways or "sliding_window" in traits.attention_inputs or traits.masks != "one"
 
 
 def prompts_of(entry: Entry) -> list[Prompt]:
@@ -86,7 +92,7 @@ def close(one: Tensor, other: Tensor) -> None:
 
 def identity(entry: Entry, method: Method) -> None:
     """A method that drops nothing changes no bit; text alone passes through every method untouched."""
-    model = model_of(entry.model_type)
+    model = model_of(entry)
     idle = HiMAP(1, 0.0, 2, 0.0)
     text = entry.batch([entry.prompt(9), entry.prompt(4)])
     for inputs, each in ((entry.batch(prompts_of(entry)), idle), (text, method)):
@@ -101,7 +107,7 @@ def identity(entry: Entry, method: Method) -> None:
 
 def drop_equals_mask(entry: Entry, method: Method) -> None:
     """The text's logits are those of all tokens run with the dropped keys masked."""
-    model, family = model_of(entry.model_type), FAMILIES[entry.model_type]
+    model, family = model_of(entry), FAMILIES[entry.model_type]
     for side in ("left", "right"):
         inputs = entry.batch(prompts_of(entry) if entry.batches else prompts_of(entry)[:1], side)
         with prune(model, method) as trace:
@@ -177,7 +183,7 @@ def masked_from(
 
 def cached_equals_uncached(entry: Entry, method: Method) -> None:
     """Generated tokens are those of runs that begin again for every token, with the same tokens kept."""
-    model = model_of(entry.model_type)
+    model = model_of(entry)
     for prompt in (entry.prompt(3, "image", 6), entry.prompt(12, "image", 9, seed=5)):
         inputs = entry.batch([prompt])
         with prune(model, method) as trace:
@@ -197,7 +203,7 @@ def batch_equals_single(entry: Entry, method: Method) -> None:
     """Each sample of a padded batch gets what it gets alone."""
     if not entry.batches:  # transformers itself does not hold it: see `tests.zoo.survey`
         return
-    model = model_of(entry.model_type)
+    model = model_of(entry)
     prompts = prompts_of(entry)
     with prune(model, method):
         alone = [logits_of(model, entry.batch([prompt]))[0] for prompt in prompts]
@@ -217,7 +223,7 @@ def score_equals_definition(entry: Entry, method: Method) -> None:
     """The tokens kept are those that the formulas choose from the weights of eager attention."""
     if not isinstance(method, HiMAP | FastV):
         return
-    model, family = model_of(entry.model_type, "eager"), FAMILIES[entry.model_type]
+    model, family = model_of(entry, "eager"), FAMILIES[entry.model_type]
     inputs = entry.batch([entry.prompt(5, "image", 3, "image", 8, seed=7)])
     weights: dict[int, Tensor] = {}
     with prune(model, method) as trace, _eager_weights(model, family, weights):
@@ -266,7 +272,7 @@ def _eager_weights(model: PreTrainedModel, family: Family, into: dict[int, Tenso
 
 def restored(entry: Entry, method: Method) -> None:
     """After the scope, also after an exception in it, outputs are the same bits and nothing is left behind."""
-    model = model_of(entry.model_type)
+    model = model_of(entry)
     inputs = entry.batch(prompts_of(entry))
     expected, before = logits_of(model, inputs), fingerprint(model)
     with prune(model, method):
@@ -289,7 +295,7 @@ def restored(entry: Entry, method: Method) -> None:
 @torch.no_grad()
 def counted_equals_modelled(entry: Entry, method: Method) -> None:
     """What torch counts in the decoder and the head is the cost model's, where it models this kind of decoder."""
-    model, family = model_of(entry.model_type, "eager"), FAMILIES[entry.model_type]
+    model, family = model_of(entry, "eager"), FAMILIES[entry.model_type]
     inputs = entry.batch([entry.prompt(3, "image", 6)])
     with prune(model, method) as trace:
         logits_of(model, inputs)
@@ -312,7 +318,7 @@ def counted_equals_modelled(entry: Entry, method: Method) -> None:
 
 def positions_are_kept(entry: Entry, method: Method) -> None:
     """The rotary positions of what the last layer sees, in the prompt and in the answer, are those of the dense run."""
-    model, family = model_of(entry.model_type), FAMILIES[entry.model_type]
+    model, family = model_of(entry), FAMILIES[entry.model_type]
     inputs = entry.batch([entry.prompt(3, "image", 6)])
     layer = family.layers_of(model)[family.last_cut(model)]
     seen: list[Any] = []

@@ -3,12 +3,13 @@
 import pytest
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-from tests.zoo import REFUSED, ZOO
-from tests.zoo.matrix import METHODS, PAGE, page
+from tests.zoo import OTHER_TEXTS, REFUSED, ZOO
+from tests.zoo.matrix import METHODS, PAGE, ROWS, page
 from tests.zoo.oracles import ORACLES, methods_of
 from tests.zoo.quick import shared_out
 from visionflow import UnsupportedModelError
 from visionflow.runtime.families import FAMILIES, UNSUPPORTED, family_of_config
+from visionflow.runtime.family import PLAIN_TEXT
 
 
 @pytest.mark.parametrize("name", shared_out(FAMILIES.keys() & ZOO.keys()))
@@ -19,11 +20,11 @@ def test_every_oracle_with_himap(name: str) -> None:
         oracle(entry, himap)
 
 
-@pytest.mark.parametrize("name", ["llava_next", "qwen2_5_vl", "qwen3_vl", "gemma3"])
+@pytest.mark.parametrize("name", ["llava_next", "qwen2_5_vl", "qwen3_vl", "gemma3", *OTHER_TEXTS])
 def test_every_oracle_with_every_method(name: str) -> None:
-    for method in methods_of(ZOO[name])[1:]:
+    for method in methods_of(ROWS[name])[name in ZOO :]:  # HiMAP runs on all of the zoo above
         for oracle in ORACLES.values():
-            oracle(ZOO[name], method)
+            oracle(ROWS[name], method)
 
 
 def test_every_class_of_transformers_is_supported_or_refused_for_a_reason() -> None:
@@ -33,7 +34,13 @@ def test_every_class_of_transformers_is_supported_or_refused_for_a_reason() -> N
     assert not FAMILIES.keys() & UNSUPPORTED.keys()
     assert UNSUPPORTED.keys() >= REFUSED.keys()
     assert all(family.text_types for family in FAMILIES.values())
-    assert all(ZOO[name].traits.text_type in FAMILIES[name].text_types for name in FAMILIES.keys() & known)
+
+
+def test_every_text_model_that_is_taken_is_run() -> None:
+    """With its class; the plain ones with some (`test_text_models`)."""
+    for name in FAMILIES.keys() & ZOO.keys():
+        run = {each.config().get_text_config().model_type for each in ROWS.values() if each.model_type == name}
+        assert run <= set(FAMILIES[name].text_types) <= run | set(PLAIN_TEXT)
 
 
 @pytest.mark.parametrize("name", sorted(UNSUPPORTED))
@@ -47,6 +54,6 @@ def test_the_others_are_refused_by_name(name: str) -> None:
 
 def test_the_page_is_true() -> None:
     """Its rows say that everything holds, which the tests above and ``make matrix`` see to."""
-    everything = {name: {method.name: [] for method in methods_of(ZOO[name])} for name in FAMILIES.keys() & ZOO.keys()}
+    everything = {name: {method.name: [] for method in methods_of(entry)} for name, entry in ROWS.items()}
     assert page(everything) == PAGE.read_text(encoding="utf-8")
     assert set(METHODS) >= {method for found in everything.values() for method in found}

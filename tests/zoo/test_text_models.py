@@ -1,6 +1,5 @@
 """A plain LLaVA-like with each of the plain text models passes the oracles, whichever it came with."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -17,28 +16,23 @@ CLASSES = ("llava", "llava_next", "internvl")
 METHODS: list[Method] = [HiMAP(2, 0.5, 4, 0.75), VisiPruner(1, 0.9, 0.3, 0.97, 1, fallback_layer=3)]
 
 
-@pytest.fixture
-def entry(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Entry]:
+def with_text_model(name: str, text_type: str) -> Entry:
     """An entry of the zoo with another text model."""
-    name, text_type = request.param
+    entry = ZOO[name]
 
     def config() -> PreTrainedConfig:
-        return CONFIG_MAPPING[name](**ZOO_CONFIGS[name]().to_dict() | {"text_config": text(text_type)})
+        return CONFIG_MAPPING[name](**entry.config().to_dict() | {"text_config": text(text_type)})
 
-    other = replace(ZOO[name], config=config)
-    monkeypatch.setitem(ZOO, name, other)
-    model_of.cache_clear()
-    assert model_of(name).config.get_text_config().model_type == text_type
-    yield other
-    model_of.cache_clear()
+    return replace(entry, config=config)
 
 
-ZOO_CONFIGS = {name: ZOO[name].config for name in CLASSES}
 CELLS = [(name, text_type) for name in CLASSES for text_type in PLAIN_TEXT]
 
 
-@pytest.mark.parametrize("entry", CELLS, ids="-".join, indirect=True)
-def test_a_text_model_of_another_class(entry: Entry) -> None:
+@pytest.mark.parametrize(("name", "text_type"), CELLS, ids=map("-".join, CELLS))
+def test_a_text_model_of_another_class(name: str, text_type: str) -> None:
+    entry = with_text_model(name, text_type)
+    assert model_of(entry).config.get_text_config().model_type == text_type
     for method in METHODS:
         drop_equals_mask(entry, method)
         cached_equals_uncached(entry, method)

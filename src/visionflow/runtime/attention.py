@@ -32,6 +32,7 @@ class AttentionRows:
         real: bool ``[batch, rows]``, False for rows that only fill up the batch.
         tokens: the tokens present.
         group: the processes that hold the heads, each as many; None where `query` has all.
+        softcap: bound of the scaled scores, ``softcap * tanh(score / softcap)``; None for none.
     """
 
     query: Tensor
@@ -42,6 +43,7 @@ class AttentionRows:
     real: Tensor
     tokens: Tokens
     group: ProcessGroup | None = None
+    softcap: float | None = None
 
     @property
     def past(self) -> int:
@@ -87,7 +89,10 @@ class AttentionRows:
         query = exact(tokens_at(self.query, index))
         parts = [per_group(query, exact(key).transpose(2, 3)) for key in keys]
         scores = parts[0] if len(parts) == 1 else torch.cat(parts, 3)
-        return scores.mul_(self.scaling).add_(self._bias(index, scores)).softmax(dim=-1)
+        scores = scores.mul_(self.scaling)
+        if self.softcap is not None:
+            scores = scores.div_(self.softcap).tanh() * self.softcap
+        return scores.add_(self._bias(index, scores)).softmax(dim=-1)
 
     def _bias(self, index: Tensor, scores: Tensor) -> Tensor:
         """``[batch, heads or 1, r, keys]``: 0 where a row may read a key, elsewhere lowest or -inf."""

@@ -39,13 +39,19 @@ class Forward:
         given = kwargs.get("attention_mask")
         return hidden, {**kwargs, "attention_mask": self._once((given, held), lambda: self._fit(given, held))}
 
-    def probe(self, layer: int, query: Tensor, key: Tensor, scaling: float, mask: Tensor | None) -> None:
+    def probe(
+        self, layer: int, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float, softcap: float | None
+    ) -> None:
         """Nothing is decided here, so nothing is looked at."""
 
     def attend(
-        self, layer: int, attend: Attend, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
-    ) -> tuple[Tensor, Tensor | None]:
-        """What the heads of `layer` read, ``[batch, tokens, heads, head_dim]``, and their weights or None."""
+        self, layer: int, attend: Attend, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None,
+        softcap: float | None, **options: Any,
+    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+        """What the heads of `layer` read, ``[batch, tokens, heads, head_dim]``, and their weights or None.
+
+        `softcap` is for who looks at the layer: `attend` knows of its own.
+        """
         return attend(query, key, value, mask, **options)
 
     def present_features(self, visual: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,6 +23,7 @@ class LayerAttention:
         output: what the heads read, before the output projection: ``[batch, tokens, heads, head_dim]``.
         tokens: the tokens present.
         group: the processes that hold the heads, see `AttentionRows`.
+        softcap: bound of the scaled scores, see `AttentionRows`.
     """
 
     layer: int
@@ -34,6 +35,7 @@ class LayerAttention:
     output: Tensor
     tokens: Tokens
     group: ProcessGroup | None = None
+    softcap: float | None = None
 
     def rows_of(self, group: GroupName) -> AttentionRows:
         """The rows of a group of tokens, whose number is known on the host."""
@@ -46,7 +48,9 @@ class LayerAttention:
         return self._rows(index, real)
 
     def _rows(self, index: Tensor, real: Tensor) -> AttentionRows:
-        return AttentionRows(self.query, self.key, self.scaling, self.mask, index, real, self.tokens, self.group)
+        return AttentionRows(
+            self.query, self.key, self.scaling, self.mask, index, real, self.tokens, self.group, self.softcap
+        )
 
 
 def without(attention: LayerAttention, rows: AttentionRows, columns: Tensor) -> Tensor:

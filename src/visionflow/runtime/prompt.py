@@ -139,7 +139,9 @@ class PromptForward(Forward):
     # -- probe --------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def probe(self, layer: int, query: Tensor, key: Tensor, scaling: float, mask: Tensor | None) -> None:
+    def probe(
+        self, layer: int, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float, softcap: float | None
+    ) -> None:
         """Look at the attention of `layer` if the cut after it asks for that."""
         cut = self._cuts.get(layer + 1)
         if cut is None or cut.probe is None or self._idle(cut):
@@ -147,7 +149,7 @@ class PromptForward(Forward):
         tokens = self.tokens.to(query.device)
         group = tokens.group(cut.probe.rows)
         index, real = group.index()
-        rows = AttentionRows(query, key, scaling, mask, index, real, tokens, self._backend.group)
+        rows = AttentionRows(query, key, scaling, mask, index, real, tokens, self._backend.group, softcap)
         with out_of_autocast(query.device):
             self._scores[cut.layer] = cut.probe.reduce(rows)
         alone = (self._cuts_sample(cut, n) * rows for n, rows in zip(tokens.image.counts, group.counts, strict=True))
@@ -172,8 +174,9 @@ class PromptForward(Forward):
     # -- attention ----------------------------------------------------------------------------------------------------
 
     def attend(
-        self, layer: int, attend: Attend, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
-    ) -> tuple[Tensor, Tensor | None]:
+        self, layer: int, attend: Attend, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None,
+        softcap: float | None, **options: Any,
+    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
         """What the heads read, and their weights where they are at hand; then whoever looks at the layer looks."""
         tokens, weights = self.tokens.to(query.device), None
         blind = self._blocking.skipped.get(layer)
@@ -184,7 +187,7 @@ class PromptForward(Forward):
         else:
             output, weights = attend(query, key, value, mask, **options)
         attention = LayerAttention(
-            layer, query, key, value, options["scaling"], mask, output, tokens, self._backend.group
+            layer, query, key, value, options["scaling"], mask, output, tokens, self._backend.group, softcap
         )
         attention = self._blocking.after(attention)
         looks = [watch.look for watch in self._watches if layer in watch.layers]

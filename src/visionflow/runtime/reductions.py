@@ -100,7 +100,7 @@ def log_sum_exp(rows: AttentionRows) -> Tensor | None:
     """
     query = rows.query
     kernel, dtypes = _KERNELS.get(query.device.type, (None, ()))
-    plain = rows.mask is None and rows.past == 0 and rows.group is None
+    plain = rows.mask is None and rows.past == 0 and rows.group is None and rows.softcap is None
     fits = query.dtype in dtypes and query.shape[3] <= _WIDEST
     if not (plain and fits) or rows.index.shape[1] < _WORTHWHILE:
         return None

@@ -156,18 +156,20 @@ class Scope:
         ) -> tuple[Tensor, Tensor | None]:
             forward = self._active()
             kwargs.setdefault("scaling", query.shape[3] ** -0.5)
-            _check_attention(module, kwargs)
+            _check_sinks(module, kwargs.get("s_aux"))
+            softcap = _heeded(kwargs.get("softcap"), attend)
+            own = {name: kwargs.pop(name) for name in ("softcap",) if name in kwargs}
 
             def attend_natively(
                 query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
             ) -> tuple[Tensor, Tensor | None]:
                 read: tuple[Tensor, Tensor | None]
-                read = attend(unwatched, query, key, value, forward.masks.native(mask), **options)
+                read = attend(unwatched, query, key, value, forward.masks.native(mask), **own, **options)
                 return read
 
             mask = forward.masks.gatherable(attention_mask)
-            forward.probe(layer, query, key, kwargs["scaling"], mask)
-            return forward.attend(layer, attend_natively, query, key, value, mask, **kwargs)
+            forward.probe(layer, query, key, mask, kwargs["scaling"], softcap)
+            return forward.attend(layer, attend_natively, query, key, value, mask, softcap, **kwargs)
 
         # transformers looks for "sdpa" and the like inside the name, so the wrapper's name contains it.
         name = f"visionflow_{id(self)}_{layer}_{implementation}"
@@ -311,13 +313,27 @@ def _makes_cache(model: PreTrainedModel, call: dict[str, Any]) -> bool:
     return bool(getattr(model.config.get_text_config(), "use_cache", False) if use_cache is None else use_cache)
 
 
-def _check_attention(module: nn.Module, options: dict[str, Any]) -> None:
-    for name in ("softcap", "s_aux"):
-        if options.get(name) is not None:
-            raise UnsupportedModelError(
-                f"{type(module).__name__} alters its attention scores ({name}), which a look at them does not know: "
-                "use a method that looks at no attention, such as VTW"
-            )
+def _check_sinks(module: nn.Module, sinks: Tensor | None) -> None:
+    if sinks is not None:
+        raise UnsupportedModelError(
+            f"{type(module).__name__} adds a sink to its attention (s_aux), which a look at it does not know: "
+            "use a method that looks at no attention, such as VTW"
+        )
+
+
+def _heeded(softcap: float | None, attend: Callable[..., Any]) -> float | None:
+    """The bound that `attend` puts on its scores: that of the layer where it names it.
+
+    transformers' sdpa has none: older versions pass over what the layer asks for, newer ones fail.
+    """
+    if softcap is None or "softcap" in inspect.signature(attend).parameters:
+        return softcap
+    if attend is ALL_ATTENTION_FUNCTIONS["sdpa"]:
+        return None
+    raise UnsupportedModelError(
+        f"the attention function {getattr(attend, '__name__', attend)!r} does not say whether it caps scores: "
+        "name softcap among its parameters, or call model.set_attn_implementation('eager')"
+    )
 
 
 def _given(pictures: Any) -> bool:
