@@ -159,6 +159,22 @@ def test_points_of_other_settings_are_refused(tmp_path: Path) -> None:
         Store({"model": "large"}, tmp_path)
 
 
+POINT = {"batch": 1, "rows": [{"name": "none", "flops": 1, "prefill_s": {}}]}
+
+
+@pytest.mark.parametrize(
+    "points", [["[]"], [json.dumps(POINT | {"rows": [3]})], ['{"batch": 1}'], [json.dumps(POINT)] * 2, ["{", "{}"]]
+)
+def test_damaged_points_are_refused(points: list[str], tmp_path: Path) -> None:
+    Store({"model": "tiny"}, tmp_path)
+    file = tmp_path / "points.jsonl"
+    content = file.read_text() + "".join(point + "\n" for point in points)
+    file.write_text(content)
+    with pytest.raises(VisionFlowError, match=r"points\.jsonl is damaged in line [23]"):
+        Store({"model": "tiny"}, tmp_path)
+    assert file.read_text() == content
+
+
 def test_fewer_layers_are_the_first_ones_and_only_for_a_while(model: PreTrainedModel) -> None:
     layers = list(model.model.language_model.layers)
     with first_layers(model, 2):

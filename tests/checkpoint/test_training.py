@@ -213,6 +213,23 @@ def test_runs_that_cannot_start_say_why(tmp_path: Path) -> None:
         load_folder(tmp_path)
 
 
+def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
+    torch.save({"step": 3}, tmp_path / "state.pt")
+    with pytest.raises(VisionFlowError, match=r"state\.pt is damaged, or no training state: delete it and train again"):
+        train(tmp_path, RECIPE, Budget(steps=1), resume=True)
+
+
+@pytest.mark.parametrize("full", ["curve.jsonl", "state.partial", "model/tokenizer.json"])
+def test_a_full_disk_is_one_sentence(tmp_path: Path, full: str) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    (tmp_path / full).parent.mkdir(exist_ok=True)
+    (tmp_path / full).symlink_to("/dev/full")
+    way_on = "train again" if full == "state.partial" else "resume from"
+    with pytest.raises(VisionFlowError, match=rf"cannot write in .*No space left on device.*: make room and {way_on}"):
+        train(tmp_path, RECIPE, Budget(steps=1))
+
+
 def test_muon_steps_along_the_singular_vectors() -> None:
     """Newton-Schulz leaves the vectors and brings every singular value near 1, tall and wide matrices alike."""
     generator = torch.Generator().manual_seed(0)

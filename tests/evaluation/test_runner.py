@@ -227,6 +227,16 @@ def test_damage_is_refused(folder: Path, asked: list[Sample], tmp_path: Path) ->
         refused(folder, asked, message)
 
 
+@pytest.mark.parametrize("row", [[], 3, "A", None, {}, {"answer": "A", "right": "yes", "kept": []}], ids=repr)
+def test_rows_that_are_no_answers_are_damage(folder: Path, asked: list[Sample], row: object) -> None:
+    """Every line is, and they are refused as one."""
+    records = [json.loads(line) for line in (folder / RECORDS).read_text().splitlines()]
+    for record in records:
+        record["rows"]["dense"] = row
+    (folder / RECORDS).write_text("".join(json.dumps(record) + "\n" for record in records))
+    refused(folder, asked, "damaged in line 1 and 5 of the other 5: put it back")
+
+
 def test_missing_files_are_refused(folder: Path, asked: list[Sample], tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "b")
     (folder / RECORDS).unlink()

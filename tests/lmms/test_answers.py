@@ -43,9 +43,11 @@ def test_another_run_is_refused(tmp_path: Path) -> None:
     filled(tmp_path)
     with pytest.raises(VisionFlowError, match=r"whose method is FastV\(k=2, r=0.5\), not dense: choose another"):
         Answers.open(tmp_path, RUN | {"method": "dense"})
-    (tmp_path / "answers-0.jsonl").write_text("no json\n")
-    with pytest.raises(VisionFlowError, match=r"answers-0[.]jsonl is damaged"):
-        Answers.open(tmp_path, RUN)
+    for damaged in ("no json", "[]", '{"key": "a", "answer": "b", "facts": []}', '{"key": ["a"]}'):
+        (tmp_path / "answers-0.jsonl").write_text(f"{damaged}\n")
+        for process in (0, 1):
+            with pytest.raises(VisionFlowError, match=r"answers-0[.]jsonl is damaged in line 1"):
+                Answers.open(tmp_path, RUN, process)
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(VisionFlowError, match=r"run[.]json is damaged"):
         Answers.open(tmp_path, RUN)

@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 
 from visionflow.checkpoint.learner import Learner, Recipe
 from visionflow.errors import VisionFlowError
+from visionflow.journal import sole_writer
 
 _STATE = "state.pt"
 _CURVE = "curve.jsonl"
@@ -77,16 +79,32 @@ def train(
 
     Raises:
         VisionFlowError: `out` holds a run and `resume` is not set, or it is set and there is none, or one of another
-            recipe; `start` holds no model, or one of other sizes.
+            recipe, or a damaged one; another process trains into `out`, or nothing can be written there; `start` holds
+            no model, or one of other sizes.
     """
-    rhythm = rhythm or Rhythm()
     state_file = out / _STATE
-    learner, step, seconds = _begin(state_file, recipe, torch.device(device), resume, start)
-    recipe = learner.recipe
-    out.mkdir(parents=True, exist_ok=True)
+    _check_state(state_file, resume)
+    learner = _learner(recipe, torch.device(device), start)
+    with _written(state_file), sole_writer(state_file):
+        _check_state(state_file, resume)  # again, now that nobody else can change it
+        step, seconds = _load(state_file, learner) if resume else (0, 0.0)
+        _run(learner, step, seconds, state_file, budget, rhythm or Rhythm(), on_step)
+        return export(learner, out / _MODEL)
 
+
+def _run(
+    learner: Learner,
+    step: int,
+    seconds: float,
+    state_file: Path,
+    budget: Budget,
+    rhythm: Rhythm,
+    on_step: Callable[[Report], None],
+) -> None:
+    """All steps that are left; the curve goes beside the state."""
+    recipe = learner.recipe
     began = time.monotonic() - seconds
-    with (out / _CURVE).open("a", encoding="utf-8") as curve:
+    with state_file.with_name(_CURVE).open("a", encoding="utf-8") as curve:
         try:
             while (spent := budget.spent(step, seconds)) < 1:
                 if learner.phase == "tower" and spent >= recipe.tower_share:
@@ -102,32 +120,49 @@ def train(
                     _save(state_file, learner, step, seconds)
         finally:
             _save(state_file, learner, step, seconds)
-    return export(learner, out / _MODEL)
 
 
 def export(learner: Learner, folder: Path) -> Path:
-    """Write the model (bf16) and its processor as any Hugging Face checkpoint; returns the folder."""
+    """Write the model (bf16) and its processor as any Hugging Face checkpoint; returns the folder.
+
+    Raises:
+        OSError: they cannot be written.
+    """
     half = learner.model.to(torch.bfloat16)
-    half.save_pretrained(folder)
-    learner.processor.save_pretrained(folder)
+    try:
+        half.save_pretrained(folder)
+        learner.processor.save_pretrained(folder)
+    except Exception as error:  # of a full disk safetensors and tokenizers have errors of their own
+        raise OSError(f"the model: {error}") from error
     return folder
 
 
-def _begin(
-    state_file: Path, recipe: Recipe, device: torch.device, resume: bool, start: Path | None
-) -> tuple[Learner, int, float]:
-    """The learner, the step and the seconds that the run begins or goes on with; writes nothing."""
+def _check_state(state_file: Path, resume: bool) -> None:
     if state_file.exists() and not resume:
         raise VisionFlowError(f"{state_file.parent} already holds a training run: resume it, or name another folder")
     if resume and not state_file.exists():
         raise VisionFlowError(f"there is nothing to resume in {state_file.parent}: it has no {_STATE}")
-    if start is not None:
-        recipe = replace(recipe, tower_share=0.0, easy_share=0.0)
-    learner = Learner(recipe, device)
-    if start is not None:
-        learner.adopt(start)  # also before a state is loaded: the vocabulary is in no state
-    step, seconds = _load(state_file, learner) if resume else (0, 0.0)
-    return learner, step, seconds
+
+
+def _learner(recipe: Recipe, device: torch.device, start: Path | None) -> Learner:
+    """What learns, with its first weights."""
+    if start is None:
+        return Learner(recipe, device)
+    learner = Learner(replace(recipe, tower_share=0.0, easy_share=0.0), device)
+    learner.adopt(start)  # also before a state is loaded: the vocabulary is in no state
+    return learner
+
+
+@contextmanager
+def _written(state_file: Path) -> Iterator[None]:
+    """What cannot be written, because the disk is full or another's, is said with the way on."""
+    try:
+        yield
+    except OSError as error:
+        way_on = f"resume from {state_file}" if state_file.exists() else "train again"
+        raise VisionFlowError(
+            f"cannot write in {state_file.parent} ({getattr(error, 'strerror', None) or error}): make room and {way_on}"
+        ) from error
 
 
 def _within(spent: float, learner: Learner, recipe: Recipe) -> float:
@@ -139,14 +174,25 @@ def _within(spent: float, learner: Learner, recipe: Recipe) -> float:
 
 def _save(file: Path, learner: Learner, step: int, seconds: float) -> None:
     """Write the state beside its final place and move it there in one go, so that a half-written one never counts."""
+    state = {"step": step, "seconds": seconds, "recipe": asdict(learner.recipe), **learner.state()}
     partial = file.with_suffix(".partial")
-    torch.save({"step": step, "seconds": seconds, "recipe": asdict(learner.recipe), **learner.state()}, partial)
-    partial.replace(file)
+    try:
+        with partial.open("wb") as opened:  # given a path, torch would not say that the disk is full
+            torch.save(state, opened)
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _load(file: Path, learner: Learner) -> tuple[int, float]:
-    state: dict[str, Any] = torch.load(file, map_location=learner.device, weights_only=True)
-    if state["recipe"] != asdict(learner.recipe):
+    try:
+        state: dict[str, Any] = dict(torch.load(file, map_location=learner.device, weights_only=True))
+        recipe, step, seconds = state["recipe"], int(state["step"]), float(state["seconds"])
+    except OSError:
+        raise
+    except Exception as error:  # no zip file, cut off, pickled code, other things in it, ...
+        raise VisionFlowError(f"{file} is damaged, or no training state: delete it and train again") from error
+    if recipe != asdict(learner.recipe):
         raise VisionFlowError(f"{file} comes from a run with another recipe or seed: resume it with the same options")
     learner.load(state)
-    return int(state["step"]), float(state["seconds"])
+    return step, seconds

@@ -73,8 +73,8 @@ class Asked:
             analysis: of each batch.
             settings: all that the analysis depends on; with others it is another run.
         """
-        from visionflow.evaluation.flow_runs import FLOW, analyse
-        from visionflow.evaluation.records import Records
+        from visionflow.evaluation.flow_runs import analyse
+        from visionflow.evaluation.records import FLOW, Records
         from visionflow.evaluation.rows import DENSE, WITHOUT_PICTURE
 
         rows = {} if self.everything else {row.name: row.settings for row in (DENSE, WITHOUT_PICTURE)}

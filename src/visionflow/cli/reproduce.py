@@ -88,18 +88,16 @@ def reproduce(
         check_installed()
         asked.check()
         _check_needs(asked)
-    asked.prepare()
-    if dry_run:
-        variables = [f"{name}={value}" for name, value in asked.environment().items()]
-        for line in asked.commands().values():
-            print(shlex.join(["env", *variables, *line] if variables else line))
-        return
-    try:
-        asked.run(_say_row)
-    except KeyboardInterrupt:
-        print(f"visionflow: stopped; the same command goes on from {asked.out}", file=sys.stderr)
-        raise typer.Exit(130) from None
-    _tell(asked, as_json)
+    with asked.prepare():
+        if dry_run:
+            _say_commands(asked)
+            return
+        try:
+            asked.run(_say_row)
+        except KeyboardInterrupt:
+            print(f"visionflow: stopped; the same command goes on from {asked.out}", file=sys.stderr)
+            raise typer.Exit(130) from None
+        _tell(asked, as_json)
 
 
 def _columns(table: "PaperTable", chosen: Sequence[str] | None) -> "tuple[Column, ...]":
@@ -125,6 +123,12 @@ def _say_needs(asked: "Reproduction") -> None:
     from visionflow.cli.reproduce_report import show_needs
 
     show_needs(asked.needs(), Console(markup=False, highlight=False, stderr=True))
+
+
+def _say_commands(asked: "Reproduction") -> None:
+    variables = [f"{name}={value}" for name, value in asked.environment().items()]
+    for line in asked.commands().values():
+        print(shlex.join(["env", *variables, *line] if variables else line))
 
 
 def _say_row(row: str, log: Path) -> None:

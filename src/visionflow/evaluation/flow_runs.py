@@ -13,7 +13,7 @@ from torch import Tensor
 
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation.batches import batches_of, inputs_of
-from visionflow.evaluation.records import Record, Records
+from visionflow.evaluation.records import FLOW, Record, Records
 from visionflow.evaluation.rows import DENSE, WITHOUT_PICTURE
 from visionflow.evaluation.runner import run_batch
 from visionflow.evaluation.samples import Sample
@@ -25,8 +25,8 @@ from visionflow.flow.saliency_measures import MEASURES, ConventionName, Objectiv
 from visionflow.loading.models import Loaded
 from visionflow.loading.prompts import prompt_text
 
-FLOW, LENGTHS = "flow", "lengths"
-"""What records call the analysis, None for a sample that it was not made of; and in it the tokens of each kind."""
+LENGTHS = "lengths"
+"""What an analysis calls the numbers of tokens of each kind."""
 
 Analysis: TypeAlias = Callable[[Loaded, Any, Tensor], list[dict[str, Any]]]
 """From the model, inputs and first answer tokens ``[batch]`` to what is found out of each sample, fit for JSON."""

@@ -1,7 +1,7 @@
 """The records of a run: one line per sample in ``records.jsonl``, beside ``run.json`` that says which run it is.
 
 Lines are appended batch by batch, so that an interrupted run loses one batch at most. Nothing that is there is ever
-overwritten: what does not belong to the run is refused.
+overwritten: what does not belong to the run is refused, and so is a second run as long as the first one writes.
 """
 
 import json
@@ -11,6 +11,7 @@ from typing import Any
 
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation.samples import Sample
+from visionflow.journal import Journal
 
 Record = dict[str, Any]
 """One sample: id, task, kind, form, question, gold, the numbers of the image tokens that are ``relevant`` (None where
@@ -19,17 +20,25 @@ tokens kept to the end, the cost."""
 
 RUN, RECORDS = "run.json", "records.jsonl"
 
+FLOW = "flow"
+"""What records call the analysis of `visionflow.evaluation.flow_runs`, None for a sample that it was not made of."""
+
+_SAID: dict[str, type] = {"task": str, "kind": str, "form": str, "question": str, "gold": list, "rows": dict}
+_ANSWERED: dict[str, type] = {"answer": str, "right": bool, "kept": list}
+
 
 class Records:
     """What is known so far, in memory and, where there is a folder, on disk.
 
     Attributes:
         by_id: the record of each sample that is done.
+        folder: where they are kept, by this process alone as long as there are these records; None for nowhere.
     """
 
-    def __init__(self, folder: Path | None = None, by_id: dict[str, Record] | None = None) -> None:
-        self.folder = folder
+    def __init__(self, journal: Journal | None = None, by_id: dict[str, Record] | None = None) -> None:
         self.by_id = by_id or {}
+        self.folder = journal.path.parent if journal else None
+        self._journal = journal
 
     @classmethod
     def open(cls, folder: Path, run: dict[str, Any], samples: Sequence[Sample]) -> "Records":
@@ -41,10 +50,11 @@ class Records:
             samples: the run's questions.
 
         Raises:
-            VisionFlowError: the folder cannot be written, belongs to another run, or is damaged.
+            VisionFlowError: the folder cannot be written, is being written by another process, belongs to another run,
+                or is damaged.
         """
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            journal = Journal(folder / RECORDS)
             described, recorded = (folder / RUN).exists(), (folder / RECORDS).exists()
             if not described:
                 _begin(folder, run)
@@ -52,7 +62,7 @@ class Records:
                 raise VisionFlowError(f"{folder / RECORDS} is missing: put it back, or choose another --out")
             else:
                 _check_run(folder, run)
-            return cls(folder, _read(folder / RECORDS, {each.id: each for each in samples}, set(run["rows"])))
+            return cls(journal, _read(journal, {each.id: each for each in samples}, set(run["rows"])))
         except OSError as error:
             raise VisionFlowError(
                 f"cannot keep records in {folder} ({error.strerror or error}): choose another --out"
@@ -65,15 +75,8 @@ class Records:
             VisionFlowError: they cannot be written.
         """
         self.by_id |= {record["id"]: record for record in records}
-        if self.folder is None:
-            return
-        try:
-            with (self.folder / RECORDS).open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(record) + "\n" for record in records)
-        except OSError as error:
-            raise VisionFlowError(
-                f"cannot write {self.folder / RECORDS} ({error.strerror or error}): make room and run again"
-            ) from error
+        if self._journal is not None:
+            self._journal.append(records)
 
 
 def _begin(folder: Path, run: dict[str, Any]) -> None:
@@ -99,35 +102,40 @@ def _check_run(folder: Path, run: dict[str, Any]) -> None:
             raise VisionFlowError(f"{folder} holds a run whose {name} is {was}, not {now}: choose another --out")
 
 
-def _read(path: Path, samples: Mapping[str, Sample], rows: set[str]) -> dict[str, Record]:
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
+def _read(journal: Journal, samples: Mapping[str, Sample], rows: set[str]) -> dict[str, Record]:
     found: dict[str, Record] = {}
-    for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
-        record = _parsed(line)
-        if record is None or record["id"] in found or set(record["rows"]) != rows:
+
+    def is_sound(record: Record) -> bool:
+        name = record.get("id")
+        if not isinstance(name, str) or name in found or not _is_record(record, rows):
+            return False
+        found[name] = record
+        return True
+
+    journal.read(is_sound)
+    for number, (name, record) in enumerate(found.items(), start=1):
+        sample = samples.get(name)
+        if sample is None or (sample.question, list(sample.gold)) != (record["question"], record["gold"]):
             raise VisionFlowError(
-                f"{path} is damaged in line {number}: put it back, delete that line, or choose another --out"
+                f"line {number} of {journal.path} is of a question that this suite does not ask: choose another --out"
             )
-        sample = samples.get(record["id"])
-        if sample is None or (sample.question, list(sample.gold)) != (record.get("question"), record.get("gold")):
-            raise VisionFlowError(
-                f"line {number} of {path} is of a question that this suite does not ask: choose another --out"
-            )
-        found[record["id"]] = record
-    if len(whole) < len(content):  # an interrupted write; only now that the rest is known to be sound
-        with path.open("r+b") as file:
-            file.truncate(len(whole))
     return found
 
 
-def _parsed(line: bytes) -> Record | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    sound = isinstance(record, dict) and isinstance(record.get("id"), str) and isinstance(record.get("rows"), dict)
-    return record if sound else None
+def _is_record(record: Record, rows: set[str]) -> bool:
+    if not _holds(record, _SAID) or set(record["rows"]) != rows:
+        return False
+    return all(_is_row(name, facts) for name, facts in record["rows"].items())
+
+
+def _is_row(name: str, facts: object) -> bool:
+    if name == FLOW:
+        return facts is None or isinstance(facts, dict)
+    return isinstance(facts, dict) and _holds(facts, _ANSWERED)
+
+
+def _holds(facts: Mapping[str, object], kinds: Mapping[str, type]) -> bool:
+    return all(isinstance(facts.get(name), kind) for name, kind in kinds.items())
 
 
 def _flat(run: dict[str, Any]) -> dict[str, str]:

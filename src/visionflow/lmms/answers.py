@@ -3,12 +3,12 @@
 lmms-eval keeps nothing before a run is over (its own response cache is filled after the last answer).
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from visionflow.errors import VisionFlowError
+from visionflow.journal import Journal, whole_lines
 from visionflow.lmms.answering import Answer, Question
 from visionflow.lmms.run_file import claim
 
@@ -20,9 +20,9 @@ class Answers:
         known: by the key of the question.
     """
 
-    def __init__(self, file: Path | None = None, known: dict[str, Answer] | None = None) -> None:
-        self.file = file
+    def __init__(self, journal: Journal | None = None, known: dict[str, Answer] | None = None) -> None:
         self.known = known or {}
+        self._journal = journal
 
     @classmethod
     def open(cls, folder: Path, run: Mapping[str, Any], process: int = 0) -> "Answers":
@@ -34,15 +34,16 @@ class Answers:
             process: the number of this process among those that share the work.
 
         Raises:
-            VisionFlowError: the folder cannot be written, is damaged, or belongs to another run.
+            VisionFlowError: the folder cannot be written, is damaged, or belongs to another run; or another process
+                adds to the same file.
         """
         try:
             claim(folder, run)
-            own = folder / f"answers-{process}.jsonl"
-            _drop_half_line(own)
+            own = Journal(folder / f"answers-{process}.jsonl")
+            own.read(_is_sound)  # mended, so that what is appended stands by itself
             known: dict[str, Answer] = {}
             for file in sorted(folder.glob("answers-*.jsonl")):
-                known |= _read(file)
+                known |= {line["key"]: Answer(line["answer"], line["facts"]) for line in whole_lines(file, _is_sound)}
             return cls(own, known)
         except OSError as error:
             raise VisionFlowError(
@@ -57,33 +58,14 @@ class Answers:
         """
         keys = [question.key for question in questions]
         self.known |= dict(zip(keys, answers, strict=True))
-        if self.file is None:
+        if self._journal is None:
             return
-        lines = [
+        self._journal.append(
             {"key": key, "task": question.task, "number": question.number, "answer": each.text, "facts": each.facts}
             for key, question, each in zip(keys, questions, answers, strict=True)
-        ]
-        try:
-            with self.file.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(line) + "\n" for line in lines)
-        except OSError as error:
-            raise VisionFlowError(
-                f"cannot write {self.file} ({error.strerror or error}): make room and run again"
-            ) from error
+        )
 
 
-def _drop_half_line(file: Path) -> None:
-    """Cut off what an interrupted process left, so that what is appended stands by itself."""
-    if file.exists():
-        content = file.read_bytes()
-        file.write_bytes(content[: content.rfind(b"\n") + 1])
-
-
-def _read(file: Path) -> dict[str, Answer]:
-    """The whole lines of a file; the last one may still be being written."""
-    content = file.read_bytes()
-    try:
-        lines = [json.loads(line) for line in content[: content.rfind(b"\n") + 1].decode().splitlines()]
-        return {line["key"]: Answer(line["answer"], line["facts"]) for line in lines}
-    except (ValueError, KeyError, TypeError) as error:
-        raise VisionFlowError(f"{file} is damaged: put it back from a copy, or delete it") from error
+def _is_sound(line: Mapping[str, Any]) -> bool:
+    kinds = {"key": str, "answer": str, "facts": dict}
+    return all(isinstance(line.get(name), kind) for name, kind in kinds.items())

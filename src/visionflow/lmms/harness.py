@@ -120,11 +120,11 @@ def collect(out: Path, task: str, limit: int | None) -> Cell | None:
         try:
             told = json.loads(summary.read_text(encoding="utf-8"))
             samples = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+            asked = told["n-samples"][task]["original"]
+            if len(samples) == min(limit or asked, asked):
+                return Cell(task, told["results"][task], sorted(samples, key=lambda sample: int(sample["doc_id"])))
         except FileNotFoundError:
             continue
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise VisionFlowError(f"cannot read what lmms-eval wrote in {out} ({error}): delete it") from error
-        asked = told["n-samples"][task]["original"]
-        if len(samples) == min(limit or asked, asked):
-            return Cell(task, told["results"][task], sorted(samples, key=lambda sample: int(sample["doc_id"])))
     return None

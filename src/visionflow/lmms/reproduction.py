@@ -1,12 +1,14 @@
 """A paper's table run again: which runs it takes, and going on with those that are not done."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from visionflow import __version__
 from visionflow.cost import DecoderShape, load_shape
 from visionflow.errors import VisionFlowError
+from visionflow.journal import sole_writer
 from visionflow.lmms import data_sets, stand_ins
 from visionflow.lmms.harness import Cell, collect, command, last_words, run
 from visionflow.lmms.judges import check_judge
@@ -14,7 +16,7 @@ from visionflow.lmms.local_tasks import local_name, write_tasks
 from visionflow.lmms.marks import unmarked
 from visionflow.lmms.needs import Need, needs_of
 from visionflow.lmms.paper_tables import Column, PaperTable, Row
-from visionflow.lmms.run_file import claim
+from visionflow.lmms.run_file import RUN, claim
 from visionflow.lmms.settings import settings_of
 from visionflow.lmms.tasks.gqa import PICTURES
 
@@ -98,11 +100,14 @@ class Reproduction:
         if self.limit and self.limit % 2 and data_sets.MME in {column.data_set for column in self.columns}:
             raise VisionFlowError(f"MME's questions count in pairs: --limit must be even, not {self.limit}")
 
-    def prepare(self) -> None:
+    def prepare(self) -> AbstractContextManager[object]:
         """Write what the runs read: run.json, generated questions, tasks for local copies.
 
+        Returns:
+            What keeps other processes from doing so, as long as it is kept; also a context manager.
+
         Raises:
-            VisionFlowError: the folder belongs to another run or cannot be written.
+            VisionFlowError: the folder belongs to another run, one is going on there, or it cannot be written.
         """
         shape = self.shape()
         methods = {row.name: str(self.table.method(row, shape) or "no pruning") for row in self.table.rows}
@@ -116,6 +121,7 @@ class Reproduction:
             "visionflow": __version__,
         }
         try:
+            alone = sole_writer(self.out / RUN)
             claim(self.out, described)
         except OSError as error:
             raise VisionFlowError(
@@ -128,6 +134,7 @@ class Reproduction:
         write_tasks(
             self._tasks(), {self.task(column): (column.data_set, copies.get(column)) for column in self.columns}
         )
+        return alone
 
     def commands(self) -> dict[str, list[str]]:
         """For each row that is not done the command that runs what is missing."""
