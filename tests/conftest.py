@@ -1,15 +1,27 @@
 """Fixtures shared by all tests."""
 
+import os
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import settings
 from transformers import PreTrainedModel
 
+from tests.exact import exact_in_double
 from tests.matrix import model_of
 
 settings.register_profile("without a clock", deadline=None)
 settings.load_profile("without a clock")
-torch.set_num_threads(1)  # tiny models: more threads only wait for each other
+# Tiny models: more threads only wait for each other. The results are the same: VISIONFLOW_TEST_THREADS=2 shows it.
+torch.set_num_threads(int(os.environ.get("VISIONFLOW_TEST_THREADS", "1")))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def exact() -> Iterator[None]:
+    """What is computed in fp64 is computed in fp64 throughout."""
+    with exact_in_double():
+        yield
 
 
 @pytest.fixture

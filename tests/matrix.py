@@ -56,7 +56,7 @@ models = pytest.mark.parametrize("model", CELLS, ids="-".join, indirect=True)
 
 
 @cache
-def model_of(family: str, attention: str = "sdpa", dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+def model_of(family: str, attention: str = "sdpa", dtype: torch.dtype = torch.float64) -> PreTrainedModel:
     """One shared model per cell; oracle 6 is what makes sharing safe."""
     return tiny_llava(FAMILIES[family], attention, dtype)
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import LlavaProcessor
 
+from tests.exact import EXACTLY
 from visionflow.checkpoint.build import Geometry, build_model, build_processor
 from visionflow.checkpoint.data import IGNORED, SEEN, Teacher, patches
 from visionflow.checkpoint.learner import Learner, Recipe
@@ -91,7 +92,7 @@ def test_lessons_side_by_side_do_not_see_each_other(processor: LlavaProcessor) -
     """A lesson's hidden states in the packed row are those of the lesson alone: same positions, nothing leaks."""
     teacher = Teacher(processor, 400)
     batch = teacher.lessons("train", [7])
-    model = build_model(TINY, processor.tokenizer).eval().model
+    model = build_model(TINY, processor.tokenizer).double().eval().model
     packed = model(
         input_ids=batch.input_ids,
         pixel_values=batch.pixel_values,
@@ -104,7 +105,7 @@ def test_lessons_side_by_side_do_not_see_each_other(processor: LlavaProcessor) -
     for start, end in pairwise(starts):
         ids = torch.cat([batch.input_ids[:, :shared], batch.input_ids[:, start:end]], dim=1)
         alone = model(input_ids=ids, pixel_values=batch.pixel_values).last_hidden_state[0, shared:]
-        torch.testing.assert_close(packed[start:end], alone, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(packed[start:end], alone, **EXACTLY)
 
 
 def test_patch_labels_name_the_object_on_the_patch(processor: LlavaProcessor) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.distributed.worker import observed
+from tests.exact import EXACTLY
 from tests.matrix import METHODS
 from tests.tiny import tiny_llava
 from visionflow import Method
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.slow  # two more processes that load everything
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of two processes saw."""
     folder = tmp_path_factory.mktemp("ranks")
-    model = tiny_llava(2)
+    model = tiny_llava(2, dtype=torch.float64)
     model.save_pretrained(folder / "model")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     run = subprocess.run(
@@ -40,7 +41,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def alone() -> dict[str, Any]:
     """What a single process sees."""
-    return observed(tiny_llava(2))
+    return observed(tiny_llava(2, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("method", METHODS, ids=str)
@@ -51,7 +52,7 @@ def test_every_rank_sees_what_a_single_process_sees(
     for rank in ranks:
         seen = rank["methods"][str(method)]
         assert seen["kept"] == expected["kept"]
-        torch.testing.assert_close(seen["logits"], expected["logits"], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(seen["logits"], expected["logits"], **EXACTLY)
         assert torch.equal(seen["answers"], expected["answers"])
 
 

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from transformers import LlavaForConditionalGeneration, PreTrainedModel
 from transformers.distributed import DistributedConfig
 
+from tests.exact import exact_in_double
 from tests.matrix import METHODS, prompts
 from tests.tiny import batch_of
 from visionflow import FastV, UnsupportedUsageError, prune
@@ -42,9 +43,11 @@ def refusal(model: PreTrainedModel) -> str:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     config = DistributedConfig(tp_plan="auto", tp_size=2)
-    model = LlavaForConditionalGeneration.from_pretrained(sys.argv[1], distributed_config=config).eval()
+    model = LlavaForConditionalGeneration.from_pretrained(sys.argv[1], distributed_config=config, dtype="auto").eval()
     assert len(model.model.language_model.layers[0].self_attn.q_proj.weight.to_local()) == 16  # half of the heads
-    found = {"methods": observed(model), "refusal": refusal(model)}
+    with exact_in_double():
+        exactly = observed(model)
+    found = {"methods": exactly, "refusal": refusal(model)}
     before = dict(model.named_modules())["model.language_model.layers.1.self_attn"].config
     with prune(model, FastV(2, 0.5)):
         pass

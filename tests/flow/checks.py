@@ -19,12 +19,12 @@ def last_columns(inputs: dict[str, Any]) -> list[int]:
 
 
 def eager_attentions(model: PreTrainedModel, inputs: dict[str, Any]) -> Tensor:
-    """``[layers, batch, rows, keys]``, mean over heads: transformers' own, from the same model with eager attention."""
+    """fp32 ``[layers, batch, rows, keys]``, mean over heads: what the same model gives with eager attention."""
     kv_heads = model.config.text_config.num_key_value_heads
     eager = model_of(next(name for name, heads in FAMILIES.items() if heads == kv_heads), "eager")
     with torch.no_grad():
         attentions = eager(**inputs, output_attentions=True, use_cache=False).attentions
-    return torch.stack(attentions).float().mean(2)
+    return torch.stack(attentions).mean(2).float()
 
 
 def assert_untouched(model: PreTrainedModel, inputs: dict[str, Any], act: Callable[[], Any]) -> None:

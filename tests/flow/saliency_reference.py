@@ -22,23 +22,6 @@ LOSSES = {
 
 
 @contextmanager
-def exact_in_double() -> Iterator[None]:
-    """Norms and eager's softmax in the dtype of what they get: transformers' own are in fp32, also in an fp64 model."""
-
-    def norm(self: Any, hidden: Tensor) -> Tensor:
-        normed: Tensor = hidden * torch.rsqrt(hidden.square().mean(-1, keepdim=True) + self.variance_epsilon)
-        return normed * self.weight
-
-    def softmax(scores: Tensor, dim: int, dtype: Any = None) -> Tensor:
-        return scores.softmax(dim)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(modeling_llama.LlamaRMSNorm, "forward", norm)
-        patch.setattr(torch.nn.functional, "softmax", softmax)
-        yield
-
-
-@contextmanager
 def perturbed(change: list[Tensor | None]) -> Iterator[list[Tensor]]:
     """Eager attention whose A of layer l is A + ``change[l]``; yields the list that the maps A are put on."""
     maps: list[Tensor] = []
@@ -76,7 +59,7 @@ def maps_and_gradients(
     model = model_of(family, "eager", torch.float64)
     heads, n = model.config.text_config.num_attention_heads, len(prompt.ids)
     changes = [torch.zeros(1, heads, n, n, dtype=torch.float64, requires_grad=True) for _ in range(LAYERS)]
-    with exact_in_double(), perturbed([*changes]) as maps:
+    with perturbed([*changes]) as maps:
         gradients = torch.autograd.grad(reference_loss(model, prompt, target, objective), changes)
     return [weights[0] for weights in maps], [gradient[0] for gradient in gradients]
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from tests.exact import ROUNDED
 from tests.flow.checks import assert_untouched, eager_attentions, last_columns, sides
 from tests.matrix import models, prompts
 from tests.reference import image_columns, instruction_columns
@@ -61,10 +62,10 @@ def test_attention_is_the_mean_of_the_rows_and_heads(model: PreTrainedModel, sid
             assert all(mass.isnan().all() for mass in masses)
             continue
         read = full[:, sample, readers].mean(1)
-        torch.testing.assert_close(found.image[sample], read[:, image], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(found.image[sample], read[:, image], **ROUNDED)
         for mass, group in zip(masses, ("image", "system", "instruction"), strict=True):
             expected = read[:, readers_of(inputs, sample, group)].sum(1)  # type: ignore[arg-type]
-            torch.testing.assert_close(mass, expected, rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(mass, expected, **ROUNDED)
         torch.testing.assert_close(sum(masses), torch.ones(LAYERS))
 
 
@@ -80,11 +81,9 @@ def test_each_sample_gets_what_it_gets_alone(model: PreTrainedModel, side: str, 
     batch = picture_attention(model, batch_of(prompts(), side), rows)
     for sample, one in enumerate(prompts()):
         alone = picture_attention(model, one.inputs, rows)
-        torch.testing.assert_close(batch.image[sample], alone.image[0], rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(batch.image[sample], alone.image[0], **ROUNDED)
         for name in ("image_mass", "system_mass", "instruction_mass"):
-            torch.testing.assert_close(
-                getattr(batch, name)[sample], getattr(alone, name)[0], rtol=1e-3, atol=1e-5, equal_nan=True
-            )
+            torch.testing.assert_close(getattr(batch, name)[sample], getattr(alone, name)[0], **ROUNDED, equal_nan=True)
 
 
 def test_rows_are_taken_in_chunks(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:

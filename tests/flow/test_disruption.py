@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from tests.exact import EXACTLY
 from tests.matrix import models, prompts
 from tests.reference import image_columns, instruction_columns
 from tests.tiny import IMAGE_TOKEN, LAYERS, batch_of, positions, prompt
@@ -107,7 +108,7 @@ def test_batch_equals_single(model: PreTrainedModel, flow: dict[str, Any], mode:
         together = states(model, inputs)[-1]
         for sample, alone in enumerate(prompts()):
             mine = together[sample][inputs["attention_mask"][sample].bool()]
-            torch.testing.assert_close(mine, states(model, alone.inputs)[-1][0], rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(mine, states(model, alone.inputs)[-1][0], **EXACTLY)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 17, 2**63 - 1])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from tests.exact import EXACTLY
 from tests.flow.checks import assert_untouched, last_columns, sides
 from tests.matrix import models, prompts
 from tests.tiny import LAYERS, Prompt, batch_of, prompt
@@ -39,7 +40,7 @@ def run(model: PreTrainedModel, inputs: dict[str, Any]) -> tuple[tuple[Tensor, .
 
 
 def likeliest(logits: Tensor, top: int) -> tuple[Tensor, Tensor]:
-    probabilities, ids = logits.detach().float().softmax(-1).topk(top)
+    probabilities, ids = logits.detach().softmax(-1).topk(top)
     return ids, probabilities
 
 
@@ -65,7 +66,7 @@ def test_logit_lens_normalises_once_at_every_depth(weighted: PreTrainedModel, si
         for depth, expected in enumerate([*at_last, logits[sample, last]]):
             ids, probabilities = likeliest(expected, 3)
             assert lens.ids[sample, depth].tolist() == ids.tolist()
-            torch.testing.assert_close(lens.probabilities[sample, depth], probabilities, rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(lens.probabilities[sample, depth], probabilities, **EXACTLY)
 
 
 @models
@@ -90,7 +91,7 @@ def test_value_output_lens_is_the_definition(weighted: PreTrainedModel, side: st
                 written = attention.o_proj.weight[:, head * size : (head + 1) * size] @ value
                 ids, probabilities = likeliest(weighted.lm_head(decoder.norm(written)), 3)
                 assert lens.ids[sample, layer, head].tolist() == ids.tolist()
-                torch.testing.assert_close(lens.probabilities[sample, layer, head], probabilities, rtol=1e-4, atol=1e-6)
+                torch.testing.assert_close(lens.probabilities[sample, layer, head], probabilities, **EXACTLY)
 
 
 @models
@@ -100,7 +101,7 @@ def test_what_the_heads_write_adds_up_to_the_attention_block(model: PreTrainedMo
     model = copy.deepcopy(model)
     projection = model.model.language_model.layers[2].self_attn.o_proj
     if biased:
-        projection.bias = torch.nn.Parameter(torch.linspace(-1, 1, projection.out_features))
+        projection.bias = torch.nn.Parameter(torch.linspace(-1, 1, projection.out_features, dtype=model.dtype))
     blocks: list[Tensor] = []
     written: list[Tensor] = []
     handle = model.model.language_model.layers[2].self_attn.register_forward_hook(
@@ -114,7 +115,7 @@ def test_what_the_heads_write_adds_up_to_the_attention_block(model: PreTrainedMo
         model(input_ids=torch.tensor([[7]]))
     handle.remove()
     expected = blocks[0][0, 0] - (projection.bias if biased else 0)
-    torch.testing.assert_close(written[0][0].sum(0), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(written[0][0].sum(0), expected, **EXACTLY)
 
 
 @models
@@ -125,9 +126,9 @@ def test_each_sample_gets_what_it_gets_alone(model: PreTrainedModel, side: str) 
     for sample, one in enumerate(prompts()):
         alone, alone_values = logit_lens(model, one.inputs), value_output_lens(model, one.inputs)
         assert torch.equal(lens.ids[sample], alone.ids[0])
-        torch.testing.assert_close(lens.probabilities[sample], alone.probabilities[0], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(lens.probabilities[sample], alone.probabilities[0], **EXACTLY)
         assert torch.equal(values.ids[sample], alone_values.ids[0])
-        torch.testing.assert_close(values.probabilities[sample], alone_values.probabilities[0], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(values.probabilities[sample], alone_values.probabilities[0], **EXACTLY)
 
 
 @models

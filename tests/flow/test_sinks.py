@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from tests.exact import ROUNDED
 from tests.flow.checks import assert_untouched, eager_attentions, last_columns, sides
 from tests.matrix import models, prompts
 from tests.reference import image_columns, instruction_columns
@@ -31,12 +32,12 @@ def test_norms_and_attention_are_their_definitions(model: PreTrainedModel, side:
         assert found.norms[sample].shape == found.from_last[sample].shape == (LAYERS, len(image))
         for layer, module in enumerate(model.model.language_model.layers):
             values = module.self_attn.v_proj(module.input_layernorm(states[layer][sample, image])).detach()
-            torch.testing.assert_close(found.norms[sample][layer], values.abs().sum(1), rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(found.norms[sample][layer], values.abs().sum(1).float(), **ROUNDED)
         last = full[:, sample, last_columns(inputs)[sample]][:, image]
-        torch.testing.assert_close(found.from_last[sample], last, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(found.from_last[sample], last, **ROUNDED)
         if text:
             mean = full[:, sample, text].mean(1)[:, image]
-            torch.testing.assert_close(found.from_instruction[sample], mean, rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(found.from_instruction[sample], mean, **ROUNDED)
 
 
 @models
@@ -46,7 +47,7 @@ def test_each_sample_gets_what_it_gets_alone(model: PreTrainedModel, side: str) 
     for sample, one in enumerate(prompts()):
         alone = value_norms(model, one.inputs)
         for name in ("norms", "from_last", "from_instruction"):
-            torch.testing.assert_close(getattr(batch, name)[sample], getattr(alone, name)[0], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(getattr(batch, name)[sample], getattr(alone, name)[0], **ROUNDED)
 
 
 @models

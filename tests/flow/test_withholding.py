@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from tests.exact import ROUNDED
 from tests.flow.checks import assert_untouched
 from tests.matrix import models, prompts
 from tests.reference import image_columns
@@ -21,7 +22,7 @@ NEW = 6
 
 
 def answer(model: PreTrainedModel, inputs: dict[str, Any]) -> Tensor:
-    """The scores of each generated token, ``[NEW, batch, vocabulary]``."""
+    """The scores of each generated token, ``[NEW, batch, vocabulary]``, which generate gives in fp32."""
     output = model.generate(
         **inputs, max_new_tokens=NEW, do_sample=False, return_dict_in_generate=True, output_scores=True
     )
@@ -45,7 +46,7 @@ def answer_blind(model: PreTrainedModel, inputs: dict[str, Any]) -> Tensor:
             past_key_values=output.past_key_values,
         )
         scores.append(output.logits[:, -1])
-    return torch.stack(scores)
+    return torch.stack(scores).float()
 
 
 @torch.no_grad()
@@ -62,7 +63,7 @@ def answer_shortened(model: PreTrainedModel, inputs: dict[str, Any], layers: Seq
     for step in range(NEW - 1):
         token, place = scores[-1].argmax(-1, keepdim=True), torch.tensor([[length + step]])
         scores.append(model(input_ids=token, position_ids=place, past_key_values=cache).logits[:, -1])
-    return torch.stack(scores)
+    return torch.stack(scores).float()
 
 
 @models
@@ -79,7 +80,7 @@ def test_in_all_layers_the_answer_is_that_of_a_masked_cache(model: PreTrainedMod
     free = answer(model, inputs)
     with withhold(model, range(LAYERS)):
         blind = answer(model, inputs)
-    torch.testing.assert_close(blind, answer_blind(model, inputs), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(blind, answer_blind(model, inputs), **ROUNDED)
     torch.testing.assert_close(blind[0], free[0])  # chosen by the prompt, which reads its picture
     for sample, changed in enumerate((blind[1:] - free[1:]).abs().amax((0, 2)) > 1e-3):
         assert bool(changed) == (sample != 2)  # sample 2 has no picture
@@ -92,7 +93,7 @@ def test_in_some_layers_the_answer_is_that_of_a_shortened_cache(model: PreTraine
     inputs = prompts()[1].inputs
     with withhold(model, layers):
         withheld = answer(model, inputs)
-    torch.testing.assert_close(withheld, answer_shortened(model, inputs, layers), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(withheld, answer_shortened(model, inputs, layers), **ROUNDED)
     assert (withheld - answer(model, inputs)).abs().max() > 1e-3
 
 
@@ -103,7 +104,7 @@ def test_each_sample_gets_what_it_gets_alone(model: PreTrainedModel, source: Gro
     with withhold(model, [1, 4], source):
         batch = answer(model, batch_of(prompts()))
         for sample, one in enumerate(prompts()):
-            torch.testing.assert_close(batch[:, sample], answer(model, one.inputs)[:, 0], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(batch[:, sample], answer(model, one.inputs)[:, 0], **ROUNDED)
 
 
 def test_other_tokens_can_be_withheld(model: PreTrainedModel) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
 from tests.cli.conftest import visionflow as visionflow
@@ -19,7 +20,7 @@ class System:
 
     Attributes:
         directory: its original files; nobody may change them.
-        weights: what is in them.
+        weights: what is in them, in fp64, as the model is.
         per_image: tokens of one picture.
     """
 
@@ -62,5 +63,6 @@ def system(request: pytest.FixtureRequest) -> System:
 
 
 def _loaded(directory: Path, weights: originals.Weights, per_image: int) -> System:
-    model = AutoModelForImageTextToText.from_pretrained(directory).eval()
-    return System(directory, weights, per_image, model, AutoProcessor.from_pretrained(directory))
+    model = AutoModelForImageTextToText.from_pretrained(directory, dtype=torch.float64).eval()
+    exact = {name: weight.double() for name, weight in weights.items()}
+    return System(directory, exact, per_image, model, AutoProcessor.from_pretrained(directory))

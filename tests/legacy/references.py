@@ -137,9 +137,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
 
 
 def rotated(x: Tensor) -> Tensor:
-    """Rotary positions of base 10000 over ``[heads, tokens, width]``, one half of the width with the other."""
+    """Rotary positions of base 10000 over ``[heads, tokens, width]``, one half of the width with the other.
+
+    The frequencies are fp32, as the original has them.
+    """
     half = x.shape[-1] // 2
-    angles = torch.arange(x.shape[-2])[:, None] / 10000 ** (torch.arange(half) / half)
+    angles = torch.arange(x.shape[-2])[:, None] * (1 / 10000 ** (torch.arange(half) / half)).to(x.dtype)
     first, second = x[..., :half], x[..., half:]
     return torch.cat(
         [first * angles.cos() - second * angles.sin(), second * angles.cos() + first * angles.sin()], dim=-1
@@ -147,6 +150,7 @@ def rotated(x: Tensor) -> Tensor:
 
 
 def stretched(positions: Tensor) -> Tensor:
-    """16 x 16 positions on the 32 x 32 patches, bicubic."""
-    grid = positions.reshape(1, 16, 16, -1).permute(0, 3, 1, 2)
-    return F.interpolate(grid, size=(32, 32), mode="bicubic", align_corners=False).permute(0, 2, 3, 1).reshape(1024, -1)
+    """16 x 16 positions on the 32 x 32 patches, bicubic, in fp32, as the original does it."""
+    grid = positions.float().reshape(1, 16, 16, -1).permute(0, 3, 1, 2)
+    larger = F.interpolate(grid, size=(32, 32), mode="bicubic", align_corners=False)
+    return larger.permute(0, 2, 3, 1).reshape(1024, -1).to(positions.dtype)

@@ -1,4 +1,4 @@
-"""The loaded models compute what the original ones compute: features, logits and greedy answers, in fp32."""
+"""The loaded models compute what the original ones compute: features, logits and greedy answers, in fp64."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,14 +8,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tests.exact import EXACTLY
 from tests.legacy import references
 from tests.legacy.conftest import System
 from tests.legacy.originals import Weights
 from visionflow.legacy.mobilevlm import LDPv2
 from visionflow.legacy.qwen_vl import resized
 from visionflow.loading.prompts import make_prompts
-
-TOLERANCE = {"rtol": 1e-3, "atol": 2e-4}  # of values of scale 1, in fp32, through sharpened attention
 
 
 def mobile_features(weights: Weights, pixels: Tensor) -> Tensor:
@@ -44,14 +43,13 @@ def reference_logits(system: System, inputs: Any, ids: Tensor) -> Tensor:
 
 @torch.no_grad()
 def test_features_are_those_of_the_original(system: System) -> None:
-    pixels = torch.randn(
-        2, 3, *[system.model.config.vision_config.image_size] * 2, generator=torch.Generator().manual_seed(0)
-    )
+    size = system.model.config.vision_config.image_size
+    pixels = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     features = torch.stack(list(system.model.get_image_features(pixels).pooler_output))
     assert features.shape[1] == system.per_image
     expected = FEATURES[system.model.config.model_type](system.weights, pixels)
     assert expected.std() > 0.1
-    torch.testing.assert_close(features, expected, **TOLERANCE)
+    torch.testing.assert_close(features, expected, **EXACTLY)
 
 
 @torch.no_grad()
@@ -61,7 +59,7 @@ def test_logits_are_those_of_the_original(system: System, pictures: int) -> None
     assert (inputs["input_ids"] == system.model.config.image_token_id).sum() == pictures * system.per_image
     expected = reference_logits(system, inputs, inputs["input_ids"][0])
     assert expected.std() > 0.1
-    torch.testing.assert_close(system.model(**inputs).logits[0], expected, **TOLERANCE)
+    torch.testing.assert_close(system.model(**inputs).logits[0], expected, **EXACTLY)
 
 
 @torch.no_grad()
@@ -88,12 +86,10 @@ def test_padding_on_the_left_changes_nothing(system: System) -> None:
 
 @torch.no_grad()
 def test_ldpv2_by_hand(mobile: System) -> None:
-    projector = LDPv2(mobile.model.config)
+    projector = LDPv2(mobile.model.config).double()
     projector.load_state_dict(mobile.model.model.multi_modal_projector.state_dict())
-    patches = torch.randn(2, 576, 16, generator=torch.Generator().manual_seed(3))
-    torch.testing.assert_close(
-        projector(patches), references.mobilevlm_projector(mobile.weights, patches), rtol=1e-5, atol=1e-5
-    )
+    patches = torch.randn(2, 576, 16, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    torch.testing.assert_close(projector(patches), references.mobilevlm_projector(mobile.weights, patches), **EXACTLY)
 
 
 def test_positions_are_stretched_in_fp32_and_kept_where_they_fit() -> None:

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tests.exact import EXACTLY
 from tests.legacy.conftest import System
 from tests.reference import Keep, masked_from
 from visionflow import FastV, HiMAP, Method, prune
@@ -15,7 +16,6 @@ from visionflow.loading.prompts import make_prompts
 METHODS: list[Method] = [HiMAP(2, 0.5, 4, 0.75), HiMAP(1, 0.5, 3, 0.5, deep_criterion="received"), FastV(2, 0.5)]
 methods = pytest.mark.parametrize("method", METHODS, ids=str)
 attentions = pytest.mark.parametrize("attention", ["sdpa", "eager"])
-TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
 
 
 def batch(system: System) -> Any:
@@ -90,7 +90,7 @@ def test_dropping_equals_masking(system: System, method: Method, attention: str)
         masked = logits_of(system, inputs)
     dense = logits_of(system, inputs)
     for sample, (text, gone) in enumerate(stages[trace.stages[-1].layer]):
-        torch.testing.assert_close(pruned[sample, text], masked[sample, text], **TOLERANCE)
+        torch.testing.assert_close(pruned[sample, text], masked[sample, text], **EXACTLY)
         if gone:
             assert not torch.allclose(pruned[sample, text], dense[sample, text], atol=1e-2)
 
@@ -104,7 +104,7 @@ def test_a_sample_gets_in_a_batch_what_it_gets_alone(system: System, method: Met
         alone = single(inputs, sample, system)
         padding = together.shape[1] - alone["input_ids"].shape[1]
         with prune(system.model, method) as trace:
-            torch.testing.assert_close(together[sample, padding:], logits_of(system, alone)[0], **TOLERANCE)
+            torch.testing.assert_close(together[sample, padding:], logits_of(system, alone)[0], **EXACTLY)
         assert [(stage.kept[0] + padding).tolist() for stage in trace.stages] == [k[sample].tolist() for k in kept]
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from tests.exact import EXACTLY
 from tests.matrix import models, prompts
 from tests.reference import image_columns, instruction_columns
 from tests.runtime.test_overhead import operations
@@ -49,8 +50,8 @@ def test_each_sample_has_its_own_firing_layer_tokens_and_exit_as_when_alone(mode
         assert (found.firing_layer, found.exit_layer) == (alone.firing_layer, alone.exit_layer)
         start = max(len(p.ids) for p in samples) - len(sample.ids)
         assert (found.kept - start).tolist() == alone.kept.tolist()
-        torch.testing.assert_close(found.similarity, alone.similarity, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(found.norm, alone.norm, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(found.similarity, alone.similarity, **EXACTLY)
+        torch.testing.assert_close(found.norm, alone.norm, **EXACTLY)
     assert len({found.firing_layer for found in together}) >= 3
     assert len({found.exit_layer for found in together}) >= 2
 
@@ -84,8 +85,8 @@ def test_scores_and_firing_follow_from_eager_attention(model: PreTrainedModel) -
     assert found.firing_layer == layer
     stays = (norm > 0.5).nonzero()[:, 0]
     assert found.kept.tolist() == [image[place] for place in stays]
-    torch.testing.assert_close(found.norm, norm[stays], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(found.similarity, similarity[stays], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.norm, norm[stays], **EXACTLY)
+    torch.testing.assert_close(found.similarity, similarity[stays], **EXACTLY)
 
 
 @pytest.mark.parametrize("model", [("llava", "eager")], indirect=True)
@@ -208,7 +209,7 @@ def test_the_picture_reaches_no_text_in_the_shallow_phase(model: PreTrainedModel
             states.append(model(**each.inputs, output_hidden_states=True).hidden_states)
     text = instruction_columns(one.inputs, 0)
     for layer in range(4):
-        torch.testing.assert_close(states[0][layer][0, text], states[1][layer][0, text], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(states[0][layer][0, text], states[1][layer][0, text], **EXACTLY)
     assert (states[0][4][0, text] - states[1][4][0, text]).abs().max() > 1e-3
 
 
@@ -247,7 +248,7 @@ def test_the_released_shallow_phase(model: PreTrainedModel) -> None:
     expected[:, :, image] = 0.0  # image tokens lose what they read of each other
     text = instruction_columns(inputs, 0)
     expected[:, text, image[0]] = weights[0][:, text][:, :, image].sum(2)
-    torch.testing.assert_close(released.output[0].transpose(0, 1), expected @ value, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(released.output[0].transpose(0, 1), expected @ value, **EXACTLY)
 
 
 # Cost ---------------------------------------------------------------------------------------------------------------

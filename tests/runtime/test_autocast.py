@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from tests.matrix import AboveAverage, methods, prompts
+from tests.matrix import AboveAverage, methods, model_of, prompts
 from tests.tiny import batch_of, tiny_llava
 from visionflow import FastV, HiMAP, Method, VisiPruner, prune
 from visionflow.flow import disrupt, picture_attention, saliency, sinks, value_norms
@@ -21,6 +21,12 @@ from visionflow.runtime.scope import Scope
 
 BATCHES = {"padded": batch_of(prompts()), "unpadded": batch_of(prompts()[:1])}
 batches = pytest.mark.parametrize("inputs", BATCHES.values(), ids=list(BATCHES))
+
+
+@pytest.fixture
+def model() -> PreTrainedModel:
+    """In fp32, which autocast takes down to bf16; fp64 it would leave alone."""
+    return model_of("llava-grouped", dtype=torch.float32)
 
 
 def in_bf16() -> torch.autocast:

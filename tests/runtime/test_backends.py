@@ -12,6 +12,7 @@ from transformers.masking_utils import AttentionMaskInterface, flash_attention_m
 from transformers.modeling_flash_attention_utils import _is_packed_sequence
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from tests.exact import EXACTLY
 from tests.matrix import METHODS, AboveAverage, prompts
 from tests.reference import Keep
 from tests.tiny import Prompt, batch_of, prompt, tiny_llava
@@ -70,7 +71,7 @@ def flash() -> Iterator[PreTrainedModel]:
     """A model whose text runs on the stand-in."""
     AttentionInterface.register(FLASH, plain_flash_attention)
     AttentionMaskInterface.register(FLASH, flash_attention_mask)
-    yield tiny_llava(2, FLASH)
+    yield tiny_llava(2, FLASH, torch.float64)
     del AttentionInterface._global_mapping[FLASH], AttentionMaskInterface._global_mapping[FLASH]
 
 
@@ -125,7 +126,7 @@ def flash2(monkeypatch: pytest.MonkeyPatch) -> PreTrainedModel:
 
     monkeypatch.setattr(transformers_flash, "_lazy_imports", load)
     monkeypatch.setattr(transformers_flash, "_loaded_implementation", None)
-    model = tiny_llava(2)
+    model = tiny_llava(2, dtype=torch.float64)
     model.config.text_config._attn_implementation = "flash_attention_2"
     return model
 
@@ -134,7 +135,7 @@ def flash2(monkeypatch: pytest.MonkeyPatch) -> PreTrainedModel:
 def flex() -> Iterator[PreTrainedModel]:
     """A model on flex attention, not compiled: the same function, without minutes of C++."""
     torch.compiler.set_stance("force_eager")
-    yield tiny_llava(2, "flex_attention")
+    yield tiny_llava(2, "flex_attention", torch.float64)
     torch.compiler.set_stance("default")
 
 
@@ -148,12 +149,12 @@ BATCHES = {
 
 def same_as_sdpa(model: PreTrainedModel, method: Method, samples: list[Prompt], side: str = "left") -> None:
     """Logits of the real tokens, kept tokens and generated tokens are those of sdpa, which has its own oracles."""
-    other = tiny_llava(2, "sdpa")
+    other = tiny_llava(2, dtype=torch.float64)
     inputs = batch_of(samples, side)
     real = inputs["attention_mask"].bool()
     with prune(model, method) as trace, prune(other, method) as expected, torch.no_grad():
         one, two = model(**inputs).logits, other(**inputs).logits
-        torch.testing.assert_close(one[real], two[real], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(one[real], two[real], **EXACTLY)
         for stage, wanted in zip(trace.stages, expected.stages, strict=True):
             assert [kept.tolist() for kept in stage.kept] == [kept.tolist() for kept in wanted.kept]
         if side == "left":
@@ -216,7 +217,7 @@ def test_a_second_turn(backend: str, request: pytest.FixtureRequest) -> None:
     ids = torch.cat([inputs["input_ids"], more], 1)
     with prune(model, Keep.of(trace, HIMAP)), torch.no_grad():
         whole = model(input_ids=ids, pixel_values=inputs["pixel_values"], use_cache=False).logits
-    torch.testing.assert_close(second, whole[:, -7:], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(second, whole[:, -7:], **EXACTLY)
 
 
 @pytest.mark.parametrize("backend", ["flash", "flash2", "flex"])
@@ -225,11 +226,11 @@ def test_a_second_turn_that_brings_a_picture(backend: str, request: pytest.Fixtu
     first, second = prompt(3, "image", 6).inputs, prompt(4, "image", 5, seed=8).inputs
     del second["attention_mask"]
     logits = []
-    for model in (request.getfixturevalue(backend), tiny_llava(2)):
+    for model in (request.getfixturevalue(backend), tiny_llava(2, dtype=torch.float64)):
         with prune(model, FastV(2, 0.5)), torch.no_grad():
             cache = model(**first).past_key_values
             logits.append(model(**second, past_key_values=cache).logits)
-    torch.testing.assert_close(logits[0], logits[1], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(logits[0], logits[1], **EXACTLY)
 
 
 def test_flash_does_not_block_by_masks(flash: PreTrainedModel) -> None:
@@ -247,6 +248,6 @@ def test_masks_of_an_unknown_kind_are_refused() -> None:
     AttentionInterface.register(FLASH, plain_flash_attention)
     try:
         with pytest.raises(UnsupportedModelError, match=f"{FLASH}.*a way of its own"):
-            prune(tiny_llava(2, FLASH), HIMAP)
+            prune(tiny_llava(2, FLASH, torch.float64), HIMAP)
     finally:
         del AttentionInterface._global_mapping[FLASH]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from tests.exact import EXACTLY
 from tests.matrix import prompts
 from tests.reference import Keep, image_columns, masked_from
 from tests.tiny import batch_of, tiny_llava
@@ -43,7 +44,7 @@ def drop_equals_mask(model: Any, whole: PreTrainedModel, method: Method) -> None
             masked = model(**inputs).logits
         after = model(**inputs).logits
     text = inputs["attention_mask"].bool() & (inputs["input_ids"] != whole.config.image_token_id)
-    torch.testing.assert_close(pruned[text], masked[text], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(pruned[text], masked[text], **EXACTLY)
     assert torch.equal(cached, uncached)
     assert torch.equal(after, before)
 
@@ -52,7 +53,7 @@ def drop_equals_mask(model: Any, whole: PreTrainedModel, method: Method) -> None
 def quantised() -> PreTrainedModel:
     """Weights in int8, one scale per row, as torchao keeps them."""
     quantization = pytest.importorskip("torchao.quantization")
-    model = tiny_llava(2)
+    model = tiny_llava(2, dtype=torch.float64)
     quantization.quantize_(model.model.language_model, quantization.Int8WeightOnlyConfig())
     weight = model.model.language_model.layers[0].self_attn.q_proj.weight
     assert type(weight).__module__.startswith("torchao")
@@ -71,7 +72,7 @@ def adapter() -> Any:
     peft = pytest.importorskip("peft")
     config = peft.LoraConfig(r=4, target_modules=r".*language_model.*\.(q_proj|v_proj|o_proj)", init_lora_weights=False)
     torch.manual_seed(5)
-    return peft.get_peft_model(tiny_llava(2), config).eval()
+    return peft.get_peft_model(tiny_llava(2, dtype=torch.float64), config).eval()
 
 
 @methods

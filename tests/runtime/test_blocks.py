@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from tests.exact import EXACTLY
 from tests.matrix import models, prompts
 from tests.reference import HIDDEN, image_columns, instruction_columns
 from tests.tiny import IMAGE_TOKEN, Prompt, batch_of, positions, prompt
@@ -48,7 +49,7 @@ def test_one_blocked_layer_changes_only_its_own_flow(model: PreTrainedModel, sid
     for sample in range(4):
         text = instruction_columns(inputs, sample)
         others = sorted(set(range(free[0].shape[1])) - set(text))
-        torch.testing.assert_close(blocked[4][sample, others], free[4][sample, others], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(blocked[4][sample, others], free[4][sample, others], **EXACTLY)
         if text:
             changed = (blocked[4][sample, text] - free[4][sample, text]).abs().amax(1)
             assert (changed > 1e-3).all()
@@ -68,7 +69,7 @@ def test_blocked_attention_is_zero_and_the_rest_is_renormalised(
     expected = free.clone()
     expected[:, torch.tensor(groups[target])[:, None], torch.tensor(groups[source])] = 0
     expected = expected / expected.sum(-1, keepdim=True)
-    torch.testing.assert_close(blocked, expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(blocked, expected, **EXACTLY)
     assert (free[:, groups[target]][..., groups[source]].sum() > 0.1).all()
 
 
@@ -125,7 +126,7 @@ def test_layers_after_a_blocked_one_run_free(model: PreTrainedModel) -> None:
     rotary = model.model.language_model.rotary_emb(states[3], positions(inputs))
     with torch.no_grad():
         free = layer(states[3], position_embeddings=rotary)
-    torch.testing.assert_close(states[4], free, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(states[4], free, **EXACTLY)
 
 
 @pytest.mark.parametrize("model", [("llava-grouped", "eager"), ("llava", "sdpa")], indirect=True)
@@ -153,7 +154,7 @@ def test_zeroed_flow_is_gone_and_the_rest_stays_as_it_was(model: PreTrainedModel
             weights = scores.softmax(-1)
             weights[:, [column for column in image if column <= row]] = 0
             expected = (weights[..., None] * value[sample, :, : row + 1]).sum(1)
-            torch.testing.assert_close(zeroed.output[sample, row], expected, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(zeroed.output[sample, row], expected, **EXACTLY)
 
 
 @models
@@ -177,7 +178,7 @@ def test_withheld_keys_are_read_by_the_prompt_only(model: PreTrainedModel) -> No
         expected = model(
             input_ids=token, attention_mask=blind, position_ids=place, past_key_values=free.past_key_values
         ).logits
-    torch.testing.assert_close(withheld, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(withheld, expected, **EXACTLY)
 
 
 @models
@@ -210,5 +211,5 @@ def test_a_sample_without_a_picture_is_left_alone_in_any_company(model: PreTrain
         with Scope(model, Plan(blocks=(Block([2], "system", "last", mode),))):
             blocked = model(**inputs, position_ids=positions(inputs)).logits[:, -1]
         free = model(**inputs, position_ids=positions(inputs)).logits[:, -1]
-    torch.testing.assert_close(blocked[1], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(blocked[1], expected, **EXACTLY)
     assert (blocked[0] - free[0]).abs().max() > 1e-3

@@ -8,14 +8,13 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
+from tests.exact import EXACTLY, ROUNDED
 from tests.matrix import AboveAverage, idle_methods, methods, models, probing_methods, prompts
 from tests.reference import Keep, fingerprint, image_columns, instruction_columns, masked_from
 from tests.tiny import batch_of, positions, prompt
 from visionflow import FastV, HiMAP, Method, prune
 from visionflow.runtime import Plan
 from visionflow.runtime.scope import Scope
-
-TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 
 
 def logits_of(model: PreTrainedModel, inputs: dict[str, Any], **kwargs: Any) -> Tensor:
@@ -75,7 +74,7 @@ def test_dropping_equals_masking(model: PreTrainedModel, method: Method, side: s
         masked = logits_of(model, inputs)
     for sample in range(len(pruned)):
         text = instruction_columns(inputs, sample)
-        torch.testing.assert_close(pruned[sample, text], masked[sample, text], **TOLERANCE)
+        torch.testing.assert_close(pruned[sample, text], masked[sample, text], **EXACTLY)
         gone = dropped_by(trace, inputs)[trace.stages[-1].layer][sample]
         assert (pruned[sample, gone] == 0).all()
 
@@ -127,7 +126,7 @@ def test_a_sample_gets_in_a_batch_what_it_gets_alone(model: PreTrainedModel, met
         with prune(model, method) as alone_trace:
             alone = logits_of(model, sample.inputs)[0]
         start = together.shape[1] - len(alone) if side == "left" else 0
-        torch.testing.assert_close(together[number, start : start + len(alone)], alone, **TOLERANCE)
+        torch.testing.assert_close(together[number, start : start + len(alone)], alone, **EXACTLY)
         assert torch.equal(trace.image_tokens[:, number], alone_trace.image_tokens[:, 0])
         together_kept = {stage.layer: (stage.kept[number] - start).tolist() for stage in trace.stages}
         assert together_kept.items() >= {stage.layer: stage.kept[0].tolist() for stage in alone_trace.stages}.items()
@@ -192,11 +191,11 @@ def test_scores_equal_the_definition_on_eager_attention(model: PreTrainedModel, 
     present = list(range(inputs["input_ids"].shape[1]))
     images = set(image_columns(inputs, 0))
     for number, stage in enumerate(trace.stages):
-        attention = attentions[stage.layer - 1][0].float().mean(0)
+        attention = attentions[stage.layer - 1][0].mean(0)
         image = [row for row, column in enumerate(present) if column in images]
         text = [row for row, column in enumerate(present) if column in set(instruction_columns(inputs, 0))]
         expected = defined_scores(method, number, attention, image, text)
-        torch.testing.assert_close(seen[number][0, image], expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(seen[number][0, image], expected.float(), **ROUNDED)
         counted = method.cuts()[number].count
         count = counted(len(image)) if counted else int((expected > 0).sum())
         best = [present[image[i]] for i in expected.topk(count).indices.sort().values.tolist()]

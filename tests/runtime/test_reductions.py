@@ -100,7 +100,8 @@ def test_what_rows_pay_from_the_log_sum_exp(
     monkeypatch.setattr(reductions, "CHUNK_ELEMENTS", chunk)
     monkeypatch.setattr(reductions, "_WORTHWHILE", 1)
     assert reductions.log_sum_exp(rows) is not None
-    accuracy = 1e-5 if dtype == torch.float32 else 1e-4
+    # The kernels that processors with vectors have take a fast exp in half precision: 5.4e-5 seen, where 2e-6 else.
+    accuracy = 1e-5 if dtype == torch.float32 else 2e-4
     torch.testing.assert_close(paid(rows, "image", exclude_self), plain, rtol=0, atol=accuracy)
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from tests.exact import EXACTLY
 from tests.matrix import models, prompts
 from tests.reference import image_columns, instruction_columns
 from tests.runtime.test_blocks import states_of
@@ -33,7 +34,7 @@ def test_skipping_equals_masking(model: PreTrainedModel, blind: tuple[str, ...],
     masked = states_of(model, inputs, *blocks([0, 1, 3], blind, "renormalise"))
     real = inputs["attention_mask"].bool()
     for one, other in zip(skipped, masked, strict=True):
-        torch.testing.assert_close(one[real], other[real], rtol=1e-4, atol=1e-4)  # states of norm 30
+        torch.testing.assert_close(one[real], other[real], **EXACTLY)
 
 
 @targets
@@ -42,7 +43,7 @@ def test_skipping_without_a_mask(model: PreTrainedModel, blind: tuple[str, ...])
     inputs = prompt(3, "image", 4, "image", 6).inputs
     skipped = states_of(model, inputs, *blocks(range(3), blind, "skip"))
     masked = states_of(model, inputs, *blocks(range(3), blind, "renormalise"))
-    torch.testing.assert_close(skipped[-1], masked[-1], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(skipped[-1], masked[-1], **EXACTLY)
 
 
 @pytest.mark.parametrize("model", [("llava-grouped", "eager")], indirect=True)
@@ -106,7 +107,7 @@ def test_folded_attention_goes_to_the_first_image_token(model: PreTrainedModel, 
             mass = weights[sample, :, row, image].sum(1, keepdim=True)
             read = (weights[sample, :, row, image, None] * value[sample][:, image]).sum(1)
             expected[row] += mass * value[sample][:, image[0]] - read
-        torch.testing.assert_close(folded.output[sample], expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(folded.output[sample], expected, **EXACTLY)
         assert not text or (folded.output[sample] - free.output[sample]).abs().max() > 1e-2
 
 

@@ -15,6 +15,7 @@ from transformers.generation.configuration_utils import (
     STATIC_CACHE_IMPLEMENTATIONS,
 )
 
+from tests.exact import EXACTLY
 from tests.matrix import methods, model_of, models, prompts
 from tests.reference import Keep, masked_from
 from tests.tiny import PER_IMAGE, Prompt, batch_of, positions, prompt, tiny_llava
@@ -69,7 +70,7 @@ def test_a_second_turn_may_bring_a_picture(model: PreTrainedModel) -> None:
     assert len(kept) == 2 * (PER_IMAGE - PER_IMAGE // 2)
     with masked_from(model, {2: [sorted(set(columns) - kept)]}, both.inputs), torch.no_grad():
         masked = model(**both.inputs).logits
-    torch.testing.assert_close(pruned[0, -5:], masked[0, -5:], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(pruned[0, -5:], masked[0, -5:], **EXACTLY)
 
 
 @models
@@ -122,7 +123,7 @@ def test_gradients_flow_through_a_pruned_forward(model: PreTrainedModel) -> None
     columns = torch.nonzero(inputs["input_ids"][0] == 99).flatten().tolist()
     dropped = {stage.layer: [sorted(set(columns) - set(stage.kept[0].tolist()))] for stage in trace.stages}
     with masked_from(model, dropped, inputs):
-        torch.testing.assert_close(pruned, gradient(), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(pruned, gradient(), **EXACTLY)
     model.zero_grad()
 
 
