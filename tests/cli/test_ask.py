@@ -378,6 +378,12 @@ def test_visipruner_tells_where_it_fired_and_what_it_kept(ask: Run, checkpoint: 
     assert "layers 0-1: 25" in out
 
 
+def test_visipruner_says_whose_thresholds_it_has(ask: Run, checkpoint: Path) -> None:
+    out = " ".join(ask("wide.png", QUESTION, "--model", checkpoint, "--method", "visipruner")[1].split())
+    assert "VisiPruner(shallow_layers=1, layer_threshold=0.995, token_threshold=0.2, token_scale='absolute')" in out
+    assert "the default for 6 layers, with the thresholds that the paper found for LLaVA-1.5" in out
+
+
 def test_visipruner_may_keep_everything(ask: Run, checkpoint: Path) -> None:
     code, out, err = ask("wide.png", QUESTION, "--model", checkpoint, "--method", "visipruner", "--layer-threshold", -1)
     assert (code, err) == (0, "")

@@ -93,13 +93,14 @@ def ask(
         from visionflow.comparison import compare
         from visionflow.loading.models import load_model
         from visionflow.loading.prompts import check_question, make_prompt
+        from visionflow.methods.defaults import whose_defaults
         from visionflow.runtime.families import family_of
         from visionflow.viz import scene_or_reason
 
         check_question(question)
         loaded = load_model(model, dtype, device, attention)
     depth = len(family_of(loaded.model).layers_of(loaded.model))
-    chosen = chosen_method(method, given, depth)
+    chosen = chosen_method(method, given, depth, loaded.name)
     inputs = make_prompt(loaded.model, loaded.processor, pictures, question, max_new_tokens)
     scene, undrawn = scene_or_reason(loaded.model, loaded.processor, pictures, inputs)
     with working("answering, dense and pruned"):
@@ -117,7 +118,7 @@ def ask(
         dtype=str(loaded.model.dtype).removeprefix("torch."),
         device=str(loaded.model.device),
         method=str(chosen),
-        note="" if given else f", the default for {depth} layers",
+        note="" if given else f", {whose_defaults(method, depth, loaded.name)}",
         comparison=comparison,
         patches=scene.kept(comparison.trace) if scene else None,
         overlay=overlay if scene else None,

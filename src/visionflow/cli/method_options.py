@@ -37,7 +37,7 @@ K = Annotated[
 R = Annotated[float | None, _fraction("fastv, random: fraction dropped.", "0.5")]
 ShallowLayers = Annotated[
     int | None,
-    layer_option("visipruner: layers that do not read the image.", f"6; 1 {_SHALLOW}", least=0),
+    layer_option("visipruner: layers that do not read the image.", f"6; earlier {_SHALLOW}", least=0),
 ]
 LayerThreshold = Annotated[
     float | None,
@@ -46,7 +46,7 @@ LayerThreshold = Annotated[
         "X",
         "visipruner: a layer fires when leaving out one token turns what the prompt's end reads to a cosine below "
         "this.",
-        shown=f"0.995; 0.964 {_SHALLOW}",
+        shown="0.995, found for LLaVA-1.5; 0.964 for the embedded model",
     ),
 ]
 TokenThreshold = Annotated[
@@ -55,7 +55,7 @@ TokenThreshold = Annotated[
         number(0, 1e9),
         "X",
         "visipruner: tokens that add more than this stay.",
-        shown=f"0.2; 0.008 {_SHALLOW}",
+        shown="0.2, found for LLaVA-1.5; 0.008 for the embedded model",
     ),
 ]
 TokenScale = Annotated[
@@ -64,7 +64,7 @@ TokenScale = Annotated[
         one_of("scale", "absolute", "relative"),
         "NAME",
         "visipruner: --token-threshold is 'absolute', or 'relative' to all that is read.",
-        shown=f"absolute; relative {_SHALLOW}",
+        shown="absolute; relative for the embedded model",
     ),
 ]
 ExitThreshold = Annotated[

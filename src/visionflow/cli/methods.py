@@ -49,8 +49,8 @@ def own_options(method: str, given: Mapping[str, Value], options_of: Mapping[str
     return {name: value for name, value in given.items() if name in own}
 
 
-def chosen_method(method: str, given: Mapping[str, object], num_layers: int) -> "Method":
-    """The method with the options given, and with defaults that suit a model of `num_layers`.
+def chosen_method(method: str, given: Mapping[str, object], num_layers: int, model: str = "") -> "Method":
+    """The method with the options given, and with defaults that suit the `model` of `num_layers`.
 
     Raises:
         VisionFlowError: no such method, an option of another one, a value out of range, or a layer beyond the depth.
@@ -58,7 +58,7 @@ def chosen_method(method: str, given: Mapping[str, object], num_layers: int) -> 
     from visionflow.methods import METHODS
     from visionflow.methods.defaults import default_options
 
-    options = default_options(method, num_layers) | own_options(method, given, METHOD_OPTIONS)
+    options = default_options(method, num_layers, model) | own_options(method, given, METHOD_OPTIONS)
     chosen = METHODS[method](**options)
     chosen.plan().check_depth(num_layers)
     return chosen

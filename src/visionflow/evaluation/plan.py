@@ -55,7 +55,7 @@ def plan_run(
     """
     num_layers = len(family_of(loaded.model).layers_of(loaded.model))
     always = (REFERENCE, BLIND) if filtered else (REFERENCE,)
-    chosen = seeing(chosen_rows(ROWS[rows](num_layers, seed), methods, always), sight)
+    chosen = seeing(chosen_rows(ROWS[rows](num_layers, seed, loaded.name), methods, always), sight)
     described = {
         "suite": suite,
         "limit": len(samples),

@@ -129,8 +129,8 @@ WITHOUT_PICTURE = Row(BLIND, None, sight="none")
 """The unpruned model that has to guess."""
 
 
-def table_rows(num_layers: int, seed: int = 0) -> list[Row]:
-    """The rows of a table for a model of `num_layers`, the dense one first.
+def table_rows(num_layers: int, seed: int = 0, model: str = "") -> list[Row]:
+    """The rows of a table for the `model` of `num_layers`, the dense one first.
 
     ``-end`` rows keep as many image tokens at the end as HiMAP, ``-average`` rows as many on average over the layers,
     both with one cut at HiMAP's first layer.
@@ -156,12 +156,12 @@ def table_rows(num_layers: int, seed: int = 0) -> list[Row]:
         Row("himap-stage1", replace(himap, r2=0.0)),
         Row("himap-stage2", replace(himap, r1=0.0)),
         Row("vtw", VTW(max(1, num_layers // 2))),
-        Row("visipruner", _visipruner(num_layers)),
+        Row("visipruner", _visipruner(num_layers, model)),
         WITHOUT_PICTURE,
     ]
 
 
-def phase_rows(num_layers: int, seed: int = 0) -> list[Row]:
+def phase_rows(num_layers: int, seed: int = 0, model: str = "") -> list[Row]:
     """VisiPruner phase by phase, and its middle phase with the four selection rules of its Table 4.
 
     ``visipruner-released`` has the released code's shallow phase and way of counting quiet layers.
@@ -169,7 +169,7 @@ def phase_rows(num_layers: int, seed: int = 0) -> list[Row]:
     Raises:
         VisionFlowError: the model has too few layers.
     """
-    method = _visipruner(num_layers)
+    method = _visipruner(num_layers, model)
     middle = replace(method, phases=("middle",))
     rules: tuple[Selection, ...] = ("last", "text", "image")
     return [
@@ -188,10 +188,10 @@ def phase_rows(num_layers: int, seed: int = 0) -> list[Row]:
     ]
 
 
-def sweep_rows(num_layers: int, seed: int = 0) -> list[Row]:
+def sweep_rows(num_layers: int, seed: int = 0, model: str = "") -> list[Row]:
     """The points of the curve accuracy against cost: each method at the ratios of `SWEPT`, VTW at three depths.
 
-    Methods with two cuts drop the same fraction at both.
+    Methods with two cuts drop the same fraction at both. None of them has anything that is the `model`'s own.
 
     Raises:
         VisionFlowError: the model has too few layers for two cuts.
@@ -212,8 +212,8 @@ def sweep_rows(num_layers: int, seed: int = 0) -> list[Row]:
     return rows + [Row(f"vtw-{k}", VTW(k), series="vtw") for k in layers]
 
 
-ROWS: dict[str, Callable[[int, int], list[Row]]] = {"table": table_rows, "sweep": sweep_rows, "phases": phase_rows}
-"""Sets of rows by name, for a number of layers and a seed."""
+ROWS: dict[str, Callable[[int, int, str], list[Row]]] = {"table": table_rows, "sweep": sweep_rows, "phases": phase_rows}
+"""Sets of rows by name, for a number of layers, a seed and the name of the model."""
 
 
 def chosen_rows(rows: Sequence[Row], names: Sequence[str], always: Sequence[str] = (REFERENCE,)) -> list[Row]:
@@ -253,8 +253,8 @@ def same_average(himap: HiMAP, num_layers: int) -> float:
     return 1 - kept / (between + after)
 
 
-def _visipruner(num_layers: int) -> VisiPruner:
-    options: Any = default_options("visipruner", num_layers)
+def _visipruner(num_layers: int, model: str) -> VisiPruner:
+    options: Any = default_options("visipruner", num_layers, model)
     visipruner = VisiPruner(**options)
     visipruner.plan().check_depth(num_layers)
     return visipruner

@@ -106,7 +106,7 @@ def compare(done: Reproduction, seed: int = 0) -> Compared:
     spent = [
         _spent(
             row,
-            str(table.method(row, shape) or "no pruning"),
+            str(table.method(row, shape, done.model) or "no pruning"),
             table.printed[beside, row.printed],
             table.convention,
             [cells[row, column] for column in done.columns],

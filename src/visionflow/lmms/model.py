@@ -92,7 +92,7 @@ class VisionFlow(lmms):  # type: ignore[misc]
             self.batch_size = _whole(batch_size)
             self.loaded = load_model(None if pretrained == EMBEDDED else pretrained, dtype, device or "cpu", attention)
             model = self.loaded.model
-            self.method = method_of(method, settings, len(family_of(model).layers_of(model)))
+            self.method = method_of(method, settings, len(family_of(model).layers_of(model)), self.loaded.name)
             run = {
                 "model": self.loaded.name,
                 "weights": fingerprint(model),

@@ -103,8 +103,13 @@ class PaperTable:
         """The paper's name of the model with this shape; None where it is none of the paper's."""
         return next((name for name, preset in PRINTED_MODELS.items() if PRESETS[preset] == shape), None)
 
-    def method(self, row: Row, shape: DecoderShape) -> Method | None:
+    def method(self, row: Row, shape: DecoderShape, name: str) -> Method | None:
         """A row's method with the paper's settings, or, for a model that is not the paper's, at a like depth.
+
+        Args:
+            row: which.
+            shape: the decoder.
+            name: what the model is called.
 
         Raises:
             VisionFlowError: this version has no such method, or the model is too shallow.
@@ -113,7 +118,7 @@ class PaperTable:
         if model and row.method == HiMAP.name:
             preset = HiMAP.preset(PRINTED_MODELS[model], self.kind)
             settings |= {"k1": preset.k1, "r1": preset.r1, "k2": preset.k2, "r2": preset.r2}
-        return method_of(row.method, settings, shape.num_layers)
+        return method_of(row.method, settings, shape.num_layers, name)
 
 
 def table_called(name: str) -> PaperTable:

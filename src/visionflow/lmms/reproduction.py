@@ -110,7 +110,7 @@ class Reproduction:
             VisionFlowError: the folder belongs to another run, one is going on there, or it cannot be written.
         """
         shape = self.shape()
-        methods = {row.name: str(self.table.method(row, shape) or "no pruning") for row in self.table.rows}
+        methods = {row.name: str(self.table.method(row, shape, self.model) or "no pruning") for row in self.table.rows}
         described = {
             "table": self.table.name,
             "model": self.model,
@@ -194,7 +194,7 @@ class Reproduction:
         return cell is not None and not unmarked(cell.samples)
 
     def _arguments(self, row: Row) -> dict[str, object]:
-        method = settings_of(self.table.method(row, self.shape()))
+        method = settings_of(self.table.method(row, self.shape(), self.model))
         chosen = {"device": self.device, "dtype": self.dtype, "answers": self.out / row.name / "answers"}
         given = {name: value for name, value in chosen.items() if value is not None}
         return {"pretrained": self.model, "method": row.method} | method | given

@@ -14,8 +14,8 @@ SEVERAL = "+"
 """Between values of one setting: a comma would end it."""
 
 
-def method_of(name: str, settings: Mapping[str, object], num_layers: int) -> Method | None:
-    """The method called `name` with `settings` in place of the defaults for a model of `num_layers`; None for dense.
+def method_of(name: str, settings: Mapping[str, object], num_layers: int, model: str = "") -> Method | None:
+    """The method called `name` with `settings` in place of what suits the `model` of `num_layers`; None for dense.
 
     Raises:
         VisionFlowError: there is no such method or setting, a value is out of range, or a layer beyond the depth.
@@ -34,7 +34,7 @@ def method_of(name: str, settings: Mapping[str, object], num_layers: int) -> Met
         setting: tuple(str(value).split(SEVERAL)) if isinstance(known[setting].default, tuple) else value
         for setting, value in settings.items()
     }
-    chosen = METHODS[name](**default_options(name, num_layers) | given)
+    chosen = METHODS[name](**default_options(name, num_layers, model) | given)
     chosen.plan().check_depth(num_layers)
     return chosen
 

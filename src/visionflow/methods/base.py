@@ -18,6 +18,8 @@ class Method(ABC):
     """A way to use fewer image tokens; subclasses are frozen dataclasses."""
 
     name: ClassVar[str]
+    always_said: ClassVar[tuple[str, ...]] = ()
+    """Fields that belong to one model each, so that even their defaults are said."""
 
     @abstractmethod
     def cuts(self) -> tuple[Cut, ...]:
@@ -32,10 +34,12 @@ class Method(ABC):
         return Plan(self.cuts(), self.blocks())
 
     def __str__(self) -> str:
-        """The call that makes this method, without fields that have their default."""
+        """The call that makes this method, without fields that have their default and are not `always_said`."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
         defaults = {field.name: field.default for field in fields(self)}  # type: ignore[arg-type]
-        said = ", ".join(f"{name}={value!r}" for name, value in values.items() if value != defaults[name])
+        said = ", ".join(
+            f"{name}={value!r}" for name, value in values.items() if value != defaults[name] or name in self.always_said
+        )
         return f"{type(self).__name__}({said})"
 
 

@@ -1,4 +1,6 @@
-"""Settings that suit a model's depth, where none are given."""
+"""Settings that suit a model, where none are given: layers by its depth, thresholds by what was found for it."""
+
+EMBEDDED = "embedded"  # as `visionflow.loading.models` calls the model of this package
 
 # From `visionflow.methods.visipruner_calibration` on the embedded model: docs/results/visipruner.md.
 _EMBEDDED_VISIPRUNER: dict[str, object] = {
@@ -9,8 +11,17 @@ _EMBEDDED_VISIPRUNER: dict[str, object] = {
 }
 
 
-def default_options(method: str, num_layers: int) -> dict[str, object]:
-    """The settings of the papers; in a model of 8 layers or fewer, where those have no place, at a like depth."""
+def default_options(method: str, num_layers: int, model: str = "") -> dict[str, object]:
+    """The settings of the papers; in a model of 8 layers or fewer, where those have no place, layers at a like depth.
+
+    VisiPruner's thresholds belong to one model each: those of the embedded model were found for it, every other model
+    gets the paper's, which are LLaVA-1.5's (`visionflow.methods.visipruner_calibration.calibrate` finds its own).
+
+    Args:
+        method: its name; nothing is known of others than the package's.
+        num_layers: of the decoder.
+        model: what it is called, as `visionflow.loading.models.Loaded` has it.
+    """
     shallow = num_layers <= 8
     early, middle = max(1, num_layers // 4), num_layers // 2
     defaults: dict[str, dict[str, object]] = {
@@ -18,6 +29,17 @@ def default_options(method: str, num_layers: int) -> dict[str, object]:
         "fastv": {"k": early if shallow else 2, "r": 0.5},
         "vtw": {"k": max(1, middle)},
         "random": {"k": early if shallow else 2, "r": 0.5},
-        "visipruner": _EMBEDDED_VISIPRUNER if shallow else {},
+        "visipruner": {"shallow_layers": max(1, round(num_layers * 6 / 32))} if shallow else {},
     }
+    if (method, model) == ("visipruner", EMBEDDED):
+        return _EMBEDDED_VISIPRUNER
     return defaults.get(method, {})
+
+
+def whose_defaults(method: str, num_layers: int, model: str = "") -> str:
+    """Where `default_options` come from, for people."""
+    if method != "visipruner":
+        return f"the default for {num_layers} layers"
+    if model == EMBEDDED:
+        return "the default of the embedded model, whose thresholds were found for it"
+    return f"the default for {num_layers} layers, with the thresholds that the paper found for LLaVA-1.5"

@@ -64,6 +64,7 @@ class VisiPruner(Method):
     """
 
     name: ClassVar[str] = "visipruner"
+    always_said: ClassVar[tuple[str, ...]] = ("shallow_layers", "layer_threshold", "token_threshold", "token_scale")
 
     shallow_layers: int = 6
     layer_threshold: float = 0.995

@@ -1,0 +1,45 @@
+"""Thresholds belong to one model each; layers follow the depth."""
+
+import pytest
+
+from tests.questions import samples, tiny_loaded
+from tests.tiny import LAYERS
+from visionflow import VisiPruner
+from visionflow.cli.methods import chosen_method
+from visionflow.evaluation.plan import plan_run
+from visionflow.lmms.settings import method_of
+from visionflow.methods.defaults import default_options, whose_defaults
+
+EMBEDDED = VisiPruner(shallow_layers=1, layer_threshold=0.964, token_threshold=0.008, token_scale="relative")
+
+
+@pytest.mark.parametrize(
+    ("model", "depth", "wanted"),
+    [
+        ("embedded", 8, EMBEDDED),
+        ("runs/mine", 8, VisiPruner(shallow_layers=2)),
+        ("runs/mine", 6, VisiPruner(shallow_layers=1)),
+        ("", 3, VisiPruner(shallow_layers=1)),
+        ("owner/name", 32, VisiPruner()),
+    ],
+)
+def test_the_thresholds_of_the_embedded_model_are_its_own(model: str, depth: int, wanted: VisiPruner) -> None:
+    assert VisiPruner(**default_options("visipruner", depth, model)) == wanted  # type: ignore[arg-type]
+    assert chosen_method("visipruner", {}, depth, model) == method_of("visipruner", {}, depth, model) == wanted
+
+
+def test_what_was_used_is_said_even_where_it_is_the_default() -> None:
+    for said in ("shallow_layers=6", "layer_threshold=0.995", "token_threshold=0.2", "token_scale='absolute'"):
+        assert said in str(VisiPruner())
+    assert "found for LLaVA-1.5" in whose_defaults("visipruner", 6, "runs/mine")
+    assert "of the embedded model" in whose_defaults("visipruner", 8, "embedded")
+    assert whose_defaults("vtw", 6, "runs/mine") == "the default for 6 layers"
+
+
+@pytest.mark.parametrize(("name", "threshold"), [("embedded", 0.964), ("mine", 0.995)])
+@pytest.mark.parametrize("rows", ["table", "phases"])
+def test_an_evaluation_goes_by_the_models_name(name: str, threshold: float, rows: str) -> None:
+    loaded = tiny_loaded()._replace(name=name)
+    run = plan_run(loaded, "scenes", samples(1, "open"), methods=["visipruner"], rows=rows)
+    assert f"VisiPruner(shallow_layers=1, layer_threshold={threshold}," in run.described["rows"]["visipruner"]
+    assert LAYERS <= 8
