@@ -1,6 +1,5 @@
 """`visionflow ask`, as a user types it, on a tiny LLaVA with random weights."""
 
-import io
 import json
 import os
 import shutil
@@ -13,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from rich.console import Console
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -21,7 +19,7 @@ from tests.cli.running import Run
 from tests.tiny import LAYERS, PER_IMAGE, tiny_llava
 from tests.tiny_processor import tiny_processor
 from visionflow import HiMAP
-from visionflow.cli.ask_report import _pairs, layer_ranges
+from visionflow.cli.ask_report import layer_ranges
 from visionflow.cli.methods import METHOD_OPTIONS, chosen_method
 from visionflow.comparison import compare
 from visionflow.errors import VisionFlowError
@@ -354,12 +352,6 @@ def test_two_layers_have_no_room_for_two_cuts() -> None:
 def test_layer_ranges() -> None:
     assert layer_ranges([144] * 2 + [72] * 6 + [18] * 8) == "layers 0-1: 144, 2-7: 72, 8-15: 18"
     assert layer_ranges([5, 4]) == "layers 0: 5, 1: 4"
-
-
-def test_a_long_word_is_shown_whole() -> None:
-    console = Console(width=40, record=True, file=io.StringIO())
-    console.print(_pairs({"dense": "he" * 50}))
-    assert "".join(console.export_text().split()) == "dense" + "he" * 50
 
 
 def test_visipruner_tells_where_it_fired_and_what_it_kept(ask: Run, checkpoint: Path) -> None:

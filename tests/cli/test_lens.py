@@ -88,14 +88,15 @@ def test_sinks_are_counted_from_the_first_image_token(
     assert told["sink"] == {"norm_below": 1.2, "attention_above": 1.1}
 
 
-def test_tables_for_people(lens: Run) -> None:
+def test_tables_for_people(lens: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     told = json.loads(lens("wide.png", QUESTION, "--heads", "--json")[1])
     code, out, err = lens("wide.png", QUESTION, "--heads")
     assert (code, err) == (0, "")
     says = told["first_word"]
     assert f"The answer begins with: {says['word']} ({says['probability']:.0%})\n" in out
     assert f"below {NORM_BELOW:g} of the median" in out
-    assert f"{ATTENTION_ABOVE:g} times the mean" in out
+    assert f"{ATTENTION_ABOVE:g} times the mean" in " ".join(out.split())
     rows = [line.split() for line in out.splitlines()]
     layers = [row for row in rows if row and row[0] == "3"]
     assert len(layers) == 2  # what it says and looks at, what its heads write

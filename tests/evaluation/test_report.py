@@ -206,18 +206,20 @@ def test_a_cost_that_is_not_modelled_is_said_to_be_so() -> None:
     assert [told[name] for name in ("paper", "paper_ratio", "flops", "flops_ratio")] == [None] * 4
     assert (told["image_tokens_on_average"], told["accuracy"]["value"]) == (7.5, 0.5)
     output = io.StringIO()
-    tables_for_people.show(tables, {}, Console(file=output, width=tables_for_people.WIDTH))
+    tables_for_people.show(tables, {}, Console(file=output, width=200))
     assert output.getvalue().count("not modelled") == 2 * 3
     assert "…" not in output.getvalue()
 
 
-def test_the_tables_fit_and_say_the_figures() -> None:
+@pytest.mark.parametrize("width", [20, 40, 80, 200])
+def test_the_tables_fit_and_say_the_figures(width: int) -> None:
     output = io.StringIO()
-    console = Console(file=output, width=tables_for_people.WIDTH, markup=False, highlight=False)
+    console = Console(file=output, width=width, markup=False, highlight=False)
     yes_no = [record(0, "yes_no", ["no"], dict.fromkeys(COSTS, ("maybe", False)), "random")]
     tables = report(letters("111110" * 20, "100011" * 20, "000000" * 20) + captions() + yes_no)
     tables_for_people.show(tables, {"half": "half of it"}, console)
-    said = output.getvalue()
+    assert max(map(len, output.getvalue().splitlines())) <= width
+    said = " ".join(output.getvalue().split())
     assert "…" not in said
     for text in (
         "letter: 120 questions",

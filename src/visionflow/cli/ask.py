@@ -77,10 +77,9 @@ def ask(
     given = {name: value for name, value in context.params.items() if name in options and value is not None}
     own_options(method, given, METHOD_OPTIONS)
 
-    from rich.console import Console
-
     from visionflow.cli.output import print_json, quiet_libraries, working
     from visionflow.loading.pictures import read_picture, stem_of
+    from visionflow.report.sheet import screen
 
     sources = [image, *(more_images or [])]
     overlay = out or _free(f"{stem_of(image)}.kept")
@@ -127,7 +126,7 @@ def ask(
     if as_json:
         print_json(report.to_json())
     else:
-        report.show(Console(markup=False, highlight=False))
+        report.show(screen())
 
 
 def _free(stem: str) -> Path:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from visionflow.comparison import Comparison
+from visionflow.report.sheet import Pairs, Sheet
 
 # A difference smaller than this is what the clock of a busy machine gives anyway.
 NOTICEABLE = 0.05
@@ -97,12 +97,9 @@ class AskReport:
         console.print(f"{self.model} model, {self.dtype} on {self.device}")
         console.print(f"{self.method}{self.note}\n")
         answers = {"dense": dense.answer or "(no text)", "pruned": pruned.answer or "(no text)"}
-        console.print(_pairs({"question": self.question} | answers))
+        console.print(Pairs({"question": self.question} | answers))
         console.print()
-        table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False)
-        table.add_column("")
-        for heading in ("dense", "pruned", "ratio"):
-            table.add_column(heading, justify="right", no_wrap=True)
+        table = Sheet("", "dense", "pruned", "ratio")
         if trace.uncosted:
             table.add_row("prefill, whose cost is not modelled here", "-", "-", "-")
         else:
@@ -120,7 +117,7 @@ class AskReport:
         if self.decided:
             layers = {name.replace("_", " "): value for name, value in self.decided.items() if "layer" in name}
             facts = {name: "none" if value is None else str(value) for name, value in layers.items()} | facts
-        console.print(_pairs(facts))
+        console.print(Pairs(facts))
         if not dense.first_token_s - pruned.first_token_s > NOTICEABLE * dense.first_token_s:
             console.print(
                 f"\nPruning is not clearly faster here: with {self.image_tokens[0]} image and {trace.text_tokens[0]} "
@@ -150,13 +147,3 @@ def _scaled(dense: float, pruned: float, units: list[tuple[float, str]]) -> tupl
     size, unit = next((each for each in units if dense >= each[0]), units[-1])
     ratio = f"{pruned / dense:.1%}" if dense else "-"
     return f"{dense / size:.2f} {unit}", f"{pruned / size:.2f} {unit}", ratio
-
-
-def _pairs(entries: dict[str, str]) -> Table:
-    """Names beside their texts, which wrap within their own column."""
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")  # an answer is shown whole, also one long word
-    for name, text in entries.items():
-        table.add_row(name, text)
-    return table

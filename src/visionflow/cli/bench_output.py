@@ -10,6 +10,7 @@ from rich.console import Console
 from visionflow.cli.folders import check_out
 from visionflow.cli.output import print_json
 from visionflow.errors import VisionFlowError
+from visionflow.report.sheet import screen
 
 
 def make_folder(out: Path | None) -> None:
@@ -50,7 +51,7 @@ def tell(
     if as_json:
         print_json(found)
         return
-    console = Console(markup=False, highlight=False)
+    console = screen()
     show(found, console)
     if out:
         console.print(f"\nThe results are in {results}, the figure in {figure}", soft_wrap=True)

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+
+from visionflow.report.sheet import Pairs, Sheet
 
 _LEGEND = {
     "bound": "FLOPs of the dense prefill over those of the pruned one, probes included",
@@ -40,31 +41,31 @@ def show_bench(found: Mapping[str, Any], console: Console) -> None:
                 console.print(f"{row['name']}: {row['note']}")
     rounds = "/".join(str(len(model["order"])) for model in found["models"])
     console.print(f"\nRounds: {rounds}. Medians ± half of the interquartile range, [95 % bootstrap intervals].")
-    console.print(_pairs(_LEGEND))
+    console.print(Pairs(_LEGEND))
 
 
-def _settings(model: Mapping[str, Any]) -> Table:
-    return _pairs({row["name"]: row["method"] for row in model["rows"]})
+def _settings(model: Mapping[str, Any]) -> Pairs:
+    return Pairs({row["name"]: row["method"] for row in model["rows"]})
 
 
-def _ratios(model: Mapping[str, Any]) -> Table:
-    table = _table("", "bound", "realised", "efficiency", "decode speed")
+def _ratios(model: Mapping[str, Any]) -> Sheet:
+    table = Sheet("", "bound", "realised", "efficiency", "decode speed")
     for row in model["rows"]:
         ratios = (row["realised"], row["efficiency"], row["decode_speedup"])
         table.add_row(row["name"], f"{row['bound']:.2f}", *map(_ratio, ratios))
     return table
 
 
-def _times(model: Mapping[str, Any]) -> Table:
-    table = _table("", "prefill", "first token", "per further token", "answer")
+def _times(model: Mapping[str, Any]) -> Sheet:
+    table = Sheet("", "prefill", "first token", "per further token", "answer")
     for row in model["rows"]:
         times = (row["prefill_s"], row["first_token_s"], row["decode_s"], row["answer_s"])
         table.add_row(row["name"], *map(_seconds, times))
     return table
 
 
-def _rest(model: Mapping[str, Any]) -> Table:
-    table = _table("", "probe", "share", "KV cache", "peak", "host waits")
+def _rest(model: Mapping[str, Any]) -> Sheet:
+    table = Sheet("", "probe", "share", "KV cache", "peak", "host waits")
     for row in model["rows"]:
         table.add_row(
             row["name"],
@@ -76,23 +77,6 @@ def _rest(model: Mapping[str, Any]) -> Table:
             if row["host_waits_answer"] is not None
             else "-",
         )
-    return table
-
-
-def _table(first: str, *headings: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column(first, overflow="fold")  # a long name gives way, no figure does
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table
-
-
-def _pairs(texts: Mapping[str, str]) -> Table:
-    """Names beside their texts, which wrap within their own column."""
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    for name, text in texts.items():
-        table.add_row(name, text)
     return table
 
 

@@ -136,11 +136,10 @@ def _tell(
     figures: bool,
     as_json: bool,
 ) -> None:
-    from rich.console import Console
-
     from visionflow.evaluation.flow_runs import effects_of
     from visionflow.evaluation.flow_tables import show_disruptions
     from visionflow.flow.disruption_sweep import flow_shift
+    from visionflow.report.sheet import screen
     from visionflow.viz.flow_figures import draw_disruptions, draw_shift
 
     effects = effects_of(records, disruptions)
@@ -156,6 +155,6 @@ def _tell(
     if as_json:
         print_json(found)
     else:
-        console = Console(markup=False, highlight=False)
+        console = screen()
         show_disruptions(found, console)
         asked.say_where(console, FIGURES.values() if figures else ())

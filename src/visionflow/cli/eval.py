@@ -118,7 +118,7 @@ def evaluate(
 
 
 def _tell(found: "EvalReport", paper: bool, as_json: bool) -> None:
-    from rich.console import Console
+    from visionflow.report.sheet import screen
 
     found.draw()
     if as_json:
@@ -126,7 +126,7 @@ def _tell(found: "EvalReport", paper: bool, as_json: bool) -> None:
     elif paper:
         print(found.to_markdown())
     else:
-        found.show(Console(markup=False, highlight=False))
+        found.show(screen())
 
 
 def _check_extras() -> None:

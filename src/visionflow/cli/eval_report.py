@@ -10,7 +10,7 @@ from visionflow.evaluation.curve import draw_curve, points
 from visionflow.evaluation.paper_tables import paper_tables
 from visionflow.evaluation.plan import Run
 from visionflow.evaluation.report import TaskReport, to_json
-from visionflow.evaluation.tables import WIDTH, show
+from visionflow.evaluation.tables import show
 
 CURVE = "curve.png"
 
@@ -57,7 +57,6 @@ class EvalReport:
 
     def show(self, console: Console) -> None:
         """The tables, and where the rest is."""
-        console.width = max(console.width, WIDTH)
         show(self.tables, {row.name: row.settings for row in self.run.rows}, console)
         if self.out:
             where = f"The records are in {self.out}" + f", the curve in {self.out / CURVE}" * self.sweep

@@ -107,6 +107,7 @@ def flops(
     from visionflow.cost.model import cost_of
     from visionflow.cost.report import Report
     from visionflow.cost.visipruner import Profile, papers_accounting
+    from visionflow.report.sheet import screen
 
     if convention is not None:
         conventions: list[Convention] = [cast("Convention", convention)]
@@ -140,7 +141,7 @@ def flops(
     if as_json:
         print_json(report.to_json())
     else:
-        report.show(Console(markup=False, highlight=False))
+        report.show(screen())
 
 
 def _is_given(context: typer.Context, parameter: str) -> bool:
@@ -172,14 +173,13 @@ def _course_of(method: str, options: dict[str, Any]) -> "Course":
 
 
 def _print_paper_table(others: set[str], as_json: bool) -> None:
-    from rich.console import Console
-
     from visionflow.cost.himap_tables import rows
     from visionflow.cost.report import show_tables, tables_to_json
+    from visionflow.report.sheet import screen
 
     if others:
         raise VisionFlowError(f"--table has the paper's own settings: leave out {', '.join(map(flag, sorted(others)))}")
     if as_json:
         print_json(tables_to_json(list(rows())))
     else:
-        show_tables(list(rows()), Console(markup=False, highlight=False))
+        show_tables(list(rows()), screen())

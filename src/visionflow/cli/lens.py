@@ -52,10 +52,9 @@ def lens(
     if out is not None:
         _check_figures(out, image)
 
-    from rich.console import Console
-
     from visionflow.cli.output import print_json, quiet_libraries, working
     from visionflow.loading.pictures import read_picture
+    from visionflow.report.sheet import screen
 
     picture = _demo_picture() if image is None else read_picture(image)
     asked = DEMO_QUESTION if question is None else question
@@ -77,7 +76,7 @@ def lens(
     if as_json:
         print_json(report.to_json() | {"figures": [str(path) for path in figures], "undrawn": undrawn})
     else:
-        report.show(Console(markup=False, highlight=False))
+        report.show(screen())
         if figures:
             print(f"\nfigures: {', '.join(map(str, figures))}")
             print(f"attention.png not drawn: {undrawn}\n" * bool(undrawn), end="")

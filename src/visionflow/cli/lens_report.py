@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from visionflow.errors import VisionFlowError
 from visionflow.flow import (
@@ -24,6 +23,7 @@ from visionflow.flow import (
 )
 from visionflow.flow.attention_maps import number, numbers
 from visionflow.loading.models import Loaded
+from visionflow.report.sheet import Pairs, Sheet
 from visionflow.viz import Scene
 from visionflow.viz.lens_figures import FIGURES, attention_figure, sinks_figure, visible, words_figure
 from visionflow.viz.plotting import save
@@ -33,11 +33,12 @@ TOP, SHOWN = 5, 3  # words found for each depth and head, and those that have ro
 HEADS_PER_LINE = 4
 NORM_BELOW, ATTENTION_ABOVE = 0.5, 2.0  # what a sink is, as `sinks` has it
 
-LEGEND = f"""All is read at the last prompt token; attention is the mean over heads.
-says      its likeliest next words, if the layers after this one were left out
-picture   share of its attention that goes there, and to the text around it
-sinks     image tokens with values below {NORM_BELOW:g} of the median norm, which it reads
-          over {ATTENTION_ABOVE:g} times the mean; their part of what it reads of the picture"""
+LEGEND = {
+    "says": "its likeliest next words, if the layers after this one were left out",
+    "picture": "share of its attention that goes there, and to the text around it",
+    "sinks": f"image tokens with values below {NORM_BELOW:g} of the median norm, which it reads over "
+    f"{ATTENTION_ABOVE:g} times the mean; their part of what it reads of the picture",
+}
 
 
 @dataclass(frozen=True)
@@ -134,19 +135,22 @@ class LensReport:
         )
         console.print(f"The answer begins with: {_said(self.words[-1], 1)}\n")
         console.print(self._table())
-        console.print(f"\n{LEGEND}")
+        console.print("\nAll is read at the last prompt token; attention is the mean over heads.")
+        console.print(Pairs(LEGEND))
         if self.heads is not None:
             console.print("\nWhat each head would write, were it to read the last prompt token alone:\n")
             console.print(_heads_table(self.heads, self.words[-1]["ids"][0]))
             console.print("\n* what the answer begins with")
 
-    def _table(self) -> Table:
-        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-        table.add_column("after\nlayer")
-        table.add_column("\nsays", ratio=1)
-        for heading in ("on the\npicture", "text\nbefore", "text\nafter", "\nsinks", "their\npart"):
-            table.add_column(heading, justify="right", no_wrap=True)
-        table.add_row("none", _said(self.words[0], SHOWN))
+    def _table(self) -> Sheet:
+        table = Sheet(
+            "after\nlayer",
+            "\nsays",
+            ("on the\npicture", "text\nbefore", "text\nafter"),
+            ("\nsinks", "their\npart"),
+            left=("\nsays",),
+        )
+        table.add_row("none", _said(self.words[0], SHOWN), "", "", "", "", "")
         for row, place in zip(self.words[1:], range(len(self.attention.layers)), strict=True):
             layer = self._layer(place)
             shares = [layer["attention"][name] for name in GROUPS]
@@ -197,17 +201,16 @@ def _looked_inside(loaded: Loaded, inputs: Any, image: str, question: str, heads
     )
 
 
-def _heads_table(rows: list[dict[str, Any]], says: int) -> Table:
-    table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False)
-    table.add_column("layer", no_wrap=True)
-    for place in range(HEADS_PER_LINE):
-        table.add_column("" if place else "head: word")
+def _heads_table(rows: list[dict[str, Any]], says: int) -> Sheet:
+    headings = ["head: word", *[""] * (HEADS_PER_LINE - 1)]
+    table = Sheet("layer", *headings, left=headings, grouped=True)
     for layer in dict.fromkeys(row["layer"] for row in rows):
         entries = [
             f"{row['head']}: {_said(row, 1)}{'*' * (row['ids'][0] == says)}" for row in rows if row["layer"] == layer
         ]
         for first in range(0, len(entries), HEADS_PER_LINE):
-            table.add_row("" if first else str(layer), *entries[first : first + HEADS_PER_LINE])
+            line = entries[first : first + HEADS_PER_LINE]
+            table.add_row(str(layer), *line, *[""] * (HEADS_PER_LINE - len(line)))
     return table
 
 

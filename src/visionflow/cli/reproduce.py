@@ -118,11 +118,10 @@ def _check_needs(asked: "Reproduction") -> None:
 
 
 def _say_needs(asked: "Reproduction") -> None:
-    from rich.console import Console
-
     from visionflow.cli.reproduce_report import show_needs
+    from visionflow.report.sheet import screen
 
-    show_needs(asked.needs(), Console(markup=False, highlight=False, stderr=True))
+    show_needs(asked.needs(), screen(stderr=True))
 
 
 def _say_commands(asked: "Reproduction") -> None:
@@ -136,13 +135,12 @@ def _say_row(row: str, log: Path) -> None:
 
 
 def _tell(done: "Reproduction", as_json: bool) -> None:
-    from rich.console import Console
-
     from visionflow.cli.reproduce_report import ReproduceReport
     from visionflow.lmms.comparison import compare
+    from visionflow.report.sheet import screen
 
     report = ReproduceReport(done, compare(done))
     if as_json:
         print_json(report.to_json())
     else:
-        report.show(Console(markup=False, highlight=False))
+        report.show(screen())

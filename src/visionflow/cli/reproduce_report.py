@@ -2,19 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from visionflow.lmms.comparison import Compared, Score, Spent
 from visionflow.lmms.local_tasks import LOCAL
 from visionflow.lmms.marks import Estimate, has_java
 from visionflow.lmms.needs import Need
 from visionflow.lmms.reproduction import Reproduction
+from visionflow.report.sheet import Sheet
 
-WIDTH = 132
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
 _COUNTED = {
     "paper": "multiply-adds of the image tokens, HiMAP eq. 10",
@@ -47,10 +45,14 @@ class ReproduceReport:
 
     def show(self, console: Console) -> None:
         """Scores, costs, and what to know about them."""
-        console.width = max(console.width, WIDTH)
         console.print(f"{self.run.table.title}; {self.run.model} beside {self.compared.beside}\n")
         console.print(_scores(self.compared.scores))
         console.print()
+        convention = self.compared.spent[0].convention
+        console.print(
+            f"Cost per question: {_COUNTED.get(convention, convention)}; true FLOPs of the whole prefill; "
+            "medians of times"
+        )
         console.print(_costs(self.compared.spent))
         console.print()
         for note in self._notes():
@@ -83,11 +85,10 @@ class ReproduceReport:
 
 def show_needs(needs: Sequence[Need], console: Console) -> None:
     """What has to be there, where it is, and how to point at local copies."""
-    console.width = max(console.width, WIDTH)
     if not needs:
         console.print("Nothing has to be fetched: the model is embedded, and its questions are generated.")
         return
-    table = _table("needed", "name", "size", "found")
+    table = Sheet("needed", "name", "size", "found", labels=2, left=("found",), grouped=True)
     for need in needs:
         table.add_row(need.what, need.name, need.size, need.found or "to be fetched")
     console.print(table)
@@ -101,45 +102,45 @@ def show_needs(needs: Sequence[Need], console: Console) -> None:
     )
 
 
-def _scores(scores: Sequence[Score]) -> Table:
-    table = _table(
-        "data set", "method", "paper", "ours", "95 %", "difference", "change: paper", "ours", "95 %", "questions"
+def _scores(scores: Sequence[Score]) -> Sheet:
+    table = Sheet(
+        "data set",
+        "method",
+        "paper",
+        ("ours", "95 %"),
+        "difference",
+        "change: paper",
+        ("change: ours", "95 %"),
+        "questions",
+        labels=2,
+        grouped=True,
     )
-    for _, column in groupby(scores, key=lambda score: score.column):
-        several = list(column)
-        for score in several:
-            table.add_row(
-                score.column if score is several[0] else "",
-                score.row,
-                f"{score.printed:g}",
-                f"{score.ours.value:.1f}",
-                _interval(score.ours),
-                f"{score.difference:+.1f}",
-                "" if score.printed_change is None else f"{score.printed_change:+.1f}",
-                "" if score.change is None else f"{score.change.value:+.1f}",
-                "" if score.change is None else _interval(score.change),
-                str(score.questions),
-                end_section=score is several[-1],
-            )
+    for score in scores:
+        table.add_row(
+            score.column,
+            score.row,
+            f"{score.printed:g}",
+            f"{score.ours.value:.1f}",
+            _interval(score.ours),
+            f"{score.difference:+.1f}",
+            "" if score.printed_change is None else f"{score.printed_change:+.1f}",
+            "" if score.change is None else f"{score.change.value:+.1f}",
+            "" if score.change is None else _interval(score.change),
+            str(score.questions),
+        )
     return table
 
 
-def _costs(costs: Sequence[Spent]) -> Table:
-    counted = _COUNTED[costs[0].convention] if costs[0].convention in _COUNTED else costs[0].convention
-    table = _table(
+def _costs(costs: Sequence[Spent]) -> Sheet:
+    table = Sheet(
         "method",
-        "paper",
-        "ratio",
-        "ours",
-        "ratio",
-        "true FLOPs",
-        "ratio",
-        "tokens",
-        "at end",
+        ("paper", "ratio"),
+        ("ours", "ratio"),
+        ("true FLOPs", "ratio"),
+        ("tokens", "at end"),
         "first token",
         "tokens/s",
     )
-    table.title = f"Cost per question: {counted}; true FLOPs of the whole prefill; medians of times"
     for spent in costs:
         marked = "*" if spent.note else ""
         speed = spent.tokens_per_second
@@ -156,13 +157,6 @@ def _costs(costs: Sequence[Spent]) -> Table:
             f"{1000 * spent.seconds_to_first_token:.0f} ms",
             "" if speed is None else f"{speed:.1f}",
         )
-    return table
-
-
-def _table(*titles: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), title_justify="left", header_style="bold")
-    for place, title in enumerate(titles):
-        table.add_column(title, justify="left" if place < 2 else "right", no_wrap=place > 0)
     return table
 
 

@@ -77,10 +77,9 @@ def saliency(
 
 
 def _tell(asked: Asked, records: "list[Record]", chosen: Any, seed: int, as_json: bool) -> None:
-    from rich.console import Console
-
     from visionflow.evaluation.flow_runs import lengths_of, profile_of
     from visionflow.evaluation.flow_tables import saliency_rows, show_saliency
+    from visionflow.report.sheet import screen
     from visionflow.viz.flow_figures import draw_lengths, draw_saliency
 
     profile = profile_of(records, **chosen)
@@ -92,6 +91,6 @@ def _tell(asked: Asked, records: "list[Record]", chosen: Any, seed: int, as_json
     if as_json:
         print_json(found)
     else:
-        console = Console(markup=False, highlight=False)
+        console = screen()
         show_saliency(found, console)
         asked.say_where(console, FIGURES.values())

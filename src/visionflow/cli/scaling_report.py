@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+
+from visionflow.report.sheet import Sheet
 
 AXES = {"image_tokens": "image tokens", "batch": "batch", "layers": "layers"}
 
@@ -30,10 +31,8 @@ def show_scaling(found: Mapping[str, Any], console: Console) -> None:
         console.print(f"left out: {_words(point)}: {point['why']}", soft_wrap=True)
 
 
-def _along(found: Mapping[str, Any], axis: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in (AXES[axis], *(f"{name} {what}" for name in found["rows"] for what in ("TFLOP", "s"))):
-        table.add_column(heading, justify="right")
+def _along(found: Mapping[str, Any], axis: str) -> Sheet:
+    table = Sheet(AXES[axis], *((f"{name} TFLOP", f"{name} s") for name in found["rows"]))
     for point in found["axes"][axis]:
         cells = []
         for name in found["rows"]:
@@ -43,12 +42,8 @@ def _along(found: Mapping[str, Any], axis: str) -> Table:
     return table
 
 
-def _exponents(found: Mapping[str, Any]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in ("axis", "row"):
-        table.add_column(heading)
-    for heading in ("FLOPs", "time", "points"):
-        table.add_column(heading, justify="right")
+def _exponents(found: Mapping[str, Any]) -> Sheet:
+    table = Sheet("axis", "row", "FLOPs", "time", "points", labels=2, grouped=True)
     for each in found["exponents"]:
         table.add_row(
             AXES[each["axis"]], each["row"], f"{each['flops']:.2f}", f"{each['prefill_s']:.2f}", str(each["points"])

@@ -5,12 +5,12 @@ from itertools import groupby
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from visionflow.cost.conventions import COUNTS, UNITS
 from visionflow.cost.himap_tables import Row, label
 from visionflow.cost.model import Cost
 from visionflow.cost.visipruner import Accounting
+from visionflow.report.sheet import Pairs, Sheet
 
 _PREFIXES = ((12, "T"), (9, "G"), (6, "M"))
 
@@ -76,7 +76,7 @@ class Report:
         console.print()
         legend: dict[str, str] = {each.convention: COUNTS[each.convention] for each in self.costs}
         legend["KV cache"] = f"image and text tokens of the prompt, {self.bytes_per_element} bytes a number"
-        console.print(_notes(legend))
+        console.print(Pairs(legend))
         if self.accounting:
             console.print("\nVisiPruner's own accounting (appendix M): image tokens, multiply-adds\n")
             console.print(_accounting(self.accounting))
@@ -111,12 +111,9 @@ def show_tables(rows: list[Row], console: Console) -> None:
     """The same for people; a cell that does not follow carries the number of its reason."""
     reasons = list(dict.fromkeys(row.note() for row in rows if row.reason))
     for number, group in groupby(rows, key=lambda row: row.table):
-        console.print(f"HiMAP, Table {number}: TFLOPs and ratio (%), as printed and from the stated setting")
-        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-        table.add_column("model", no_wrap=True)
-        table.add_column("method", no_wrap=True)
-        for heading in ("printed", "ours", "printed", "ours"):
-            table.add_column(heading, justify="left", no_wrap=True)
+        console.print(f"HiMAP, Table {number}: as printed, and ours from the stated setting")
+        pairs = ("TFLOPs: printed", "ours"), ("ratio %: printed", "ours")
+        table = Sheet("model", "method", *pairs, labels=2, left=("ours",), grouped=True)
         for row in group:
             mark = f" [{reasons.index(row.note()) + 1}]" if row.reason else ""
             table.add_row(
@@ -130,13 +127,13 @@ def show_tables(rows: list[Row], console: Console) -> None:
         console.print(table)
         console.print()
     console.print("[n]: the printed figure does not follow from the setting that the paper states.")
-    console.print(_notes({f"[{number}]": reason for number, reason in enumerate(reasons, start=1)}))
+    console.print(Pairs({f"[{number}]": reason for number, reason in enumerate(reasons, start=1)}))
 
 
-def _stages(image_tokens: list[int], average: float) -> Table:
+def _stages(image_tokens: list[int], average: float) -> Sheet:
     """Runs of layers with the same number of image tokens."""
     full = image_tokens[0] or 1
-    table = _table("layers", "image tokens", "share")
+    table = Sheet("layers", "image tokens", "share")
     first = 0
     for count, layers in groupby(image_tokens):
         last = first + len(list(layers)) - 1
@@ -146,9 +143,9 @@ def _stages(image_tokens: list[int], average: float) -> Table:
     return table
 
 
-def _costs(costs: list[Cost]) -> Table:
+def _costs(costs: list[Cost]) -> Sheet:
     """Dense, pruned and ratio under each convention, then of the KV cache."""
-    table = _table("prefill", "dense", "pruned", "ratio")
+    table = Sheet("prefill", "dense", "pruned", "ratio")
     for cost in costs:
         dense, pruned = _with_prefix(cost.dense, cost.pruned)
         table.add_row(cost.convention, dense, pruned, f"{cost.ratio:.1%}")
@@ -158,9 +155,9 @@ def _costs(costs: list[Cost]) -> Table:
     return table
 
 
-def _accounting(accounting: Accounting) -> Table:
+def _accounting(accounting: Accounting) -> Sheet:
     """The paper's count beside what is executed."""
-    table = _table("", "as the paper counts", "executed")
+    table = Sheet("", "as the paper counts", "executed")
     printed, executed, dense = (
         _with_prefix(n)[0]
         for n in (accounting.multiply_adds, accounting.multiply_adds_executed, accounting.multiply_adds_dense)
@@ -175,20 +172,3 @@ def _with_prefix(*values: int) -> list[str]:
     """All values with the prefix that suits the first."""
     power, prefix = next((power, prefix) for power, prefix in _PREFIXES if values[0] >= 10**power or power == 6)
     return [f"{value / 10**power:.3f} {prefix}" for value in values]
-
-
-def _table(*headings: str) -> Table:
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column(headings[0], min_width=10)
-    for heading in headings[1:]:
-        table.add_column(heading, justify="right", min_width=13)
-    return table
-
-
-def _notes(notes: dict[str, str]) -> Table:
-    """Each name beside its text, which wraps within its own column."""
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    for name, text in notes.items():
-        table.add_row(name, text)
-    return table

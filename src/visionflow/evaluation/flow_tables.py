@@ -1,17 +1,16 @@
 """The flow analyses as rows for JSON and as tables for people."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from visionflow.evaluation.intervals import Interval, bootstrap_mean
 from visionflow.flow.disruption import layers_named
 from visionflow.flow.saliency import Saliency
 from visionflow.flow.saliency_measures import MEASURES, ConventionName
-
-WIDTH = 150
+from visionflow.report.sheet import Pairs, Sheet
 
 SALIENCY_LEGENDS: dict[ConventionName, dict[str, str]] = {
     "paper": {
@@ -48,11 +47,11 @@ def saliency_rows(profile: Saliency, seed: int = 0) -> list[dict[str, Any]]:
 
 def show_saliency(found: Mapping[str, Any], console: Console) -> None:
     """A table with a line per layer."""
-    console.width = max(console.width, WIDTH)
     console.print(f"{_questions(found)}, objective {found['objective']}, convention {found['convention']}")
-    table = Table("layer", *(name.replace("s_", "S_") for name in MEASURES), box=None, padding=(0, 3, 0, 0))
+    table = Sheet("layer", *((name.replace("s_", "S_"), "") for name in MEASURES))
     for row in found["layers"]:
-        table.add_row(str(row["layer"]), *(_with_bounds(row[name], row["interval"][name], ".3g") for name in MEASURES))
+        cells = (_with_bounds(row[name], row["interval"][name], ".3g") for name in MEASURES)
+        table.add_row(str(row["layer"]), *chain.from_iterable(cells))
     console.print(table)
     intervals = {"[low, high]": "95 % bootstrap intervals of the mean over questions"}
     _legend(SALIENCY_LEGENDS[found["convention"]] | intervals, console)
@@ -60,19 +59,18 @@ def show_saliency(found: Mapping[str, Any], console: Console) -> None:
 
 def show_disruptions(found: Mapping[str, Any], console: Console) -> None:
     """A table with a line per disruption, and one with a line per window in which both visual flows were disrupted."""
-    console.width = max(console.width, WIDTH)
     console.print(f"{_questions(found)}; blocked pairs: {found['mode']}")
-    table = Table("from", "to", "layers", "label %", "score %", box=None, padding=(0, 3, 0, 0))
+    table = Sheet("from", "to", "layers", ("label %", ""), ("score %", ""), labels=3)
     for row in found["disruptions"]:
         shares = (_estimate(row[name], ".1%") for name in ("label_consistency", "score_consistency"))
-        table.add_row(row["source"], row["target"], layers_named(row["layers"]), *shares)
+        table.add_row(row["source"], row["target"], layers_named(row["layers"]), *chain.from_iterable(shares))
     console.print(table)
     if found["windows"]:
-        shifts = Table("layers", "E_vv", "E_vt", "D", "undefined", box=None, padding=(0, 3, 0, 0))
+        shifts = Sheet("layers", ("E_vv", ""), ("E_vt", ""), ("D", ""), "undefined")
         for row in found["windows"]:
-            errors = (_estimate(row[name], ".3f") for name in ("e_vv", "e_vt"))
+            estimates = (_estimate(row[name], form) for name, form in (("e_vv", ".3f"), ("e_vt", ".3f"), ("d", "+.2f")))
             share = f"{row['d']['undefined_share']:.0%} of resamples"
-            shifts.add_row(layers_named(row["layers"]), *errors, _estimate(row["d"], "+.2f"), share)
+            shifts.add_row(layers_named(row["layers"]), *chain.from_iterable(estimates), share)
         console.print()
         console.print(shifts)
     _legend(DISRUPTION_LEGEND, console)
@@ -92,19 +90,16 @@ def _questions(found: Mapping[str, Any]) -> str:
     return f"{found['suite']}, {found['model']}: {kept}"
 
 
-def _estimate(estimate: Mapping[str, Any], form: str) -> str:
+def _estimate(estimate: Mapping[str, Any], form: str) -> tuple[str, str]:
     if estimate["value"] is None:
-        return "undefined"
+        return "undefined", ""
     return _with_bounds(estimate["value"], [estimate["low"], estimate["high"]], form)
 
 
-def _with_bounds(value: float, bounds: Sequence[float], form: str) -> str:
-    return f"{value:{form}} [{bounds[0]:{form}}, {bounds[1]:{form}}]"
+def _with_bounds(value: float, bounds: Sequence[float], form: str) -> tuple[str, str]:
+    return f"{value:{form}}", f"[{bounds[0]:{form}}, {bounds[1]:{form}}]"
 
 
 def _legend(entries: Mapping[str, str], console: Console) -> None:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    for name, says in entries.items():
-        table.add_row(name, says)
     console.print()
-    console.print(table)
+    console.print(Pairs(entries))

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
-from rich.table import Table
 
 from visionflow.evaluation.intervals import Interval
 from visionflow.evaluation.report import POPE_METRICS, Figure, Line, Metric, TaskReport
 from visionflow.evaluation.scores import Confusion
+from visionflow.report.sheet import Pairs, Sheet
 
 _TITLES: dict[Metric, str] = {
     "accuracy": "accuracy %",
@@ -18,7 +18,6 @@ _TITLES: dict[Metric, str] = {
 }
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
 
-WIDTH = 136
 NOT_MODELLED = "not modelled"
 LEGEND = {
     "paper": "multiply-adds of the image tokens (HiMAP eq. 10), mean per question, and the ratio to dense",
@@ -49,21 +48,22 @@ def show(tables: Sequence[TaskReport], settings: Mapping[str, str], console: Con
             console.print("POPE's metrics, per sampling")
             console.print(_pope_table(table.lines))
             console.print()
-    console.print(_pairs(settings))
+    console.print(Pairs(settings))
     console.print()
-    console.print(_pairs(LEGEND))
+    console.print(Pairs(LEGEND))
 
 
-def _pairs(entries: Mapping[str, str]) -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    for name, says in entries.items():
-        table.add_row(name, says)
-    return table
-
-
-def _task_table(lines: Sequence[Line], metric: Metric) -> Table:
-    table = _table(
-        "row", "paper", "", "FLOPs", "", "end", "average", "relevant", _TITLES[metric], "", "difference", "", "p"
+def _task_table(lines: Sequence[Line], metric: Metric) -> Sheet:
+    table = Sheet(
+        "row",
+        ("paper", ""),
+        ("FLOPs", ""),
+        "end",
+        "average",
+        "relevant",
+        (_TITLES[metric], ""),
+        ("difference", ""),
+        "p",
     )
     for line in lines:
         spent = line.spent
@@ -93,8 +93,8 @@ def _cells(metric: Metric, figure: Figure) -> tuple[str, ...]:
     )
 
 
-def _kinds_table(lines: Sequence[Line]) -> Table:
-    table = _table("right %, by kind", *lines[0].kinds, "lost", "blind")
+def _kinds_table(lines: Sequence[Line]) -> Sheet:
+    table = Sheet("right %, by kind", *lines[0].kinds, "lost", "blind")
     for line in lines:
         shares = (f"{100 * share:.1f}" for share in line.kinds.values())
         table.add_row(
@@ -103,27 +103,19 @@ def _kinds_table(lines: Sequence[Line]) -> Table:
     return table
 
 
-def _pope_table(lines: Sequence[Line]) -> Table:
-    table = _table("sampling", "row", "accuracy", "precision", "recall", "F1", "yes")
+def _pope_table(lines: Sequence[Line]) -> Sheet:
+    table = Sheet("sampling", "row", "accuracy", "precision", "recall", "F1", "yes", labels=2, grouped=True)
     for kind in lines[0].pope:
         for line in lines:
             strict, pope = line.pope[kind]["strict"], line.pope[kind]["pope"]
             table.add_row(kind, line.row, *_pope_cells(strict))
             if _pope_cells(strict) != _pope_cells(pope):
                 table.add_row(kind, f"{line.row}, POPE's reading", *_pope_cells(pope))
-        table.add_section()
     return table
 
 
 def _pope_cells(confusion: Confusion) -> list[str]:
     return [_percent(getattr(confusion, metric)) for metric in POPE_METRICS]
-
-
-def _table(*headings: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for place, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if place and heading != "row" else "left", no_wrap=True)
-    return table
 
 
 def _amount(operations: float | None) -> str:
