@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 LMMS       := .venv-lmms
 LMMS_READY := $(LMMS)/.ready
 
-.PHONY: demo test slow test-distributed test-lmms lint types check matrix matrix-newest breaks clean
+.PHONY: demo test slow test-distributed test-lmms test-processors lint types check matrix matrix-newest breaks clean
 
 demo: $(READY)
 	$(BIN)/visionflow ask examples/scene.png "How many red objects are there?"
@@ -32,6 +32,11 @@ test-distributed: $(READY)
 # The benchmarks' plug-in through lmms-eval's command line, on generated questions: no download.
 test-lmms: $(LMMS_READY)
 	$(LMMS)/bin/pytest tests/lmms
+
+# `ask` and `eval` on every family's own processor, with all the packages that docs/processors.md names.
+test-processors: $(LMMS_READY)
+	$(LMMS)/bin/pip install --quiet --disable-pip-version-check --no-deps num2words==0.5.14 docopt==0.6.2 timm==1.0.31
+	$(LMMS)/bin/pytest -m "" tests/cli/test_families.py
 
 lint: $(READY)
 	$(BIN)/ruff check src tests docs

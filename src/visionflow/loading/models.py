@@ -2,6 +2,7 @@
 
 import json
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,11 +10,13 @@ import torch
 from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
+    AutoImageProcessor,
     AutoModelForImageTextToText,
     AutoProcessor,
     PreTrainedConfig,
     PreTrainedModel,
 )
+from transformers.utils import requires_backends
 
 from visionflow.errors import UnsupportedModelError, VisionFlowError
 from visionflow.loading.hub import place_of
@@ -23,6 +26,9 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 EMBEDDED = "embedded"  # the name of the model of this package; a directory of that name is ./embedded
 ATTENTIONS = ("sdpa", "eager")
+OPTIONAL_PACKAGES = ("torchvision", "num2words", "timm")  # that some classes of transformers need
+NO_PIL = ("FuyuProcessor",)  # the PIL form of its image processor cannot cut torch's pictures into patches
+NO_QUESTIONS = {"shieldgemma2": "its processor asks about policies of its own, and takes no question"}
 LEGACY_TYPES = ("mobilevlm", "qwen")  # of original checkpoints that visionflow.legacy makes known to transformers
 
 
@@ -56,8 +62,9 @@ def load_model(
     _check_place(name)
     place = place_of(name)
     config = _supported_config(place)
+    processor = _processor(place)  # before the weights: what it lacks is said before gigabytes are read
     model = _model(place, config, chosen_dtype or "auto", attention)
-    return Loaded(model.to(chosen_device).eval(), _processor(place), name)
+    return Loaded(model.to(chosen_device).eval(), processor, name)
 
 
 def embedded_folder() -> Path:
@@ -108,9 +115,12 @@ def _supported_config(name: str) -> Any:
         _make_known(PreTrainedConfig.get_config_dict(name)[0].get("model_type"))
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         family_of_config(config)
+        if reason := NO_QUESTIONS.get(config.model_type):
+            raise UnsupportedModelError(f"{reason}: load it with transformers, and call visionflow.prune on it")
     except UnsupportedModelError as error:
         raise UnsupportedModelError(f"cannot use {name}: {error}") from None
     except Exception as error:  # no network, no such repository, not JSON, an invalid value, ...
+        _check_packages(error, f"the model {name}")
         where = (
             "its config.json is not valid"
             if Path(name).is_dir()
@@ -151,7 +161,8 @@ def _model(name: str, config: Any, dtype: torch.dtype | str, attention: str) -> 
             name,
             config=config,
             dtype=dtype,
-            attn_implementation=attention,
+            # SDPA is what transformers takes by itself, but for classes and towers that have no such form.
+            attn_implementation=None if attention == "sdpa" else attention,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are refused below, by name
             trust_remote_code=False,
@@ -159,6 +170,7 @@ def _model(name: str, config: Any, dtype: torch.dtype | str, attention: str) -> 
     except VisionFlowError:
         raise
     except Exception as error:  # no weights, cut-off weights, weights of other shapes, an interrupted download, ...
+        _check_packages(error, f"the model {name}")
         raise VisionFlowError(f"cannot load the weights of {name} ({_line(error)}): get them again") from error
     # transformers would go on with random numbers in their place.
     missing = sorted(report["missing_keys"])
@@ -177,17 +189,30 @@ def _model(name: str, config: Any, dtype: torch.dtype | str, attention: str) -> 
 
 def _processor(name: str) -> Any:
     try:
-        # The PIL back end is the one that is always there, and the one whose geometry the overlay follows.
-        processor = AutoProcessor.from_pretrained(name, backend="pil", trust_remote_code=False)
+        processor = AutoProcessor.from_pretrained(name, trust_remote_code=False)
+        if type(processor).__name__ in NO_PIL:
+            requires_backends(processor, "torchvision")
+        elif hasattr(processor, "image_processor"):
+            # In its PIL form, where it has one: pixels are the same with torchvision and without it. AutoProcessor
+            # would ask the video processor, which has no such form, for it too.
+            processor.image_processor = AutoImageProcessor.from_pretrained(name, backend="pil", trust_remote_code=False)
     except VisionFlowError as error:
         raise type(error)(f"cannot load the processor of {name}: {error}") from None
     except Exception as error:  # no processor files, no tokenizer, a broken template, ...
+        _check_packages(error, f"the processor of {name}")
         raise VisionFlowError(
             f"cannot load the processor of {name} ({_line(error)}): save it there too, with its tokenizer"
         ) from error
     if not hasattr(processor, "image_processor"):
         raise VisionFlowError(f"{name} has a tokenizer but no image processor: save its processor there too")
     return processor
+
+
+def _check_packages(error: Exception, what: str) -> None:
+    """Raise what is to be installed where `error` is that transformers misses one of the packages it can do without."""
+    for package in OPTIONAL_PACKAGES:
+        if package in str(error).lower() and find_spec(package) is None:
+            raise VisionFlowError(f"{what} needs {package}, which is not installed: pip install {package}") from error
 
 
 def _line(error: Exception) -> str:

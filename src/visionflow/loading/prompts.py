@@ -10,6 +10,18 @@ from visionflow.cost.shape import image_tokens_of
 from visionflow.errors import VisionFlowError
 from visionflow.runtime.families import family_of
 
+GOT_OCR = (
+    "<|im_start|>system\nYou should follow the instructions carefully and explain your answers in detail.<|im_end|>"
+    "<|im_start|>user\n<img>{pictures}</img>\n{question}<|im_end|><|im_start|>assistant\n"
+)
+WITHOUT_TEMPLATE = {
+    "PaliGemmaProcessor": "{pictures}{question}",
+    "ChameleonProcessor": "{pictures}{question}",
+    "FuyuProcessor": "{question}",  # it writes the picture before it by itself
+    "GotOcr2Processor": GOT_OCR,
+}
+"""Prompts of processors whose released checkpoints have no chat template, as transformers' pages on them have it."""
+
 
 def make_prompt(
     model: PreTrainedModel, processor: Any, pictures: Sequence[Image.Image], question: str, new_tokens: int = 0
@@ -35,26 +47,20 @@ def make_prompts(
         VisionFlowError: a question is empty or holds the image placeholder, the template cannot show pictures, the
             image tokens do not fit the model, or a prompt and `new_tokens` are longer than the model can place.
     """
-    placeholder = getattr(processor, "image_token", None)
+    marks = [mark for name in ("image_token", "image_placeholder_token") if (mark := getattr(processor, name, None))]
     for question in questions:
         check_question(question)
-        if placeholder and placeholder in question:
-            raise VisionFlowError(f"the question holds {placeholder}, which stands for a picture: leave it out")
-    if not getattr(processor, "chat_template", None):
+        for mark in marks:
+            if mark in question:
+                raise VisionFlowError(f"the question holds {mark}, which stands for a picture: leave it out")
+    if _layout(processor) is None and not getattr(processor, "chat_template", None):
         raise VisionFlowError("the model's processor has no chat template, so its prompt is unknown: add one to it")
-    chats = [_chat(shown, question) for shown, question in zip(pictures, questions, strict=True)]
     try:
         texts = [prompt_text(processor, *asked) for asked in zip(pictures, questions, strict=True)]
-        if placeholder and any(shown and placeholder not in text for shown, text in zip(pictures, texts, strict=True)):
-            raise VisionFlowError("the prompt has no image token: the model's chat template leaves the picture out")
-        inputs = processor.apply_chat_template(
-            chats,
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            processor_kwargs={"padding": True, "padding_side": "left"},
-        )
+        for shown, text in zip(pictures, texts, strict=True):
+            if shown and marks and not _layout(processor) and not any(mark in text for mark in marks):
+                raise VisionFlowError("the prompt has no image token: the model's chat template leaves the picture out")
+        inputs = _inputs(processor, pictures, questions)
     except VisionFlowError:
         raise
     except Exception as error:  # templates raise their own errors; the processor, when pictures and marks differ
@@ -67,8 +73,33 @@ def make_prompts(
 
 def prompt_text(processor: Any, pictures: Sequence[Image.Image], question: str) -> str:
     """The prompt as the chat template writes it: one placeholder per picture, and up to where the answer begins."""
+    if layout := _layout(processor):
+        return layout.format(pictures=processor.image_token * len(pictures), question=question)
     text: str = processor.apply_chat_template(_chat(pictures, question), add_generation_prompt=True, tokenize=False)
     return text
+
+
+def _inputs(processor: Any, pictures: Sequence[Sequence[Image.Image]], questions: Sequence[str]) -> Any:
+    options: dict[str, Any] = {"padding": True, "padding_side": "left"}
+    if _layout(processor):
+        texts = [prompt_text(processor, *asked) for asked in zip(pictures, questions, strict=True)]
+        images = [picture for shown in pictures for picture in shown]
+        return processor(images=images or None, text=texts, return_tensors="pt", **options)
+    if "mm_token_type_ids" in processor.model_input_names:  # some processors make them only when asked
+        options["return_mm_token_type_ids"] = True
+    return processor.apply_chat_template(
+        [_chat(*asked) for asked in zip(pictures, questions, strict=True)],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        processor_kwargs=options,
+    )
+
+
+def _layout(processor: Any) -> str | None:
+    """The prompt's layout where it is known without a chat template, and there is none."""
+    return None if getattr(processor, "chat_template", None) else WITHOUT_TEMPLATE.get(type(processor).__name__)
 
 
 def _chat(pictures: Sequence[Image.Image], question: str) -> list[dict[str, Any]]:
