@@ -6,6 +6,7 @@ Writes lenses.json and lenses.png into --out, and prints a table with a line per
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor
 from visionflow.bootstrap import bounds, resampled_means
 from visionflow.evaluation.batches import batches_of, inputs_of, relevant_tokens
 from visionflow.evaluation.flow_runs import analyse, first_answer_tokens
-from visionflow.evaluation.marking import is_right
+from visionflow.evaluation.naming import Naming, naming
 from visionflow.evaluation.records import Records
 from visionflow.evaluation.samples import Sample
 from visionflow.evaluation.suites import suite_called
@@ -71,16 +72,16 @@ def looked_at(loaded: Loaded, samples: Sequence[Sample]) -> dict[str, Tensor]:
 
 
 @torch.inference_mode()
-def captions_without(loaded: Loaded, samples: Sequence[Sample], layers: Sequence[int]) -> list[bool]:
-    """Whether each caption names every object when its words do not see the image in `layers`; the prompt does."""
-    right = []
+def captions_without(loaded: Loaded, samples: Sequence[Sample], layers: Sequence[int]) -> list[Naming]:
+    """What each caption names when its words do not see the image in `layers`; the prompt does."""
+    named = []
     for several in batches_of(samples, 16):
         inputs = inputs_of(loaded, several)
         with withhold(loaded.model, layers):
             out = loaded.model.generate(**inputs, max_new_tokens=96, do_sample=False)
         said = loaded.processor.tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        right += [is_right(sample, answer.strip()) for sample, answer in zip(several, said, strict=True)]
-    return right
+        named += [naming(caption, sample.objects) for sample, caption in zip(several, said, strict=True)]
+    return named
 
 
 def main(
@@ -99,12 +100,19 @@ def main(
     half = depth // 2
     asked = suite.samples(captions, ["caption"])
     ranges = {"none": [], "first half": range(half), "last half": range(half, depth), "all": range(depth)}
-    named = {name: sum(captions_without(loaded, asked, layers)) for name, layers in ranges.items()}
+    named = {name: captions_without(loaded, asked, layers) for name, layers in ranges.items()}
     rows = [{name: estimate(of[name][:, layer]) for name in COLUMNS} for layer in range(depth)]
     found = {
         "samples": len(samples),
         "layers": [{"layer": layer} | row for layer, row in enumerate(rows)],
-        "captions": {"pictures": captions, "naming_every_object_with_keys_withheld_in": named},
+        "captions": {
+            "pictures": captions,
+            "naming_exactly_what_is_there_with_keys_withheld_in": {
+                name: sum(each.exact for each in several) for name, several in named.items()
+            },
+            "naming_every_object": {name: sum(each.every for each in several) for name, several in named.items()},
+            "f1": {name: round(fmean(each.f1 for each in several), 3) for name, several in named.items()},
+        },
     }
     (out / "lenses.json").write_text(json.dumps(found, indent=2) + "\n")
     draw(found, out / "lenses.png")

@@ -28,7 +28,9 @@ SWEPT = (0.25, 0.5, 0.75, 0.9)
 
 @dataclass(frozen=True)
 class Oracle(Method):
-    """Keep exactly the known relevant patches from layer `k` on: the ceiling of any selection at that layer.
+    """Keep exactly the known relevant patches from layer `k` on: what a selection at that layer would keep if it knew.
+
+    No ceiling: a model may want more than the evidence, as the embedded one does to write captions.
 
     Attributes:
         k: layers that run before the cut; at least 1.
