@@ -140,6 +140,8 @@ def test_the_script_of_the_study_runs(tmp_path: Path, capsys: pytest.CaptureFixt
     assert found["layers"][-1]["answer_on_top"]["value"] == 1  # only questions answered rightly are followed
     named = found["captions"]["naming_every_object_with_keys_withheld_in"]
     assert list(named) == ["none", "first half", "last half", "all"]
+    exact = found["captions"]["naming_exactly_what_is_there_with_keys_withheld_in"]
+    assert all(exact[name] <= named[name] for name in named)
     with Image.open(tmp_path / "lenses.png") as figure:
         assert figure.size == (1950, 570)
     assert f"{found['samples']} questions that need the picture" in capsys.readouterr().out
