@@ -1,16 +1,19 @@
 """The matrix that every oracle runs over: methods x families x attention implementations."""
 
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from tests.tiny import Prompt, prompt, tiny_llava
+from tests.tiny import LAYERS, Prompt, prompt, tiny_llava
 from visionflow import VTW, FastV, HiMAP, Method, RandomPruning, VisiPruner
+from visionflow.methods import METHODS as methods_by_name
+from visionflow.methods.defaults import default_options
 from visionflow.runtime import AttentionRows, Cut, Probe, received
 
 
@@ -31,7 +34,7 @@ class AboveAverage(Method):
         return read - (read * image).sum(1, keepdim=True) / image.sum(1, keepdim=True).clamp(min=1)
 
 
-METHODS: list[Method] = [
+WRITTEN: list[Method] = [
     HiMAP(2, 0.5, 4, 0.75),
     HiMAP(1, 0.5, 3, 0.5, deep_criterion="received"),
     HiMAP(2, 0.25, 5, 0.5, exclude_self=True),
@@ -43,6 +46,9 @@ METHODS: list[Method] = [
     VisiPruner(1, 0.8, 0.1, 0.9, 1, token_scale="relative", fallback_layer=3, shallow_image_to_image=True),
     VisiPruner(2, 0.92, 0.5, at_most=4, selection="text", phases=("middle",)),
 ]
+UNWRITTEN = [name for name in methods_by_name if name not in {method.name for method in WRITTEN}]
+METHODS = WRITTEN + [methods_by_name[name](**default_options(name, LAYERS)) for name in UNWRITTEN]
+"""Those with chosen fields, and every other method of the package as it is by default in a model of this depth."""
 NOTHING_DROPPED: list[Method] = [HiMAP(2, 0.0, 4, 0.0), FastV(2, 0.0), RandomPruning(2, 0.0)]
 FAMILIES = {"llava": 4, "llava-grouped": 2}
 
@@ -52,7 +58,15 @@ methods = pytest.mark.parametrize("method", METHODS, ids=str)
 probing_methods = pytest.mark.parametrize("method", PROBING, ids=str)
 idle_methods = pytest.mark.parametrize("method", NOTHING_DROPPED, ids=str)
 CELLS = [(family, attention) for family in FAMILIES for attention in ("sdpa", "eager")]
-models = pytest.mark.parametrize("model", CELLS, ids="-".join, indirect=True)
+QUICK_CELLS = [("llava", "eager"), ("llava-grouped", "sdpa")]  # each family and each attention once
+
+
+def quick_or_slow(values: Iterable[Any], quick: Container[Any]) -> list[Any]:
+    """Parameters of a test: all values, those that are not quick left to ``make slow``."""
+    return [pytest.param(value, marks=() if value in quick else pytest.mark.slow) for value in values]
+
+
+models = pytest.mark.parametrize("model", quick_or_slow(CELLS, QUICK_CELLS), ids="-".join, indirect=True)
 
 
 @cache

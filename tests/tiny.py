@@ -34,6 +34,7 @@ def tiny_llava(kv_heads: int = 4, attention: str = "sdpa", dtype: torch.dtype = 
             if weight.dim() == 2:
                 scale = 3.0 if "q_proj" in name or "k_proj" in name else 0.1 if "lm_head" in name else 1.0
                 weight.copy_(torch.randn(weight.shape, generator=generator) * scale / weight.shape[1] ** 0.5)
+        model.lm_head.weight[IMAGE_TOKEN] = 0.0  # never the likeliest: an answer with it would ask for one more picture
     model.generation_config.pad_token_id = PAD
     model.generation_config.eos_token_id = None
     model.set_attn_implementation({"text_config": attention})

@@ -153,6 +153,7 @@ def test_an_interrupted_run_ends_like_a_whole_one(tmp_path: Path) -> None:
     assert np.isfinite(model(**inputs).logits.detach().numpy()).all()
 
 
+@pytest.mark.slow
 def test_a_run_can_start_from_a_finished_model(tmp_path: Path) -> None:
     """No tower phase then; other sizes are refused, because the weights would not fit."""
     first = train(tmp_path / "first", RECIPE, Budget(steps=2))
@@ -169,6 +170,7 @@ def test_a_run_can_start_from_a_finished_model(tmp_path: Path) -> None:
     assert not (tmp_path / "third").exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_from_a_finished_model_ends_like_a_whole_one(tmp_path: Path) -> None:
     first = train(tmp_path / "first", RECIPE, Budget(steps=1))
     budget = Budget(steps=3)

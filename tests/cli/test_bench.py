@@ -11,6 +11,7 @@ from transformers import PreTrainedConfig
 from tests.cli.running import Run
 from tests.tiny import tiny_llava
 from visionflow.bench import scaling as scaling_module
+from visionflow.bench.rows import all_methods
 from visionflow.bench.shapes import SHAPES
 from visionflow.cli import bench as bench_command
 from visionflow.cli import scaling as scaling_command
@@ -57,7 +58,7 @@ def test_json_and_figure(visionflow: Run, tmp_path: Path) -> None:
     [model] = told["models"]
     assert (model["model"], model["layers"], model["dtype"], model["notes"]) == ("tiny", 6, "float32", [])
     assert (model["batch"], model["image_tokens"], model["text_tokens"], model["new_tokens"]) == (1, 16, 8, 2)
-    assert [row["name"] for row in model["rows"]] == ["none", "random", "himap", "fastv", "vtw", "visipruner"]
+    assert [row["name"] for row in model["rows"]] == ["none", *all_methods()]
     assert len(model["order"]) == 2
     for row in model["rows"]:
         assert keys(row) == {

@@ -19,7 +19,7 @@ from tests.flow.saliency_reference import (
     regions_of,
     summed,
 )
-from tests.matrix import CELLS, FAMILIES, model_of, models
+from tests.matrix import CELLS, FAMILIES, QUICK_CELLS, model_of, models, quick_or_slow
 from tests.tiny import IMAGE_TOKEN, LAYERS, PER_IMAGE, Prompt, batch_of, prompt
 from visionflow import UnsupportedModelError, UnsupportedUsageError, VisionFlowError
 from visionflow.flow import Saliency, SequenceLengths, saliency, sequence_lengths
@@ -27,7 +27,7 @@ from visionflow.flow.gradients import AttentionGradient, backward
 from visionflow.flow.saliency_measures import CONVENTIONS, MEASURES, OBJECTIVES, _minus_logit
 
 TARGETS = [7, 41, 100]
-cells = pytest.mark.parametrize(("family", "attention"), CELLS)
+cells = pytest.mark.parametrize("cell", quick_or_slow(CELLS, QUICK_CELLS), ids="-".join)
 
 
 def pictured() -> list[Prompt]:
@@ -57,29 +57,29 @@ def assert_matches(profile: Saliency, family: str, samples: list[int], **toleran
 @cells
 @pytest.mark.parametrize("convention", CONVENTIONS)
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_saliency_is_its_definition(family: str, attention: str, convention: Any, side: str) -> None:
+def test_saliency_is_its_definition(cell: tuple[str, str], convention: Any, side: str) -> None:
     """A padded batch gives each sample what the full definition gives it alone, in float64."""
-    model = model_of(family, attention, torch.float64)
+    model = model_of(*cell)
     profile = saliency(model, batch_of(pictured(), side), TARGETS, convention=convention)
     assert profile.s_img.dtype == torch.float64
-    assert_matches(profile, family, [0, 1, 2], rtol=1e-9, atol=1e-13)
+    assert_matches(profile, cell[0], [0, 1, 2], rtol=1e-9, atol=1e-13)
     assert all((values > 0).any() for values in profile.per_sample.values())
 
 
 @cells
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_what_is_differentiated_can_be_chosen(family: str, attention: str, objective: Any) -> None:
-    model = model_of(family, attention, torch.float64)
+def test_what_is_differentiated_can_be_chosen(cell: tuple[str, str], objective: Any) -> None:
+    model = model_of(*cell)
     profile = saliency(model, batch_of(pictured()), torch.tensor(TARGETS), objective=objective)
-    assert_matches(profile, family, [0, 1, 2], rtol=1e-9, atol=1e-13)
+    assert_matches(profile, cell[0], [0, 1, 2], rtol=1e-9, atol=1e-13)
 
 
 @cells
-def test_single_precision_is_close(family: str, attention: str) -> None:
-    profile = saliency(model_of(family, attention, torch.float32), batch_of(pictured()), TARGETS)
+def test_single_precision_is_close(cell: tuple[str, str]) -> None:
+    profile = saliency(model_of(*cell, torch.float32), batch_of(pictured()), TARGETS)
     for name in MEASURES:
         assert profile.per_sample[name].dtype == torch.float32
-        assert error_of(profile, family, name) < 1e-2
+        assert error_of(profile, cell[0], name) < 1e-2
 
 
 def error_of(profile: Saliency, family: str, name: str) -> float:

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from tests.exact import EXACTLY
 from tests.legacy.conftest import System
+from tests.matrix import quick_or_slow
 from tests.reference import Keep, masked_from
 from visionflow import FastV, HiMAP, Method, prune
 from visionflow.loading.prompts import make_prompts
 
 METHODS: list[Method] = [HiMAP(2, 0.5, 4, 0.75), HiMAP(1, 0.5, 3, 0.5, deep_criterion="received"), FastV(2, 0.5)]
 methods = pytest.mark.parametrize("method", METHODS, ids=str)
-attentions = pytest.mark.parametrize("attention", ["sdpa", "eager"])
 
 
 def batch(system: System) -> Any:
@@ -79,7 +79,7 @@ def test_dropping_nothing_changes_no_bit(system: System) -> None:
 
 
 @methods
-@pytest.mark.parametrize("attention", ["sdpa", "eager"], indirect=True)
+@pytest.mark.parametrize("attention", quick_or_slow(["sdpa", "eager"], ["sdpa"]), indirect=True)
 def test_dropping_equals_masking(system: System, method: Method, attention: str) -> None:
     inputs = batch(system)
     with prune(system.model, method) as trace:

@@ -13,7 +13,7 @@ from transformers.modeling_flash_attention_utils import _is_packed_sequence
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tests.exact import EXACTLY
-from tests.matrix import METHODS, AboveAverage, prompts
+from tests.matrix import METHODS, AboveAverage, prompts, quick_or_slow
 from tests.reference import Keep
 from tests.tiny import Prompt, batch_of, prompt, tiny_llava
 from visionflow import VTW, FastV, HiMAP, Method, UnsupportedModelError, UnsupportedUsageError, VisiPruner, prune
@@ -147,6 +147,9 @@ BATCHES = {
 }
 
 
+of_every_kind = pytest.mark.parametrize("batch", quick_or_slow(BATCHES, ["one", "padded"]))
+
+
 def same_as_sdpa(model: PreTrainedModel, method: Method, samples: list[Prompt], side: str = "left") -> None:
     """Logits of the real tokens, kept tokens and generated tokens are those of sdpa, which has its own oracles."""
     other = tiny_llava(2, dtype=torch.float64)
@@ -163,13 +166,13 @@ def same_as_sdpa(model: PreTrainedModel, method: Method, samples: list[Prompt], 
     assert not any(name.startswith("visionflow") for name in ALL_ATTENTION_FUNCTIONS)
 
 
-@pytest.mark.parametrize("batch", BATCHES)
+@of_every_kind
 @flash_methods
 def test_flash_equals_sdpa(flash: PreTrainedModel, method: Method, batch: str) -> None:
     same_as_sdpa(flash, method, BATCHES[batch])
 
 
-@pytest.mark.parametrize("batch", BATCHES)
+@of_every_kind
 @flash_methods
 def test_flash_attention_2_equals_sdpa(flash2: PreTrainedModel, method: Method, batch: str) -> None:
     same_as_sdpa(flash2, method, BATCHES[batch])
@@ -185,7 +188,7 @@ def test_flash_equals_sdpa_with_padding_on_the_right(flash: PreTrainedModel, met
     same_as_sdpa(flash, method, prompts(), "right")
 
 
-@pytest.mark.parametrize("method", METHODS, ids=str)
+@pytest.mark.parametrize("method", quick_or_slow(METHODS, [HIMAP, METHODS[-1]]), ids=str)
 def test_flex_equals_sdpa(flex: PreTrainedModel, method: Method) -> None:
     same_as_sdpa(flex, method, BATCHES["padded"])
 

@@ -1,5 +1,7 @@
 """The eight oracles of the design, over every method, family and attention implementation."""
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -9,11 +11,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
 from tests.exact import EXACTLY, ROUNDED
-from tests.matrix import AboveAverage, idle_methods, methods, models, probing_methods, prompts
+from tests.matrix import idle_methods, methods, models, probing_methods, prompts
 from tests.reference import Keep, fingerprint, image_columns, instruction_columns, masked_from
-from tests.tiny import batch_of, positions, prompt
-from visionflow import FastV, HiMAP, Method, prune
-from visionflow.runtime import Plan
+from tests.tiny import IMAGE_TOKEN, batch_of, positions, prompt
+from visionflow import HiMAP, Method, prune
+from visionflow.runtime import AttentionRows, Plan
+from visionflow.runtime.attention import tokens_at
 from visionflow.runtime.scope import Scope
 
 
@@ -94,7 +97,11 @@ def test_cached_tokens_equal_uncached_tokens(model: PreTrainedModel, method: Met
     assert [[k.tolist() for k in s.kept] for s in again.stages] == [[k.tolist() for k in s.kept] for s in trace.stages]
 
 
-SEARCHES = [{"num_beams": 3}, {"num_beams": 3, "num_return_sequences": 3}, {"do_sample": True}]
+SEARCHES = [
+    {"num_beams": 3},
+    {"num_beams": 3, "num_return_sequences": 3},
+    {"do_sample": True, "suppress_tokens": [IMAGE_TOKEN]},
+]
 
 
 @pytest.mark.parametrize("search", SEARCHES, ids=str)
@@ -157,14 +164,30 @@ def test_an_unpadded_batch_with_different_image_counts(model: PreTrainedModel, m
 # 5. Score equals definition ----------------------------------------------------------------------------------------
 
 
-def defined_scores(method: Method, stage: int, attention: Tensor, image: list[int], text: list[int]) -> Tensor:
-    """The papers' formulas on one sample's head-mean attention; `image` and `text` index its rows."""
-    if isinstance(method, AboveAverage):
-        read = attention[text][:, image].sum(0)
-        return read - read.mean()
-    if isinstance(method, FastV):
-        return attention[-1, image]
-    assert isinstance(method, HiMAP)
+@dataclass(frozen=True, kw_only=True)
+class EagerRows(AttentionRows):
+    """The same rows, read off eager attention's own weights ``[batch, heads, tokens, keys]``."""
+
+    weights: Tensor
+
+    def chunks(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        for index, real, weights in self.heads():
+            yield index, real, weights.mean(1).float() * real.unsqueeze(2)
+
+    def heads(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        yield self.index, self.real, tokens_at(self.weights, self.index)
+
+
+def above_average(method: Method, stage: int, attention: Tensor, image: list[int], text: list[int]) -> Tensor:
+    read = attention[text][:, image].sum(0)
+    return read - read.mean()
+
+
+def fastv(method: Method, stage: int, attention: Tensor, image: list[int], text: list[int]) -> Tensor:
+    return attention[-1, image]
+
+
+def himap(method: Any, stage: int, attention: Tensor, image: list[int], text: list[int]) -> Tensor:
     if stage == 0:
         return attention[text][:, image].sum(0)
     block = attention[image][:, image].clone()
@@ -173,34 +196,49 @@ def defined_scores(method: Method, stage: int, attention: Tensor, image: list[in
     return block.sum(1) if method.deep_criterion == "paid" else block.sum(0)
 
 
+DEFINITIONS: dict[str, Callable[[Method, int, Tensor, list[int], list[int]], Tensor]] = {
+    "above-average": above_average,
+    "fastv": fastv,
+    "himap": himap,
+}
+"""The papers' formulas on one sample's head-mean attention, whose rows are the image's and the text's after it."""
+
+
 @pytest.mark.parametrize("model", [("llava", "eager"), ("llava-grouped", "eager")], indirect=True)
 @probing_methods
 def test_scores_equal_the_definition_on_eager_attention(model: PreTrainedModel, method: Method) -> None:
+    """What a method makes of the rows is what it makes of eager attention's own, and what the paper's formula says."""
     inputs = prompt(5, "image", 3, "image", 8, seed=7).inputs
-    seen: list[Tensor] = []
+    seen: dict[int, tuple[Callable[[AttentionRows], Tensor], AttentionRows, Tensor]] = {}
     cuts = []
     for cut in method.cuts():
+        if cut.probe:
 
-        def spy(rows: Any, reduce: Any = cut.probe.reduce) -> Tensor:
-            seen.append(reduce(rows))
-            return seen[-1]
+            def spy(rows: AttentionRows, layer: int = cut.layer, reduce: Any = cut.probe.reduce) -> Tensor:
+                seen[layer] = (reduce, rows, reduce(rows))
+                return seen[layer][2]
 
-        cuts.append(type(cut)(cut.layer, cut.count, type(cut.probe)(cut.probe.rows, spy)))
+            cut = replace(cut, probe=replace(cut.probe, reduce=spy))
+        cuts.append(cut)
     with Scope(model, Plan(tuple(cuts))) as trace, torch.no_grad():
         attentions = model(**inputs, output_attentions=True).attentions
     present = list(range(inputs["input_ids"].shape[1]))
-    images = set(image_columns(inputs, 0))
-    for number, stage in enumerate(trace.stages):
-        attention = attentions[stage.layer - 1][0].mean(0)
+    images, texts = set(image_columns(inputs, 0)), set(instruction_columns(inputs, 0))
+    for number, (cut, stage) in enumerate(zip(cuts, trace.stages, strict=True)):
         image = [row for row, column in enumerate(present) if column in images]
-        text = [row for row, column in enumerate(present) if column in set(instruction_columns(inputs, 0))]
-        expected = defined_scores(method, number, attention, image, text)
-        torch.testing.assert_close(seen[number][0, image], expected.float(), **ROUNDED)
-        counted = method.cuts()[number].count
-        count = counted(len(image)) if counted else int((expected > 0).sum())
-        best = [present[image[i]] for i in expected.topk(count).indices.sort().values.tolist()]
-        assert stage.kept[0].tolist() == best
-        present = [column for column in present if column not in images or column in best]
+        if stage.layer in seen:
+            reduce, rows, found = seen[stage.layer]
+            weights = attentions[stage.layer - 1]
+            score = reduce(EagerRows(**vars(rows), weights=weights))[0, image]
+            torch.testing.assert_close(found[0, image], score, **ROUNDED)
+            if method.name in DEFINITIONS:
+                text = [row for row, column in enumerate(present) if column in texts]
+                formula = DEFINITIONS[method.name](method, number, weights[0].mean(0), image, text)
+                torch.testing.assert_close(found[0, image], formula.float(), **ROUNDED)
+            count = cut.count(len(image)) if cut.count else int((score > 0).sum())
+            best = [present[image[place]] for place in score.topk(count).indices.sort().values.tolist()]
+            assert stage.kept[0].tolist() == best
+        present = [column for column in present if column not in images or column in stage.kept[0].tolist()]
 
 
 # 6. Restored -------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-import pytest
+from tests.matrix import quick_or_slow
 
 QUICK = (
     "llava", "llava_next", "internvl", "smolvlm", "paligemma", "gemma3", "gemma3n", "gemma4", "qwen2_5_vl", "qwen3_vl",
@@ -14,4 +14,4 @@ QUICK = (
 
 def shared_out(names: Iterable[str]) -> list[Any]:
     """Parameters of a test: all names, in order, those that are not quick marked as slow."""
-    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in sorted(names)]
+    return quick_or_slow(sorted(names), QUICK)

@@ -3,6 +3,7 @@
 import pytest
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
+from tests.matrix import quick_or_slow
 from tests.zoo import OTHER_TEXTS, REFUSED, ZOO
 from tests.zoo.matrix import METHODS, PAGE, ROWS, page
 from tests.zoo.oracles import ORACLES, methods_of
@@ -20,7 +21,12 @@ def test_every_oracle_with_himap(name: str) -> None:
         oracle(entry, himap)
 
 
-@pytest.mark.parametrize("name", ["llava_next", "qwen2_5_vl", "qwen3_vl", "gemma3", *OTHER_TEXTS])
+@pytest.mark.parametrize(
+    "name",
+    quick_or_slow(
+        ["llava_next", "qwen2_5_vl", "qwen3_vl", "gemma3", *OTHER_TEXTS], ["qwen2_5_vl", "gemma3", *OTHER_TEXTS]
+    ),
+)
 def test_every_oracle_with_every_method(name: str) -> None:
     for method in methods_of(ROWS[name])[name in ZOO :]:  # HiMAP runs on all of the zoo above
         for oracle in ORACLES.values():
