@@ -29,6 +29,18 @@ def test_the_code_of_the_embedded_model_page_runs(capsys: pytest.CaptureFixture[
     assert re.fullmatch(r" ?(\w+) \('\1',\)\n", capsys.readouterr().out)  # its answer is the right one
 
 
+def test_the_many_questions_of_their_page_are_answered_one_by_one_and_at_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names: dict[str, Any] = {}
+    for code in re.findall(r"```python\n(.*?)```", (DOCS / "many-questions.md").read_text(), re.S):
+        exec(code, names)
+    *alone, together = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[1] for line in alone] == re.findall(r"\d+", together)
+    assert len(alone) == 10
+    assert names["trace"].image_tokens[-1] == 18  # of 144
+
+
 def test_the_new_method_of_the_design_page_runs(model: PreTrainedModel) -> None:
     code = re.search(r"## A new method\n\n```python\n(.*?)```", (DOCS / "design.md").read_text(), re.S)
     assert code is not None

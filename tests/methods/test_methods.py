@@ -28,6 +28,8 @@ from visionflow.methods.base import keep_ratio
         (lambda: FastV(True, 0.5), "whole number"),
         (lambda: VTW(0), "at least 1"),
         (lambda: RandomPruning(2, 1), "0 <= r < 1"),
+        (lambda: RandomPruning(2, 0.5, seed=2**63), r"at least -2\*\*63 and below 2\*\*63"),
+        (lambda: RandomPruning(2, 0.5, seed=1.5), "must be a whole number"),  # type: ignore[arg-type]
     ],
 )
 def test_a_wrong_field_is_refused(make: Any, message: str) -> None:

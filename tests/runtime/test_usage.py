@@ -332,13 +332,6 @@ def test_a_cache_cropped_into_the_prompt_is_refused(scope: PreTrainedModel) -> N
         scope(input_ids=torch.tensor([[5]]), past_key_values=cache)
 
 
-def test_a_cache_of_another_scope_is_refused(model: PreTrainedModel) -> None:
-    with prune(model, HIMAP):
-        cache = model(**prompt(3, "image", 6).inputs).past_key_values
-    with prune(model, HIMAP), pytest.raises(UnsupportedUsageError, match="another scope"):
-        model(input_ids=torch.tensor([[5]]), past_key_values=cache)
-
-
 def test_a_dense_cache_goes_on_in_a_scope(model: PreTrainedModel) -> None:
     inputs = prompt(3, "image", 6).inputs
     with torch.no_grad():

@@ -2,8 +2,9 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
@@ -11,7 +12,11 @@ from visionflow import __version__
 from visionflow.cli import ask, bench, disrupt, flops, lens, saliency, scaling, scenes, train
 from visionflow.cli.eval import evaluate
 from visionflow.cli.reproduce import reproduce
+from visionflow.cli.streams import OutputError, output, remarks
 from visionflow.errors import VisionFlowError
+
+TRACEBACK = "VISIONFLOW_TRACEBACK"
+"""The variable that has the traceback of every error printed, of refusals too."""
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "ask": ask.ask,
@@ -58,28 +63,42 @@ UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 
 def main() -> None:
-    """Run the command line; wrong input is told in one line and ends the process with code 2."""
+    """Run the command line; what goes wrong is told in one line: wrong input with code 2, the unexpected with 1."""
+    with remarks():
+        sys.exit(_run(sys.argv[1:] or ["--help"]))
+
+
+def _run(arguments: list[str]) -> int:
+    """The exit code."""
     try:
-        try:
-            code = app(args=sys.argv[1:] or ["--help"], prog_name="visionflow", standalone_mode=False)
-        finally:
-            sys.stdout.flush()
-        sys.exit(code if isinstance(code, int) else 0)
-    except VisionFlowError as error:
-        _refuse(str(error))
-    except UsageError as error:
-        _refuse(_told(error))
+        with output():
+            code = app(args=arguments, prog_name="visionflow", standalone_mode=False)
+        return code if isinstance(code, int) else 0
     except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read our output has left. Python flushes once more at exit: give that somewhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        return 130
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            traceback.print_exc()
+        return _refusal(error)
 
 
-def _refuse(message: str) -> NoReturn:
+def _refusal(error: Exception) -> int:
+    """Say what went wrong, in one line; the exit code."""
+    if isinstance(error, OutputError) and error.reader_left:  # `| head` has what it wants
+        return 0
+    if isinstance(error, VisionFlowError):
+        return _say(str(error), 2)
+    if isinstance(error, UsageError):
+        return _say(_told(error), 2)
+    if isinstance(error, OutputError):
+        return _say(f"cannot write to standard output ({error}): make room, or send it elsewhere", 2)
+    what = ": ".join([type(error).__name__, " ".join(str(error).split())]).removesuffix(": ")
+    return _say(f"unexpected {what}; to report it, run again with {TRACEBACK}=1, which shows the traceback", 1)
+
+
+def _say(message: str, code: int) -> int:
     print(f"visionflow: {message}", file=sys.stderr)
-    sys.exit(2)
+    return code
 
 
 def _told(error: Any) -> str:

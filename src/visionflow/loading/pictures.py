@@ -70,9 +70,7 @@ def stem_of(source: str) -> str:
 
 def _content(source: str) -> bytes:
     if source == "-":
-        if sys.stdin.isatty():
-            raise VisionFlowError("- means standard input, and nothing is piped into it: give a path, or use < picture")
-        content = sys.stdin.buffer.read(MAX_BYTES + 1)
+        content = _read_standard_input()
     elif _is_url(source):
         content = _download(source)
     else:
@@ -80,6 +78,15 @@ def _content(source: str) -> bytes:
     if len(content) > MAX_BYTES:
         raise VisionFlowError(f"{_name(source)} is larger than {MAX_BYTES // 2**20} MiB: make it smaller")
     return content
+
+
+def _read_standard_input() -> bytes:
+    try:
+        if not sys.stdin.isatty():
+            return sys.stdin.buffer.read(MAX_BYTES + 1)
+    except (OSError, AttributeError) as error:  # a directory, not for reading; there is none
+        raise VisionFlowError(f"cannot read standard input ({error}): give a path, or use < picture") from error
+    raise VisionFlowError("- means standard input, and nothing is piped into it: give a path, or use < picture")
 
 
 def _download(url: str) -> bytes:

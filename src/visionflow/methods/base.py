@@ -59,6 +59,12 @@ def check_layer(name: str, k: int) -> None:
         raise VisionFlowError(f"{name} must be a whole number of layers, at least 1, not {k!r}")
 
 
+def check_seed(seed: int) -> None:
+    """Refuse a `seed` that does not go into the 64 bits of a tensor's number."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not -(2**63) <= seed < 2**63:
+        raise VisionFlowError(f"the seed must be a whole number, at least -2**63 and below 2**63, not {seed!r}")
+
+
 def check_ratio(name: str, r: float) -> None:
     """Refuse an `r` outside [0, 1): it is the fraction of image tokens dropped."""
     if isinstance(r, bool) or not isinstance(r, int | float) or not 0 <= r < 1:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from visionflow.methods.base import Method, check_layer, check_ratio, keep_ratio
+from visionflow.methods.base import Method, check_layer, check_ratio, check_seed, keep_ratio
 from visionflow.runtime.draw import draw
 from visionflow.runtime.plan import Cut
 
@@ -34,6 +34,7 @@ class RandomPruning(Method):
     def __post_init__(self) -> None:
         check_layer("k", self.k)
         check_ratio("r", self.r)
+        check_seed(self.seed)
 
     def cuts(self) -> tuple[Cut, ...]:
         """One cut, on no evidence at all."""

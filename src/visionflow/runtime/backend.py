@@ -33,10 +33,12 @@ class Backend:
     Attributes:
         kind: what the attention functions take for a mask.
         group: the processes that hold the heads; None where this one holds all.
+        alone: a single token gets no mask where nothing is padded, whatever its layers hold (no windows).
     """
 
     kind: MaskKind = "pairs"
     group: ProcessGroup | None = None
+    alone: bool = False
 
     def masks(self) -> Masks:
         """The masks of a new forward pass."""
@@ -56,7 +58,13 @@ def backend_of(model: PreTrainedModel, projection: nn.Module) -> Backend:
             f"attention implementation {implementation!r} is not supported: it makes its masks in a way of its own; "
             "call model.set_attn_implementation('sdpa')"
         )
-    return Backend(_KINDS[make_mask], _group_of(model, projection))
+    alone = make_mask is ALL_MASK_ATTENTION_FUNCTIONS["sdpa"] or _KINDS[make_mask] == "keys"
+    return Backend(_KINDS[make_mask], _group_of(model, projection), alone and not _has_windows(model))
+
+
+def _has_windows(model: PreTrainedModel) -> bool:
+    config = model.config.get_text_config()
+    return any(getattr(config, name, None) is not None for name in ("sliding_window", "attention_chunk_size"))
 
 
 def _group_of(model: PreTrainedModel, projection: nn.Module) -> ProcessGroup | None:
@@ -84,9 +92,8 @@ def check_backend(backend: Backend, model: PreTrainedModel, plan: Plan) -> None:
         UnsupportedModelError: flash attention with windows, which it would count in tokens that are left.
         UnsupportedUsageError: flash attention and flows blocked by a mask; an analysis of heads held elsewhere.
     """
-    config = model.config.get_text_config()
     if backend.kind == "keys":
-        if any(getattr(config, name, None) is not None for name in ("sliding_window", "attention_chunk_size")):
+        if _has_windows(model):
             raise UnsupportedModelError(
                 "flash attention counts this model's windows in the tokens that are left, not in those of the prompt: "
                 "call model.set_attn_implementation('sdpa')"

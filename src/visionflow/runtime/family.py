@@ -73,6 +73,11 @@ class Family:
         """The ids that stand for one token of a picture or of a video."""
         return tuple(int(getattr(model.config, name)) for name in self.image_tokens)
 
+    def keyless(self, model: nn.Module) -> frozenset[int]:
+        """The layers that keep no keys of their own."""
+        attentions = [self.attention_of(layer) for layer in self.layers_of(model)] if self.shares_keys else []
+        return frozenset(index for index, attention in enumerate(attentions) if attention.is_kv_shared_layer)
+
     def last_cut(self, model: PreTrainedModel) -> int:
         """The last layer before which tokens may be dropped."""
         layers = self.layers_of(model)

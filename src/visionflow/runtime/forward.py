@@ -8,7 +8,8 @@ from torch import Tensor
 
 from visionflow.runtime import masks
 from visionflow.runtime.backend import Backend
-from visionflow.runtime.held import CacheRecord, Held
+from visionflow.runtime.caches import CacheRecord
+from visionflow.runtime.held import Held
 from visionflow.runtime.skip import Attend
 
 
@@ -62,12 +63,8 @@ class Forward:
         """The decoder's output is as long as its input."""
         return hidden
 
-    def forget(self, cache: Any) -> None:
-        """Take out of the cache what later passes are not to read: nothing."""
-
-    def record(self) -> CacheRecord:
-        """What the caches hold after this pass."""
-        return CacheRecord(self._before, self._total)
+    def leave(self, cache: Any) -> None:
+        """Leave in the cache what later passes have to know of it: it knows that already."""
 
     def _fit(self, mask: Tensor | None, held: Held) -> Tensor | None:
         """The mask with the columns that the cache holds."""

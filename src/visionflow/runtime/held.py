@@ -1,13 +1,11 @@
-"""Which columns of the sequence each layer's KV cache holds, remembered per cache from the prompt to the last token."""
+"""Which columns of the sequence a layer's KV cache holds, from the prompt to the last token."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from visionflow.errors import UnsupportedUsageError
-from visionflow.runtime.caches import keys_in
 from visionflow.runtime.tokens import Tokens, pack
 
 
@@ -26,6 +24,7 @@ class Held:
     real: Tensor
     full: bool
     covered: int
+    _moved: "tuple[object, Held] | None" = field(default=None, init=False, repr=False, compare=False)
 
     def length(self, total: int) -> int:
         """Keys in the cache when the sequence is `total` columns long."""
@@ -54,6 +53,17 @@ class Held:
         full = self.full and len(set(left)) == 1
         return place, Held(self.index.gather(1, place), real, full, self.covered), gone
 
+    def moved(self, by: object, move: Callable[[Tensor], Tensor]) -> "Held":
+        """The same when the samples were moved: what `move` makes of each ``[batch, ...]``, as told `by` an argument.
+
+        The layers of a cache are moved one after the other, by the same object: those that share this go on sharing.
+        """
+        if self._moved is None or self._moved[0] is not by:
+            there = replace(self, index=move(self.index), real=move(self.real))
+            object.__setattr__(self, "_moved", (by, there))
+        assert self._moved is not None
+        return self._moved[1]
+
 
 def everything(columns: int, batch: int, device: torch.device) -> Held:
     """All of the first `columns`."""
@@ -72,39 +82,3 @@ def append(before: Held | None, past: int, columns: Tensor, real: Tensor, full: 
     before = everything(past, len(columns), columns.device) if before is None else before.until(past)
     index = torch.cat([before.index.to(columns.device), columns], 1)
     return Held(index, torch.cat([before.real.to(columns.device), real], 1), before.full and full, total)
-
-
-@dataclass
-class CacheRecord:
-    """What the scope knows of one KV cache: per layer, None where every column is held.
-
-    Attributes:
-        held: one entry per decoder layer.
-        total: columns of the sequence so far.
-    """
-
-    held: list[Held | None]
-    total: int
-
-    def at(self, cache: Any, batch: int) -> "CacheRecord":
-        """The record for the cache as it is now: generated tokens may have been cropped off, nothing else changed.
-
-        Raises:
-            UnsupportedUsageError: the cache is not as the scope left it.
-        """
-        total = cache.get_seq_length()
-        for layer, held in enumerate(self.held):
-            keys = keys_in(cache, layer)
-            if keys is None:
-                continue
-            expected = total if held is None else held.length(total)
-            if keys != expected or (held is not None and total < held.covered):
-                raise UnsupportedUsageError(
-                    f"layer {layer} of the KV cache is not as the scope left it ({keys} keys): "
-                    "it was cropped or extended outside; start the prompt again"
-                )
-            if held is not None and held.index.shape[0] != batch:
-                raise UnsupportedUsageError(
-                    f"the KV cache was made for a batch of {held.index.shape[0]}, not {batch}: start the prompt again"
-                )
-        return CacheRecord(self.held, total)

@@ -10,10 +10,10 @@ from visionflow.runtime import masks, skip
 from visionflow.runtime.attention import AttentionRows, out_of_autocast
 from visionflow.runtime.backend import Backend
 from visionflow.runtime.blocking import Blocking
-from visionflow.runtime.caches import ShortLayer
+from visionflow.runtime.caches import CacheRecord
 from visionflow.runtime.family import Family
 from visionflow.runtime.forward import Forward
-from visionflow.runtime.held import CacheRecord, Held, append, prompt
+from visionflow.runtime.held import Held, append, prompt
 from visionflow.runtime.layer import LayerAttention
 from visionflow.runtime.plan import Cut, Plan
 from visionflow.runtime.skip import Attend
@@ -61,8 +61,8 @@ class PromptForward(Forward):
         for sample, (image, instruction) in enumerate(counts):
             if image and not instruction and (plan.cuts or plan.adaptive):
                 raise UnsupportedUsageError(
-                    f"no text follows the picture in sample {sample}: put the question after the image token, "
-                    "and give the prompt in one piece (no chunked prefill)"
+                    f"no text follows the picture in sample {sample}: put the question, or text that many questions "
+                    "share, after the image token, and give both in one piece (no chunked prefill)"
                 )
         if self._blocking and self._past:
             raise UnsupportedUsageError(
@@ -269,23 +269,25 @@ class PromptForward(Forward):
         own = torch.nn.functional.pad(own, (mask.shape[3] - mask.shape[2], 0))
         return masks.allow(mask, own & ~self.tokens.valid.to(mask.device)[:, None, :, None])
 
-    def record(self) -> CacheRecord:
-        """What the caches hold after this pass."""
-        return CacheRecord(self._after, self._total)
-
-    def forget(self, cache: Any) -> None:
-        """Take out of the cache what the answer is not to read."""
+    def leave(self, cache: Any) -> None:
+        """Let the cache know what it holds, and take out of it what the answer is not to read."""
+        lost: list[tuple[int, Tensor]] = []
         for part in self._blocking.withheld:
             source = self._blocking.source(part)
-            for layer in part.layers:
-                self._forget(layer, source, cache)
+            lost += [(layer, self._forget(layer, source)) for layer in part.layers]
+        unpadded = self._past == 0 and set(self._given.lengths()) == {self._length}
+        CacheRecord(self._after, self._total).leave_in(cache, self._backend.alone and unpadded)
+        for layer, place in lost:
+            cache.layers[layer].forget(place)
 
-    def _forget(self, layer: int, source: Tensor, cache: Any) -> None:
+    def _forget(self, layer: int, source: Tensor) -> Tensor:
+        """Places of the keys that stay when `layer` lets go of `source`."""
         before = self._after[layer] or prompt(self._given)
         place, held, gone = self._once((self._after[layer], source), lambda: before.without(source))
-        cache.layers[layer] = ShortLayer(cache.layers[layer], place)
         self._after[layer] = held
         self.trace.note_forgotten(layer, gone, before.index.shape[1] - held.index.shape[1])
+        stays: Tensor = place
+        return stays
 
 
 def _take(value: Tensor, rows: Tensor, axis: int) -> Tensor:

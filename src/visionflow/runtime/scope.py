@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn, SupportsIndex
-from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -17,11 +16,10 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from visionflow.errors import UnsupportedModelError, UnsupportedUsageError
 from visionflow.runtime.backend import backend_of, check_backend, stand_in
-from visionflow.runtime.caches import check_cache, check_unpruned, new_cache, whole_cache
+from visionflow.runtime.caches import CacheRecord, check_cache, lead, new_cache, whole_cache
 from visionflow.runtime.families import family_of
 from visionflow.runtime.forward import Forward
 from visionflow.runtime.guards import check_call, check_plan, check_shared_keys, guard_generation
-from visionflow.runtime.held import CacheRecord
 from visionflow.runtime.plan import Plan
 from visionflow.runtime.prompt import PromptForward
 from visionflow.runtime.running import Running
@@ -55,8 +53,8 @@ class Scope:
         self.backend = backend_of(model, self.family.projection_of(self.layers[0]))
         check_backend(self.backend, model, plan)
         self._parameters = [_parameters_of(layer) for layer in self.layers]
+        self._keyless = self.family.keyless(model)
         self.trace = make_trace(len(self.layers))
-        self._records: WeakKeyDictionary[Any, CacheRecord] = WeakKeyDictionary()
         self._local = threading.local()
         self._running = Running()
         self._entered = False
@@ -211,10 +209,11 @@ class Scope:
         if cache is None and _makes_cache(self.model, call):
             cache = new_cache(self.model.config)
         check_cache(cache := whole_cache(cache))
+        self._local.cache = cache
         ids = call.get("input_ids")
         batch, length = (ids if ids is not None else call["inputs_embeds"]).shape[:2]
-        past = cache.get_seq_length() if cache is not None else 0
-        record = self._record_of(cache, past, batch)
+        record = CacheRecord.of(cache, len(self.layers), self._keyless, batch)
+        past = record.total
         pictures = any(_given(call.get(name)) for name in (*self.family.image_inputs, "mm_encoder_outputs"))
         if past and not pictures:
             self._local.forward = Forward(record, length, self.backend)
@@ -225,18 +224,9 @@ class Scope:
             tokens = find_tokens(ids, call.get("attention_mask"), image_token_ids, past)
             trace = self.trace.of_turn(batch) if past else self.trace.of_prompt(batch)
             self._local.forward = PromptForward(self.plan, self.family, tokens, record, trace, self.backend)
+        lead(cache, True)
         made = cache is not None and call.get("past_key_values") is None
         return (args, {**kwargs, "past_key_values": cache}) if made else None
-
-    def _record_of(self, cache: Any, past: int, batch: int) -> CacheRecord:
-        fresh = CacheRecord([None] * len(self.layers), past)
-        if past == 0:
-            return fresh
-        record = self._records.get(cache)
-        if record is None:
-            check_unpruned(cache, len(self.layers))
-            return fresh
-        return record.at(cache, batch)
 
     def _before_layer(self, layer: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         forward = self._active()
@@ -262,9 +252,9 @@ class Scope:
             self._tell(forward)
         cache = getattr(self._local, "cache", None)
         self._local.forward = self._local.cache = None
+        lead(cache, False)
         if forward is not None and cache is not None and output is not None:
-            forward.forget(cache)
-            self._records[cache] = forward.record()
+            forward.leave(cache)
         self._running.end_pass()
 
     def _tell(self, forward: PromptForward) -> None:
