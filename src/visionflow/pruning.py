@@ -79,8 +79,9 @@ def prune(model: PreTrainedModel, method: Method) -> Pruning:
             out = model.generate(**inputs, max_new_tokens=32)
         trace.stages[0].kept, trace.image_tokens, trace.cost("flops").ratio
 
-    `model` is an unmodified Hugging Face model; it is bit-identical after the scope. Logits and the last hidden state
-    keep their shape: rows of dropped image tokens are zero. Per-layer outputs (``output_hidden_states``,
+    `model` is an unmodified Hugging Face model; it is bit-identical after the scope, which waits at its end for threads
+    that still run the model inside. Without the handle, `unprune` leaves it. Logits and the last hidden state keep
+    their shape: rows of dropped image tokens are zero. Per-layer outputs (``output_hidden_states``,
     ``output_attentions``) are as long as the layers' own sequences.
 
     Args:

@@ -109,6 +109,37 @@ def test_leaving_waits_for_a_thread_that_still_generates(model: PreTrainedModel)
     assert fingerprint(model) == before
 
 
+def test_leaving_waits_for_a_thread_in_a_forward_pass(model: PreTrainedModel) -> None:
+    """Between two layers, when a cut was made: the others would get positions and masks of the whole prompt."""
+    inputs = batch_of(prompts())
+    with prune(model, HIMAP), torch.no_grad():
+        expected = model(**inputs).logits
+    inside, go_on, made = threading.Event(), threading.Event(), []
+
+    def hold(*_: Any) -> None:
+        inside.set()
+        assert go_on.wait(60)
+
+    def run() -> None:
+        with torch.no_grad():
+            made.append(model(**inputs).logits)
+
+    handle = prune(model, HIMAP)
+    held = model.model.language_model.layers[3].mlp.register_forward_hook(hold)
+    worker, leaver = threading.Thread(target=run), threading.Thread(target=handle.remove)
+    worker.start()
+    assert inside.wait(60)
+    leaver.start()
+    leaver.join(0.2)
+    assert leaver.is_alive()
+    go_on.set()
+    for thread in (worker, leaver):
+        thread.join()
+    held.remove()
+    assert torch.equal(made[0], expected)
+    handle.remove()  # nobody is waited for twice
+
+
 def test_a_thread_may_leave_the_scope_that_it_runs_in(model: PreTrainedModel) -> None:
     """Waiting for itself would be for ever."""
     before = fingerprint(model)

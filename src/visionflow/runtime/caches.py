@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, cache_utils
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
@@ -79,7 +80,7 @@ class PrunedLayer(DynamicLayer):  # type: ignore[misc]
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep some samples."""
         super().batch_select_indices(indices)
-        self._move(indices, lambda part: part[indices, ...])
+        self._move(indices, lambda part: part[torch.as_tensor(indices, device=part.device)])
 
     def _move(self, by: object, move: Callable[[Tensor], Tensor]) -> None:
         self.held = self.held and self.held.moved(by, move)
