@@ -88,9 +88,10 @@ def test_the_half_of_a_last_line_is_cut_off(tmp_path: Path) -> None:
         (b'{"n": 1}\n[]\n', "damaged in line 2: "),
         (b'"n"\n{"n": 1}\n', "damaged in line 1: "),
         (b'{"n": 1}\n{"n"\n{"n": 2}\n', "damaged in line 2: "),
-        (b'{"n": 1}\n\n\xff\n7\n{"n": 2}\n{"m": 2}\n{"n"', "damaged in line 2 and 3 of the other 5: "),
+        (b'{"n": 1}\n\n\xff\n7\n{"n": 2}\n{"m": 2}\n{"n"', "damaged in lines 2-4, 6: "),
+        (b'{"n": 1}\n7\n' * 12, r"damaged in lines 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, \.\.\.: "),
     ],
-    ids=["a list", "a string", "cut", "several"],
+    ids=["a list", "a string", "cut", "several", "many"],
 )
 def test_other_damage_is_refused_as_a_whole(tmp_path: Path, content: bytes, message: str) -> None:
     file = tmp_path / "j.jsonl"

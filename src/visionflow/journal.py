@@ -4,8 +4,9 @@ What an interruption leaves is mended: the half of a last line is cut off. Any o
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -95,12 +96,18 @@ def whole_lines(path: Path, is_sound: Callable[[Line], bool]) -> list[Line]:
     sound = [line if line is not None and is_sound(line) else None for line in parsed]
     damaged = [number for number, line in enumerate(sound, start=1) if line is None]
     if damaged:
-        others = f" and {len(damaged) - 1} of the other {len(sound) - 1}" if damaged[1:] else ""
+        what, them = ("lines", "them") if damaged[1:] else ("line", "it")
         raise VisionFlowError(
-            f"{path} is damaged in line {damaged[0]}{others}: put it back from a copy, delete what is damaged, or "
-            "choose another folder"
+            f"{path} is damaged in {what} {_ranges(damaged)}: put the file back, delete {them}, or choose another folder"
         )
     return [line for line in sound if line is not None]
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers as ``2, 5-7``; of many ranges the first ten."""
+    runs = [[number for _, number in run] for _, run in groupby(enumerate(numbers), lambda each: each[1] - each[0])]
+    told = [f"{run[0]}-{run[-1]}" if run[1:] else str(run[0]) for run in runs]
+    return ", ".join(told[:10] + ["..."] * (len(told) > 10))
 
 
 def _object(line: bytes) -> Line | None:

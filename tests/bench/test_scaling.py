@@ -170,7 +170,7 @@ def test_damaged_points_are_refused(points: list[str], tmp_path: Path) -> None:
     file = tmp_path / "points.jsonl"
     content = file.read_text() + "".join(point + "\n" for point in points)
     file.write_text(content)
-    with pytest.raises(VisionFlowError, match=r"points\.jsonl is damaged in line [23]"):
+    with pytest.raises(VisionFlowError, match=r"points\.jsonl is damaged in lines? [23]"):
         Store({"model": "tiny"}, tmp_path)
     assert file.read_text() == content
 

@@ -234,7 +234,7 @@ def test_rows_that_are_no_answers_are_damage(folder: Path, asked: list[Sample], 
     for record in records:
         record["rows"]["dense"] = row
     (folder / RECORDS).write_text("".join(json.dumps(record) + "\n" for record in records))
-    refused(folder, asked, "damaged in line 1 and 5 of the other 5: put it back")
+    refused(folder, asked, "damaged in lines 1-6: put the file back, delete them, or")
 
 
 def test_missing_files_are_refused(folder: Path, asked: list[Sample], tmp_path: Path) -> None:
