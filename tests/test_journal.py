@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.checkpoint.test_training import RECIPE
+from tests.files import limited_to
 from visionflow.bench.store import Store
 from visionflow.checkpoint.training import Budget, train
 from visionflow.errors import VisionFlowError
@@ -100,18 +101,6 @@ def test_other_damage_is_refused_as_a_whole(tmp_path: Path, content: bytes, mess
         Journal(file).read(lambda line: "n" in line)
     assert "\n" not in str(caught.value)
     assert file.read_bytes() == content
-
-
-@contextmanager
-def limited_to(size: int) -> Iterator[None]:
-    """No file can grow beyond `size` bytes: as a full disk, but for the number of the error."""
-    resource = pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_what_does_not_fit_leaves_no_half(tmp_path: Path) -> None:

@@ -96,9 +96,9 @@ def whole_lines(path: Path, is_sound: Callable[[Line], bool]) -> list[Line]:
     sound = [line if line is not None and is_sound(line) else None for line in parsed]
     damaged = [number for number, line in enumerate(sound, start=1) if line is None]
     if damaged:
-        what, them = ("lines", "them") if damaged[1:] else ("line", "it")
+        where, them = (f"lines {_ranges(damaged)}", "them") if damaged[1:] else (f"line {damaged[0]}", "it")
         raise VisionFlowError(
-            f"{path} is damaged in {what} {_ranges(damaged)}: put the file back, delete {them}, or choose another folder"
+            f"{path} is damaged in {where}: put the file back, delete {them}, or choose another folder"
         )
     return [line for line in sound if line is not None]
 

@@ -11,6 +11,7 @@ import torch
 from transformers import LlavaProcessor
 
 from tests.exact import EXACTLY
+from tests.files import limited_to
 from visionflow.checkpoint.build import Geometry, build_model, build_processor
 from visionflow.checkpoint.data import IGNORED, SEEN, Teacher, patches
 from visionflow.checkpoint.learner import Learner, Recipe
@@ -220,6 +221,15 @@ def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
     torch.save({"step": 3}, tmp_path / "state.pt")
     with pytest.raises(VisionFlowError, match=r"state\.pt is damaged, or no training state: delete it and train again"):
         train(tmp_path, RECIPE, Budget(steps=1), resume=True)
+
+
+def test_a_disk_that_fills_up_in_a_state_leaves_nothing_of_it(tmp_path: Path) -> None:
+    with (
+        limited_to(40_000),
+        pytest.raises(VisionFlowError, match=r"cannot write in .* \(.*\): make room and train again"),
+    ):
+        train(tmp_path, RECIPE, Budget(steps=1))
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".state.pt.lock", "curve.jsonl"]
 
 
 @pytest.mark.parametrize("full", ["curve.jsonl", "state.partial", "model/tokenizer.json"])

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -175,10 +176,11 @@ def _within(spent: float, learner: Learner, recipe: Recipe) -> float:
 def _save(file: Path, learner: Learner, step: int, seconds: float) -> None:
     """Write the state beside its final place and move it there in one go, so that a half-written one never counts."""
     state = {"step": step, "seconds": seconds, "recipe": asdict(learner.recipe), **learner.state()}
+    content = BytesIO()
+    torch.save(state, content)  # given a file, torch would not say that the disk is full
     partial = file.with_suffix(".partial")
     try:
-        with partial.open("wb") as opened:  # given a path, torch would not say that the disk is full
-            torch.save(state, opened)
+        partial.write_bytes(content.getbuffer())
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)
