@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from transformers import PreTrainedConfig
+from transformers import LlavaNextConfig, PreTrainedConfig
 
 from tests.cli.running import Run
 from tests.tiny import tiny_llava
@@ -193,6 +193,9 @@ def test_the_commands_are_there() -> None:
     [
         ("bench", ("--model", "llava-2"), "no such model: 'llava-2'"),
         ("bench", ("--model", ","), "Invalid value for '--model': it is a list of names"),
+        ("bench", ("--model", "tiny,/nowhere"), "no such model: '/nowhere'"),
+        ("bench", ("--methods", "fastv:r=nan"), "a setting is a finite number, not nan"),
+        ("bench", ("--methods", "visipruner:token_threshold=inf"), "a setting is a finite number, not inf"),
         ("bench", ("--layers", 7), "tiny has 6 decoder layers: --layers must be 1 to 6, not 7"),
         ("bench", ("--model", "embedded", "--layers", 3), "the model embedded has the depth it has"),
         ("bench", ("--methods", "flashv"), "unknown method 'flashv': choose of none, himap"),
@@ -226,6 +229,14 @@ def test_wrong_input_is_told_in_one_line(visionflow: Run, command: str, options:
     assert (code, out) == (2, "")
     assert says in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["bench", "scaling"])
+def test_a_type_without_pictures_is_refused_before_its_weights(visionflow: Run, command: str, tmp_path: Path) -> None:
+    LlavaNextConfig().save_pretrained(tmp_path)
+    code, out, err = visionflow(command, "--model", tmp_path)
+    assert (code, out) == (2, "")
+    assert err.endswith("have no pictures for model type 'llava_next' yet, only for llava, qwen2_5_vl\n")
 
 
 def test_a_folder_that_cannot_be_made_is_refused_before_the_work(visionflow: Run, tmp_path: Path) -> None:

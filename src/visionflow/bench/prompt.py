@@ -75,11 +75,7 @@ def make_prompt(
         raise VisionFlowError(f"--image-tokens must be at least 1, not {image_tokens}")
     if text_tokens < 2:
         raise VisionFlowError(f"--text-tokens must be at least 2, around the picture, not {text_tokens}")
-    make = _PICTURES.get(model.config.model_type)
-    if make is None:
-        raise VisionFlowError(
-            f"bench has no pictures for model type {model.config.model_type!r} yet, only for {', '.join(_PICTURES)}"
-        )
+    make = pictures_for(model.config.model_type)
     generator = torch.Generator().manual_seed(seed)
     ids = _ids(model, batch, image_tokens, text_tokens, generator)
     pictures, extra = make(model, ids, image_tokens, generator)
@@ -123,6 +119,19 @@ _PICTURES: dict[str, Callable[[PreTrainedModel, Tensor, int, torch.Generator], P
     "llava": _llava,
     "qwen2_5_vl": _qwen,
 }
+
+
+def pictures_for(model_type: str) -> Callable[[PreTrainedModel, Tensor, int, torch.Generator], Pictures]:
+    """What makes the pictures of a model of that type.
+
+    Raises:
+        VisionFlowError: nobody knows how.
+    """
+    if model_type not in _PICTURES:
+        raise VisionFlowError(
+            f"bench and scaling have no pictures for model type {model_type!r} yet, only for {', '.join(_PICTURES)}"
+        )
+    return _PICTURES[model_type]
 
 
 def _on(model: PreTrainedModel, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ A new method needs no change here where `visionflow.methods.defaults` knows its 
 
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
+from math import isfinite
 from typing import Any
 
 from visionflow.errors import UnsupportedUsageError, VisionFlowError
@@ -108,9 +109,12 @@ def _value(typed: str) -> Any:
         return {"True": True, "False": False, "None": None}[typed]
     for number in (int, float):
         try:
-            return number(typed)
+            value = number(typed)
         except ValueError:
-            pass
+            continue
+        if not isfinite(value):
+            raise VisionFlowError(f"a setting is a finite number, not {typed}")
+        return value
     return typed
 
 

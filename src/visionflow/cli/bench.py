@@ -114,14 +114,15 @@ def bench(
 
 
 def check_models(models: Sequence[str], layers: int | None, dtype: str | None) -> None:
-    """Refuse what can be refused before any weights are made."""
+    """Refuse what can be refused before any weights are made or read."""
+    from visionflow.bench.prompt import pictures_for
     from visionflow.bench.shapes import SHAPES, shape_config
-    from visionflow.loading.models import check_dtype
+    from visionflow.loading.models import check_dtype, load_config
 
     check_dtype(dtype)
     for name in models:
-        if name in SHAPES:
-            shape_config(name, layers)
+        config = shape_config(name, layers) if name in SHAPES else load_config(name)
+        pictures_for(config.model_type)
 
 
 def check_methods(named: Sequence[str]) -> None:

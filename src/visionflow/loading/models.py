@@ -59,12 +59,26 @@ def load_model(
         raise VisionFlowError(f"unknown attention {attention!r}: choose one of {', '.join(ATTENTIONS)}")
     if name in (None, EMBEDDED):
         return load_model(str(embedded_folder()), dtype or "float32", device, attention)._replace(name=EMBEDDED)
-    _check_place(name)
-    place = place_of(name)
-    config = _supported_config(place)
+    place, config = _checked(name)
     processor = _processor(place)  # before the weights: what it lacks is said before gigabytes are read
     model = _model(place, config, chosen_dtype or "auto", attention)
     return Loaded(model.to(chosen_device).eval(), processor, name)
+
+
+def load_config(name: str) -> Any:
+    """The configuration of the model called `name`, as `load_model` takes it; no weights are read.
+
+    Raises:
+        VisionFlowError: it is not there, or not supported.
+    """
+    return _checked(str(embedded_folder()) if name == EMBEDDED else name)[1]
+
+
+def _checked(name: str) -> tuple[str, Any]:
+    """Where the model is, and its configuration."""
+    _check_place(name)
+    place = place_of(name)
+    return place, _supported_config(place)
 
 
 def embedded_folder() -> Path:
