@@ -22,13 +22,15 @@ class PruningTrace(Trace):
     shape: DecoderShape | None = field(default=None, repr=False)
     uncosted: str = field(default="", repr=False)
     bytes_per_element: int = 2
+    has_head: bool = field(default=True, repr=False)
 
     def cost(self, convention: Literal["paper", "gated", "flops"] = "flops", logits_rows: int | None = 1) -> Cost:
         """What the latest prompt cost, and what it would have cost dense; see `visionflow.cost`.
 
         Args:
             convention: "flops" (true FLOPs of the prefill), "paper" or "gated" (multiply-adds of the image tokens).
-            logits_rows: rows of logits per sample: 1 as in `generate`, None for all rows of the prompt.
+            logits_rows: rows of logits per sample: 1 as in `generate`, None for all rows of the prompt; a model without
+                a head makes none.
 
         Raises:
             VisionFlowError: nothing was run yet, or the cost of this kind of decoder is not modelled.
@@ -55,7 +57,7 @@ class PruningTrace(Trace):
             work,
             image_tokens.tolist(),
             convention,
-            logits_rows=logits_rows,
+            logits_rows=logits_rows if self.has_head else 0,
             bytes_per_element=self.bytes_per_element,
         )
 
@@ -85,8 +87,8 @@ def prune(model: PreTrainedModel, method: Method) -> Pruning:
     ``output_attentions``) are as long as the layers' own sequences.
 
     Args:
-        model: a model of `visionflow.runtime.families.FAMILIES`, in eval mode, with eager, sdpa, flex
-            or flash attention, or a peft model around one.
+        model: a model of `visionflow.runtime.families.FAMILIES`, with its head or without (`LlavaModel`), in eval mode,
+            with eager, sdpa, flex or flash attention, or a peft model around one.
         method: for example `HiMAP`, `FastV`, `VTW`, `VisiPruner`, `RandomPruning`.
 
     Raises:
@@ -134,4 +136,10 @@ def _trace_of(model: PreTrainedModel, layers: int) -> PruningTrace:
         shape, uncosted = DecoderShape.from_config(model.config), ""
     except UnsupportedModelError as error:  # what it does is pruned all the same
         shape, uncosted = None, str(error)
-    return PruningTrace(layers, shape=shape, uncosted=uncosted, bytes_per_element=model.dtype.itemsize)
+    return PruningTrace(
+        layers,
+        shape=shape,
+        uncosted=uncosted,
+        bytes_per_element=model.dtype.itemsize,
+        has_head=model.can_generate(),
+    )

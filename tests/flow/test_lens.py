@@ -196,7 +196,7 @@ def test_wrong_input_is_refused(model: PreTrainedModel) -> None:
                 lens(model, inputs, top=top)
         with pytest.raises(UnsupportedUsageError, match="whole prompt"):
             lens(model, {"attention_mask": inputs["attention_mask"]})
-        with pytest.raises(UnsupportedModelError, match="part of a model"):
+        with pytest.raises(UnsupportedModelError, match="LlavaModel has no head"):
             lens(model.model, inputs)
         with prune(model, HiMAP(2, 0.5, 4, 0.75)), pytest.raises(UnsupportedUsageError, match="do not nest"):
             lens(model, inputs)

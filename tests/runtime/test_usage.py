@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrainedModel, StaticCache
+from transformers import (
+    DynamicCache,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    ShieldGemma2ForImageClassification,
+    StaticCache,
+)
 from transformers.generation.configuration_utils import (
     DEPRECATED_STATIC_CACHE_IMPLEMENTATIONS,
     DYNAMIC_CACHE_IMPLEMENTATIONS,
@@ -359,8 +366,12 @@ def test_unsupported_models_are_refused_by_name(model: PreTrainedModel) -> None:
     config = LlamaConfig(vocab_size=16, hidden_size=8, intermediate_size=8, num_hidden_layers=2, num_attention_heads=2)
     with pytest.raises(UnsupportedModelError, match=r"LlamaForCausalLM.*supported ones, such as llava"):
         prune(LlamaForCausalLM(config), HIMAP)
-    with pytest.raises(UnsupportedModelError, match="LlavaModel is a part"):
-        prune(model.model, HIMAP)
+    for part in (model.model.language_model, model.model.vision_tower):
+        with pytest.raises(UnsupportedModelError, match=rf"{type(part).__name__}.*supported ones, such as llava"):
+            prune(part, HIMAP)
+    wrapped = ShieldGemma2ForImageClassification(ZOO["shieldgemma2"].config())
+    with pytest.raises(UnsupportedModelError, match="has no text decoder where models of type 'shieldgemma2'"):
+        prune(wrapped, HIMAP)
     with pytest.raises(UnsupportedModelError, match=r"torch\.compile"):
         prune(torch.compile(model), HIMAP)  # type: ignore[arg-type]
     with pytest.raises(UnsupportedModelError, match="not Linear"):

@@ -22,7 +22,7 @@ from visionflow.flow.consistency import (
 )
 from visionflow.flow.disruption import Disruption, TargetName, disrupt
 from visionflow.flow.lengths import tokens_of
-from visionflow.runtime.families import family_of
+from visionflow.runtime.families import check_head, family_of
 from visionflow.runtime.plan import BlockMode
 
 Inputs: TypeAlias = Mapping[str, Any]
@@ -98,6 +98,7 @@ def first_tokens(model: PreTrainedModel, inputs: Inputs, count: int = TOP) -> Te
         UnsupportedModelError: the model is not supported.
         UnsupportedUsageError: there are no ``input_ids``, or they continue a KV cache.
     """
+    check_head(model)
     last = tokens_of(model, inputs).last.index()[0].squeeze(1).cpu()
     columns, place = torch.unique(last, return_inverse=True)  # one column where padding is on the left
     with torch.no_grad():

@@ -17,7 +17,7 @@ from visionflow.errors import VisionFlowError
 from visionflow.flow.lengths import tokens_of
 from visionflow.flow.watching import at_last, layers_or_all, run_prompt
 from visionflow.runtime.attention import exact
-from visionflow.runtime.families import family_of
+from visionflow.runtime.families import check_head, family_of
 from visionflow.runtime.layer import LayerAttention
 from visionflow.runtime.plan import Watch
 
@@ -186,6 +186,7 @@ def _together(states: list[Tensor]) -> Tensor:
 
 
 def _check_top(model: PreTrainedModel, top: int) -> None:
+    check_head(model)
     vocabulary = model.config.get_text_config().vocab_size
     if not 1 <= top <= vocabulary:
         raise VisionFlowError(f"top is {top}: ask for at least 1 token and at most the vocabulary's {vocabulary}")

@@ -18,6 +18,7 @@ from visionflow.flow.lengths import tokens_of
 from visionflow.flow.saliency_measures import CONVENTIONS, MEASURES, OBJECTIVES, Convention, ConventionName, Objective
 from visionflow.runtime import Tokens
 from visionflow.runtime.attention import exact
+from visionflow.runtime.families import check_head
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +148,7 @@ def saliency(
             gradient is zero.
     """
     differentiate, reading = _choice(OBJECTIVES, objective, "objective"), _choice(CONVENTIONS, convention, "convention")
+    check_head(model)
     tokens = tokens_of(model, inputs)
     _check_regions(tokens)
     targets = _checked(target_ids, len(tokens.valid), model.config.get_text_config().vocab_size)

@@ -58,11 +58,13 @@ class VTW(Method):
             first: the first k tried.
 
         Raises:
+            UnsupportedModelError: the model is not supported, or has no head.
             VisionFlowError: no prompts, or no k is good enough.
         """
-        from visionflow.runtime.families import family_of
+        from visionflow.runtime.families import check_head, family_of
         from visionflow.runtime.scope import Scope
 
+        check_head(model)
         check_layer("first", first)
         batches = list(batches)
         if not batches:

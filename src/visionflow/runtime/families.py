@@ -6,7 +6,9 @@ from visionflow.errors import UnsupportedModelError
 from visionflow.runtime.family import Family
 from visionflow.runtime.family_table import FAMILIES, UNSUPPORTED
 
-__all__ = ["FAMILIES", "UNSUPPORTED", "Family", "family_of", "family_of_config"]
+__all__ = ["FAMILIES", "UNSUPPORTED", "Family", "check_head", "family_of", "family_of_config"]
+
+_WHOLE = "give the model from AutoModelForImageTextToText.from_pretrained"
 
 
 def family_of_config(config: PreTrainedConfig) -> Family:
@@ -30,10 +32,10 @@ def family_of_config(config: PreTrainedConfig) -> Family:
 
 
 def family_of(model: object) -> Family:
-    """The entry for `model`.
+    """The entry for `model`, with paths that are relative to it: of a whole model, or of a bare one without its head.
 
     Raises:
-        UnsupportedModelError: no entry, a compiled model, or a part of the model (not the whole) was given.
+        UnsupportedModelError: no entry, a compiled model, or a part of one.
     """
     if hasattr(model, "_orig_mod") or getattr(model, "_compiled_call_impl", None) is not None:
         raise UnsupportedModelError("the model is compiled with torch.compile: prune the model it was made from")
@@ -43,9 +45,20 @@ def family_of(model: object) -> Family:
         family = family_of_config(model.config)
     except UnsupportedModelError as error:
         raise UnsupportedModelError(f"{type(model).__name__}: {error}") from None
+    for own in (family, family.without_head()):
+        if own.fits(model):
+            return own
+    raise UnsupportedModelError(
+        f"{type(model).__name__} has no text decoder where models of type {family.model_type!r} have theirs: {_WHOLE}"
+    )
+
+
+def check_head(model: PreTrainedModel) -> None:
+    """Refuse a model without a head, where logits are read.
+
+    Raises:
+        UnsupportedModelError: the model is not supported, or is a bare one.
+    """
+    family_of(model)
     if not model.can_generate():
-        raise UnsupportedModelError(
-            f"{type(model).__name__} is a part of a model: give the whole one, for example from "
-            "AutoModelForImageTextToText.from_pretrained"
-        )
-    return family
+        raise UnsupportedModelError(f"{type(model).__name__} has no head, and logits are read here: {_WHOLE}")

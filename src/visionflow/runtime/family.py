@@ -1,6 +1,6 @@
 """What the runtime knows of a family of models: where its parts are, and what its decoder layers are given."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -11,7 +11,7 @@ PLAIN_TEXT = ("llama", "mistral", "qwen2", "qwen3")
 
 @dataclass(frozen=True)
 class Family:
-    """Module paths and names of one family of models, relative to the model given to `prune`.
+    """Module paths and names of one family of models, relative to the whole model.
 
     Attributes:
         model_type: ``config.model_type`` of the whole model.
@@ -22,7 +22,8 @@ class Family:
         projection: the output projection W_O inside an attention module.
         norm: the normalisation inside the decoder that comes after its last layer.
         image_tokens: names of the config fields with the placeholders' token ids, those of videos last.
-        image_inputs: arguments of the merger that carry pictures or videos; without one there are no image tokens.
+        image_inputs: arguments of the merger that carry pictures or videos, by old names too; without one there are no
+            image tokens.
         token_inputs: arguments of the decoder layers, beyond the usual ones, that are ``[batch, tokens, ...]``.
         token_axis: axis of the tokens in the hidden states.
         shares_keys: late layers read the keys and values of earlier ones, so that all cuts must be before these.
@@ -41,6 +42,18 @@ class Family:
     token_axis: int = 1
     shares_keys: bool = False
 
+    def without_head(self) -> "Family":
+        """The same for the bare model inside the whole one, at ``model``."""
+        return replace(self, merger=_inside(self.merger), decoder=_inside(self.decoder))
+
+    def fits(self, model: nn.Module) -> bool:
+        """Whether the parts of `model` are where this says."""
+        try:
+            self.merger_of(model)
+            return bool(self.layers_of(model))
+        except AttributeError:
+            return False
+
     def merger_of(self, model: nn.Module) -> nn.Module:
         """The module that merges picture features into the token embeddings."""
         return model.get_submodule(self.merger)
@@ -51,7 +64,7 @@ class Family:
 
     def layers_of(self, model: nn.Module) -> list[nn.Module]:
         """The decoder layers, first to last."""
-        return list(model.get_submodule(f"{self.decoder}.layers").children())
+        return list(self.decoder_of(model).get_submodule("layers").children())
 
     def attention_of(self, layer: nn.Module) -> nn.Module:
         """The attention module of one decoder layer."""
@@ -87,3 +100,8 @@ class Family:
         shared = {each.layer_type for each in attentions if each.is_kv_shared_layer}
         own = [each.layer_type if not each.is_kv_shared_layer else None for each in attentions]
         return min((len(own) - 1 - own[::-1].index(kind) for kind in shared), default=len(layers) - 1)
+
+
+def _inside(path: str) -> str:
+    """The path of a part relative to the bare model at ``model``."""
+    return path.removeprefix("model").removeprefix(".")

@@ -21,8 +21,9 @@ def _supported() -> Iterator[Family]:
         yield Family(name)
     for name in ("got_ocr2", "pp_chart2table", "ovis2", "mistral3", "qianfan_ocr"):
         yield Family(name)
-    for name in ("llava_next_video", "llava_onevision", "video_llama_3", "video_llava", "perception_lm"):
+    for name in ("llava_next_video", "llava_onevision", "video_llama_3", "perception_lm"):
         yield _Video(name)
+    yield _Video("video_llava", image_inputs=("pixel_values_images", *_VIDEO))
     yield _Video("hyperclovax_vision_v2", ("hyperclovax",))
     yield Family("deepseek_vl_hybrid", image_inputs=("pixel_values", "high_res_pixel_values"))
     yield Family("aria", ("aria_text",))
@@ -33,7 +34,10 @@ def _supported() -> Iterator[Family]:
     yield Family("step3p7", ("step3p5",))
     yield _Video("kimi_k25", ("deepseek_v3",))
     yield Family("molmo2", ("molmo2_text",), image_inputs=_VIDEO)
-    yield Family("fuyu", ("persimmon",), projection="dense", norm="final_layernorm")
+    yield Family(
+        "fuyu", ("persimmon",), projection="dense", norm="final_layernorm",
+        image_inputs=("pixel_values", "image_patches"),
+    )  # fmt: skip
     yield Family("llama4", ("llama4_text",), merger="", decoder="language_model.model")
     # Tiles between separators.
     for name in ("idefics2", "idefics3", "smolvlm"):

@@ -124,7 +124,8 @@ class Scope:
             self._wrap_attention(index)
         if hasattr(decoder, "_deepstack_process"):
             self._shorten_deepstack(decoder)
-        self._undo.append(guard_generation(self.model, self._generation))
+        if self.model.can_generate():
+            self._undo.append(guard_generation(self.model, self._generation))
 
     def _keep(self, handle: RemovableHandle) -> None:
         self._undo.append(handle.remove)
