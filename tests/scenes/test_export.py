@@ -15,6 +15,7 @@ from visionflow.scenes import CELLS, TASKS, SceneObject, draw, relevant_patches,
 from visionflow.scenes.export import export, rows_of, scene_of
 
 datasets = pytest.importorskip("datasets")
+parquet = pytest.importorskip("pyarrow.parquet")
 
 
 def read(path: Path) -> Any:
@@ -67,6 +68,22 @@ def test_an_interrupted_export_leaves_nothing_and_the_old_file_alone(tmp_path: P
         export(interrupted(), path)
     assert [each.name for each in tmp_path.iterdir()] == ["scenes.parquet"]
     assert path.read_bytes() == b"the old one"
+
+
+def test_two_exports_at_once_are_each_whole(tmp_path: Path) -> None:
+    """One begins and ends while another is at work: the file is that of the one that ends last, with all its rows."""
+    path = tmp_path / "scenes.parquet"
+
+    def slow() -> Iterator[dict[str, Any]]:
+        first, second = rows_of("open", "test", 2)
+        yield first
+        export(rows_of("choice", "test", 3), path)
+        assert [row["task"] for row in parquet.read_table(path).to_pylist()] == ["choice"] * 3
+        yield second
+
+    export(slow(), path)
+    assert [row["task"] for row in parquet.read_table(path).to_pylist()] == ["open"] * 2
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:

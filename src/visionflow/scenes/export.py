@@ -7,6 +7,7 @@ from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -29,7 +30,7 @@ def export(rows: Iterable[dict[str, Any]], path: Path) -> None:
     columns = layout()
     from datasets.arrow_writer import ParquetWriter
 
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")  # no other process's
     try:
         with ParquetWriter(features=columns, path=str(partial), writer_batch_size=_BATCH) as writer:
             for row in rows:
