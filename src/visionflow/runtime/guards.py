@@ -12,6 +12,7 @@ from transformers.generation import GenerationConfig, GenerationMode
 from visionflow.errors import UnsupportedUsageError
 from visionflow.runtime.family import Family
 from visionflow.runtime.plan import Block, Plan, Watch, Withhold
+from visionflow.runtime.tokens import Tokens
 
 _SAFE_MODES = (
     GenerationMode.GREEDY_SEARCH,
@@ -36,6 +37,28 @@ def check_call(model: PreTrainedModel, call: dict[str, Any]) -> None:
         )
     if call.get("cache") is not None:
         raise UnsupportedUsageError("continuous batching (a paged cache) is not supported: use generate")
+
+
+def check_unpacked(call: dict[str, Any], tokens: Tokens, masks_tell: bool) -> None:
+    """Refuse several samples packed in one row, which would be pruned as one.
+
+    transformers tells them by positions that do not count on, of real tokens; where there is a mask it looks at that
+    alone (`masks_tell`), but for flash attention. M-RoPE positions of one sample never go back on all axes at once.
+
+    Raises:
+        UnsupportedUsageError: they are packed.
+    """
+    packed = any(call.get(name) is not None for name in ("cu_seq_lens_q", "cu_seq_lens_k"))
+    positions: Tensor | None = call.get("position_ids")
+    if positions is not None and not (masks_tell and call.get("attention_mask") is not None):
+        steps = positions.to(tokens.valid.device).diff(dim=-1)
+        broken = (steps < 0).all(0) if steps.dim() == 3 else steps != 1
+        packed = packed or bool((broken & tokens.valid[:, 1:] & tokens.valid[:, :-1]).any())
+    if packed:
+        raise UnsupportedUsageError(
+            "the position ids do not count on, as in several samples packed in one row, which would be pruned as one: "
+            "give a batch with one sample per row, and its attention_mask"
+        )
 
 
 def check_plan(family: Family, plan: Plan, call: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from visionflow.runtime.backend import backend_of, check_backend, stand_in
 from visionflow.runtime.caches import CacheRecord, check_cache, lead, new_cache, whole_cache
 from visionflow.runtime.families import family_of
 from visionflow.runtime.forward import Forward
-from visionflow.runtime.guards import check_call, check_plan, check_shared_keys, guard_generation
+from visionflow.runtime.guards import check_call, check_plan, check_shared_keys, check_unpacked, guard_generation
 from visionflow.runtime.plan import Plan
 from visionflow.runtime.prompt import PromptForward
 from visionflow.runtime.running import Running
@@ -223,6 +223,8 @@ class Scope:
         else:
             image_token_ids = self.family.image_token_ids(self.model) if pictures else None
             tokens = find_tokens(ids, call.get("attention_mask"), image_token_ids, past)
+            if any(tokens.image.counts):
+                check_unpacked(call, tokens, masks_tell=self.backend.kind != "keys")
             trace = self.trace.of_turn(batch) if past else self.trace.of_prompt(batch)
             self._local.forward = PromptForward(self.plan, self.family, tokens, record, trace, self.backend)
         lead(cache, True)
