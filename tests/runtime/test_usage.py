@@ -27,7 +27,7 @@ from tests.matrix import methods, model_of, models, prompts
 from tests.reference import Keep, masked_from
 from tests.tiny import PER_IMAGE, Prompt, batch_of, positions, prompt, tiny_llava
 from tests.zoo import ZOO
-from visionflow import FastV, HiMAP, Method, UnsupportedModelError, UnsupportedUsageError, VisionFlowError, prune
+from visionflow import VTW, FastV, HiMAP, Method, UnsupportedModelError, UnsupportedUsageError, VisionFlowError, prune
 from visionflow.runtime import Cut, Plan
 from visionflow.runtime.scope import Scope
 
@@ -280,6 +280,20 @@ def test_the_caches_that_are_refused_are_those_that_generate_would_make(scope: P
         with pytest.raises(UnsupportedUsageError, match=f"cache_implementation='{name}' cannot hold"):
             scope.generate(**inputs, max_new_tokens=1, cache_implementation=name)
     assert {"dynamic", "offloaded", "quantized"} == set(DYNAMIC_CACHE_IMPLEMENTATIONS)
+
+
+def test_llama_4_is_refused_where_it_counts_tokens_itself() -> None:
+    """Its layers without rotary positions scale attention by a token's place among those that are left."""
+    model, inputs = ZOO["llama4"].build(), ZOO["llama4"].batch([ZOO["llama4"].prompt(3, "image", 6)])
+    length = inputs["input_ids"].shape[1]
+    config = model.config.get_text_config()
+    config.attn_temperature_tuning, config.floor_scale = True, length + 1
+    with prune(model, VTW(1)):
+        model(**inputs)
+        with pytest.raises(UnsupportedUsageError, match=f"from {length + 1} tokens on a llama4_text"):
+            model.generate(**inputs, max_new_tokens=2, do_sample=False)
+    with Scope(model, Plan()):
+        model.generate(**inputs, max_new_tokens=2, do_sample=False)
 
 
 def test_right_padding_is_refused_in_generate(scope: PreTrainedModel) -> None:

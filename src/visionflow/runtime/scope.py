@@ -19,7 +19,14 @@ from visionflow.runtime.backend import backend_of, check_backend, stand_in
 from visionflow.runtime.caches import CacheRecord, check_cache, lead, new_cache, whole_cache
 from visionflow.runtime.families import family_of
 from visionflow.runtime.forward import Forward
-from visionflow.runtime.guards import check_call, check_plan, check_shared_keys, check_unpacked, guard_generation
+from visionflow.runtime.guards import (
+    check_call,
+    check_length,
+    check_plan,
+    check_shared_keys,
+    check_unpacked,
+    guard_generation,
+)
 from visionflow.runtime.plan import Plan
 from visionflow.runtime.prompt import PromptForward
 from visionflow.runtime.running import Running
@@ -215,6 +222,7 @@ class Scope:
         batch, length = (ids if ids is not None else call["inputs_embeds"]).shape[:2]
         record = CacheRecord.of(cache, len(self.layers), self._keyless, batch)
         past = record.total
+        check_length(self.model, self.plan, past + length)
         pictures = any(_given(call.get(name)) for name in (*self.family.image_inputs, "mm_encoder_outputs"))
         if past and not pictures:
             self._local.forward = Forward(record, length, self.backend)
