@@ -26,7 +26,7 @@ from visionflow.evaluation.samples import Sample
 from visionflow.evaluation.suites import suite_called
 from visionflow.flow import logit_lens, picture_attention, sinks, value_norms, withhold
 from visionflow.loading.models import Loaded, load_model
-from visionflow.viz.plotting import BLUE, VERMILION, line_with_band, new_figure, save, tidy
+from visionflow.viz.plotting import BLUE, VERMILION, legend_above, line_with_band, new_figure, save, tidy
 
 TASKS = ("choice", "science", "existence", "open")
 COLUMNS = {
@@ -148,11 +148,11 @@ def draw(found: dict[str, Any], path: Path) -> None:
             values = [row[name] for row in found["layers"]]
             bounds = [(each["low"], each["high"]) for each in values]
             line_with_band(axis, layers, [each["value"] for each in values], bounds, colour, marker, labels[name])
-        axis.set_title(title, fontsize=11)
+        axis.set_title(title)
         axis.set_xlabel("decoder layer")
         axis.set_ylim(-0.03, 1.03)
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-        axis.legend(frameon=False)
+        legend_above(axis)
         tidy(axis)
     figure.suptitle(f"{found['samples']} questions of scenes, embedded model, 95 % intervals", fontsize=9)
     save(figure, path)

@@ -58,7 +58,9 @@ def test_exponents_of_synthetic_points() -> None:
     def entry(point: Point) -> dict[str, Any]:
         time = 2.0 * point.image_tokens**1.5 * point.batch * point.layers**0.5
         flops = 7 * point.image_tokens**2 * point.batch * point.layers
-        return asdict(point) | {"rows": [{"name": "none", "flops": flops, "prefill_s": {"median": time}}]}
+        return asdict(point) | {
+            "rows": [{"name": "none", "flops": flops, "prefill_s": {"median": time, "values": [time] * 2}}]
+        }
 
     found = exponents(by_axis([entry(point) for point in GRID.points()], BASE))
     assert [(each["axis"], each["row"], each["points"]) for each in found] == [
@@ -71,8 +73,22 @@ def test_exponents_of_synthetic_points() -> None:
 
 
 def test_one_point_has_no_exponent() -> None:
-    row = {"name": "none", "flops": 1, "prefill_s": {"median": 1.0}}
+    row = {"name": "none", "flops": 1, "prefill_s": {"median": 1.0, "values": [1.0, 1.0]}}
     assert exponents(by_axis([asdict(BASE) | {"rows": [row]}], BASE)) == []
+
+
+def test_the_exponent_of_time_leaves_out_what_was_timed_once() -> None:
+    """A round that warms up, or was disturbed, says nothing of how time grows."""
+
+    def found(times: dict[int, list[float]]) -> list[tuple[float, float | None, int]]:
+        rows = {size: {"name": "none", "flops": size, "prefill_s": {"median": each[0], "values": each}}
+                for size, each in times.items()}  # fmt: skip
+        axes = {"image_tokens": [{"image_tokens": size, "rows": [row]} for size, row in rows.items()]}
+        return [(each["flops"], each["prefill_s"], each["repeated"]) for each in exponents(axes)]  # type: ignore[arg-type]
+
+    assert found({1: [1.0], 2: [9.0], 4: [2.0]}) == [(pytest.approx(1), None, 0)]
+    assert found({1: [1.0] * 2, 2: [9.0], 4: [2.0]}) == [(pytest.approx(1), None, 1)]
+    assert found({1: [1.0] * 2, 2: [9.0], 4: [2.0] * 3}) == [(pytest.approx(1), pytest.approx(0.5), 2)]
 
 
 def test_all_points_are_measured_the_cheapest_first(model: PreTrainedModel) -> None:

@@ -12,6 +12,7 @@ from transformers import LlavaProcessor
 
 from tests.exact import EXACTLY
 from tests.files import limited_to
+from visionflow.checkpoint import training
 from visionflow.checkpoint.build import Geometry, build_model, build_processor
 from visionflow.checkpoint.data import IGNORED, SEEN, Teacher, patches
 from visionflow.checkpoint.learner import Learner, Recipe
@@ -152,6 +153,24 @@ def test_an_interrupted_run_ends_like_a_whole_one(tmp_path: Path) -> None:
     picture = draw(sample_scene(scene_rng("test", 0)))
     inputs = processor(images=picture, text="<image>\nWhat?", return_tensors="pt")
     assert np.isfinite(model(**inputs).logits.detach().numpy()).all()
+
+
+@pytest.mark.parametrize("rhythm", [Rhythm(), Rhythm(save=2)], ids=["before its first checkpoint", "after it"])
+def test_a_killed_run_logs_no_step_twice(rhythm: Rhythm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is saved any more, and the last line may be half a line."""
+    curve = tmp_path / "curve.jsonl"
+
+    def kill(report: Report) -> None:
+        if report.step == 3:
+            monkeypatch.setattr(training, "_save", lambda *args: None)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, RECIPE, Budget(steps=4), rhythm=rhythm, on_step=kill)
+    monkeypatch.undo()
+    curve.write_text(curve.read_text() + '{"step": 4, "pha')
+    train(tmp_path, RECIPE, Budget(steps=4), resume=(tmp_path / "state.pt").exists())
+    assert [json.loads(line)["step"] for line in curve.read_text().splitlines()] == [1, 2, 3, 4]
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from PIL import Image
 
 from visionflow.errors import VisionFlowError
 from visionflow.viz import Framing, Panel, draw_overlay, patches_kept
-from visionflow.viz.overlay import SIDE, _Canvas, _panel
+from visionflow.viz.overlay import HATCH, MARGIN, PADDING, SIDE, SMALL, _Canvas, _panel
 
 PATCH = 8
 RED = (230, 20, 30)
@@ -57,6 +57,36 @@ def test_what_is_cut_away_is_marked_in_every_panel() -> None:
         pixels = np.asarray(panel(size, framing, kept)).astype(int)
         outside = pixels[:, : SIDE // 8]
         assert (outside.max(axis=2) - outside.min(axis=2)).max() < 60  # faint, whatever the picture's colour
+
+
+@pytest.mark.parametrize("colour", ["white", "black", RED, (128, 128, 128)], ids=str)
+def test_the_legend_shows_what_is_in_the_panels(colour: str | tuple[int, int, int]) -> None:
+    """Each kind of area is in the legend as it looks on this picture, and only where there is some of it."""
+    size, framing = FRAMINGS[1]  # a crop
+    picture = Image.new("RGB", size, colour)
+    panels = [Panel("What the model sees", "36 patches"), Panel("From layer 2", "1 of 36 patches kept", [0])]
+    sheet = draw_overlay([(picture, framing, PATCH, panels)], "HiMAP")
+    height = sheet.height - 2 * SMALL - MARGIN + SMALL // 2
+    legend = [sheet.getpixel((x, height)) for x in range(sheet.width)]
+    canvas = _Canvas(picture, framing)
+    boxes = [canvas.place(box) for box in framing.patch_boxes(PATCH)]
+    left, top, right, bottom = boxes[14]
+    dropped = _panel(canvas, boxes, [0]).getpixel(((left + right) // 2, (top + bottom) // 2))
+    assert dropped in legend
+    kept = picture.getpixel((0, 0))
+    assert legend.count(kept) >= SMALL - 4
+    assert PADDING not in legend
+    unmoved = draw_overlay([(picture, Framing(*size).resized(48, 48), PATCH, panels)], "HiMAP")
+    assert HATCH not in [unmoved.getpixel((x, height)) for x in range(sheet.width)]
+    assert HATCH in legend
+
+
+@pytest.mark.parametrize("colour", ["white", "black"])
+def test_the_grid_can_be_seen_on_any_picture(colour: str) -> None:
+    framing = Framing(48, 48)
+    canvas = _Canvas(Image.new("RGB", (48, 48), colour), framing)
+    pixels = np.asarray(_panel(canvas, [canvas.place(box) for box in framing.patch_boxes(PATCH)], None)).astype(int)
+    assert abs(pixels[0, 30] - pixels[30, 30]).min() > 60  # a line, and the middle of a patch
 
 
 @pytest.mark.parametrize("size", [(9, 7), (2000, 1500), (300, 3)])

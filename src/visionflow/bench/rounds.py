@@ -1,9 +1,9 @@
 """Runs taken in turns, so that a busy machine slows all alike, and what their times say."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -63,6 +63,11 @@ class Summary:
         """The summary of at least one value."""
         q1, median, q3 = np.quantile(values, [0.25, 0.5, 0.75])
         return cls(float(median), float(q1), float(q3), list(values))
+
+
+def repeated(summary: Mapping[str, Any]) -> bool:
+    """Whether there is more than one value in a `Summary`, as JSON: of one, nobody knows how far it is off."""
+    return len(summary["values"]) > 1
 
 
 @dataclass(frozen=True)

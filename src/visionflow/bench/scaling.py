@@ -16,7 +16,7 @@ from visionflow.bench.look import dense_flops, running_as
 from visionflow.bench.machine import free_memory
 from visionflow.bench.passes import answer, check_numbers
 from visionflow.bench.prompt import make_prompt
-from visionflow.bench.rounds import Summary, TimeLimit, in_turns
+from visionflow.bench.rounds import Summary, TimeLimit, in_turns, repeated
 from visionflow.bench.rows import rows_that_fit
 from visionflow.bench.store import Store
 from visionflow.cost import DecoderShape, cost_of
@@ -134,6 +134,9 @@ def by_axis(measured: Sequence[Mapping[str, Any]], base: Point) -> dict[Axis, li
 def exponents(axes: Mapping[Axis, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
     """By axis and row, the powers of the axis that FLOPs and time grow with: slopes fitted in double logarithms.
 
+    FLOPs are exact; time is fitted to the points that were timed more than once, ``repeated`` of the ``points``, and is
+    None where these are fewer than two.
+
     Args:
         axes: of `by_axis`; a row with a single point has no slope.
     """
@@ -143,11 +146,12 @@ def exponents(axes: Mapping[Axis, Sequence[Mapping[str, Any]]]) -> list[dict[str
             of_row = [(each[axis], row) for each in points for row in each["rows"] if row["name"] == name]
             sizes = [size for size, _ in of_row]
             if len(sizes) > 1:
+                timed = [(size, row["prefill_s"]["median"]) for size, row in of_row if repeated(row["prefill_s"])]
                 fitted = {
                     "flops": slope(sizes, [row["flops"] for _, row in of_row]),
-                    "prefill_s": slope(sizes, [row["prefill_s"]["median"] for _, row in of_row]),
+                    "prefill_s": slope(*zip(*timed, strict=True)) if len(timed) > 1 else None,
                 }
-                found.append({"axis": axis, "row": name, "points": len(sizes)} | fitted)
+                found.append({"axis": axis, "row": name, "points": len(sizes), "repeated": len(timed)} | fitted)
     return found
 
 

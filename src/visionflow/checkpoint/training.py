@@ -105,7 +105,9 @@ def _run(
     """All steps that are left; the curve goes beside the state."""
     recipe = learner.recipe
     began = time.monotonic() - seconds
-    with state_file.with_name(_CURVE).open("a", encoding="utf-8") as curve:
+    curve_file = state_file.with_name(_CURVE)
+    _cut_curve(curve_file, step)
+    with curve_file.open("a", encoding="utf-8") as curve:
         try:
             while (spent := budget.spent(step, seconds)) < 1:
                 if learner.phase == "tower" and spent >= recipe.tower_share:
@@ -164,6 +166,14 @@ def _written(state_file: Path) -> Iterator[None]:
         raise VisionFlowError(
             f"cannot write in {state_file.parent} ({getattr(error, 'strerror', None) or error}): make room and {way_on}"
         ) from error
+
+
+def _cut_curve(file: Path, step: int) -> None:
+    """Leave only the lines up to `step`: a run that was killed logged more steps than its last checkpoint knows."""
+    if file.exists():
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = (line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step)
+        file.write_text("".join(kept), encoding="utf-8")
 
 
 def _within(spent: float, learner: Learner, recipe: Recipe) -> float:

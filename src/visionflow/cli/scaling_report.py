@@ -25,7 +25,7 @@ def show_scaling(found: Mapping[str, Any], console: Console) -> None:
     for axis in AXES:
         console.print()
         console.print(_along(found, axis))
-    console.print("\nExponents fitted in double logarithms, value = c size^a:")
+    console.print("\nExponents fitted in double logarithms, value = c size^a; time to the points timed more than once:")
     console.print(_exponents(found))
     for point in found["skipped"]:
         console.print(f"left out: {_words(point)}: {point['why']}", soft_wrap=True)
@@ -43,11 +43,11 @@ def _along(found: Mapping[str, Any], axis: str) -> Sheet:
 
 
 def _exponents(found: Mapping[str, Any]) -> Sheet:
-    table = Sheet("axis", "row", "FLOPs", "time", "points", labels=2, grouped=True)
+    table = Sheet("axis", "row", "FLOPs", "time", "points", "timed again", labels=2, grouped=True)
     for each in found["exponents"]:
-        table.add_row(
-            AXES[each["axis"]], each["row"], f"{each['flops']:.2f}", f"{each['prefill_s']:.2f}", str(each["points"])
-        )
+        time = "-" if each["prefill_s"] is None else f"{each['prefill_s']:.2f}"
+        counts = str(each["points"]), str(each["repeated"])
+        table.add_row(AXES[each["axis"]], each["row"], f"{each['flops']:.2f}", time, *counts)
     return table
 
 

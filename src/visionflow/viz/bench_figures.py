@@ -5,7 +5,8 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from visionflow.viz.plotting import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, new_figure, save, tidy
+from visionflow.bench.rounds import repeated
+from visionflow.viz.plotting import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, legend_above, new_figure, save, tidy
 
 _AXES = {"image_tokens": "image tokens", "batch": "batch", "layers": "decoder layers"}
 _COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
@@ -47,6 +48,8 @@ def draw_bench(found: Mapping[str, Any], path: Path) -> None:
 def draw_scaling(found: Mapping[str, Any], path: Path) -> None:
     """Time and FLOPs of the prefill against each axis, double-logarithmic, a line per row with its exponent.
 
+    A point that was timed once is hollow, and counts for no exponent of time.
+
     Args:
         found: what ``visionflow scaling --json`` prints.
         path: of the picture.
@@ -54,7 +57,7 @@ def draw_scaling(found: Mapping[str, Any], path: Path) -> None:
     Raises:
         VisionFlowError: as of `draw_bench`.
     """
-    figure = new_figure(12, 6.6)
+    figure = new_figure(12, 6.2 + 0.4 * len(found["rows"]))
     axes = figure.subplots(2, len(found["axes"]), sharey="row", squeeze=False)
     for column, (name, points) in enumerate(found["axes"].items()):
         for row, (quantity, label) in enumerate((("prefill_s", "prefill, seconds"), ("flops", "prefill, TFLOPs"))):
@@ -65,7 +68,8 @@ def draw_scaling(found: Mapping[str, Any], path: Path) -> None:
             tidy(axis)
     figure.suptitle(
         f"{found['model']}, {found['layers']} layers, {found['dtype']}, {found['text_tokens']} text tokens; "
-        f"{found['machine']['device']}, {found['machine']['processor']}, {found['machine']['threads']} threads",
+        f"{found['machine']['device']}, {found['machine']['processor']}, {found['machine']['threads']} threads; "
+        "hollow points were timed once",
         fontsize=9,
     )
     save(figure, path)
@@ -76,16 +80,25 @@ def _growth(axis: Any, name: str, points: Sequence[Mapping[str, Any]], found: Ma
     for row_name, colour, marker in zip(found["rows"], cycle(_COLOURS), cycle("os^Dv"), strict=False):
         measured = [(each[name], row) for each in points for row in each["rows"] if row["name"] == row_name]
         if measured:
-            label = f"{row_name}, exponent {fitted[row_name]:.2f}" if row_name in fitted else row_name
+            exponent = fitted.get(row_name)
+            label = row_name if exponent is None else f"{row_name}, exponent {exponent:.2f}"
             values = [row["flops"] / 1e12 if quantity == "flops" else row["prefill_s"]["median"] for _, row in measured]
-            axis.plot([size for size, _ in measured], values, color=colour, marker=marker, label=label)
+            sizes = [size for size, _ in measured]
+            axis.plot(sizes, values, color=colour, marker=marker, label=label)
+            once = [
+                place
+                for place, (_, row) in enumerate(measured)
+                if quantity != "flops" and not repeated(row["prefill_s"])
+            ]
+            axis.plot([sizes[place] for place in once], [values[place] for place in once], color=colour, marker=marker,
+                      markerfacecolor="white", linestyle="none")  # fmt: skip
     axis.set_xscale("log")
     axis.set_yscale("log")
     sizes = [each[name] for each in points]
     axis.set_xticks(sizes, [str(size) for size in sizes], rotation=45 if len(sizes) > 6 else 0)
     axis.set_xticks([], minor=True)
     if points:
-        axis.legend(frameon=False, fontsize=9)
+        legend_above(axis)
 
 
 def _first_tokens(
@@ -118,8 +131,10 @@ def _dense_line(axis: Any, models: Sequence[Mapping[str, Any]]) -> None:
                      label=f"{smallest['model']}, unpruned")  # fmt: skip
 
 
-def _reach(values: Sequence[Mapping[str, Any]]) -> list[list[float]]:
-    """Distances from each median down to the lower and up to the upper quartile."""
+def _reach(values: Sequence[Mapping[str, Any]]) -> list[list[float]] | None:
+    """Distances from each median down to the lower and up to the upper quartile; none of a single round."""
+    if not all(map(repeated, values)):
+        return None
     return [[each["median"] - each["q1"] for each in values], [each["q3"] - each["median"] for each in values]]
 
 
@@ -128,5 +143,5 @@ def _caption(found: Mapping[str, Any]) -> str:
     return (
         f"{model['image_tokens']} image and {model['text_tokens']} text tokens, batch {model['batch']}, "
         f"{model['dtype']}; {machine['device']}, {machine['processor']}, {machine['threads']} threads; "
-        "medians and quartiles"
+        f"{'medians and quartiles' if repeated(model['rows'][0]['first_token_s']) else 'timed once'}"
     )

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from visionflow.flow.disruption import layers_named
-from visionflow.viz.plotting import BLUE, GREEN, VERMILION, line_with_band, new_figure, save, tidy
+from visionflow.viz.plotting import BLUE, GREEN, VERMILION, legend_above, line_with_band, new_figure, save, tidy
 
 # A colour, and for those who print in grey a marker or hatching.
 _STYLES = {
@@ -21,6 +22,7 @@ _STYLES = {
 _ROLE = {"paper": "being read", "released": "reading"}
 _FLOW_LABEL = {"paper": "saliency per image token", "released": "saliency, summed over pairs of tokens"}
 _KINDS = ("system", "image", "instruction")
+_ASIDE = 0.07  # two series stand so far beside their place that the interval of one does not hide the other's
 
 
 def draw_saliency(found: Mapping[str, Any], path: Path) -> None:
@@ -35,10 +37,10 @@ def draw_saliency(found: Mapping[str, Any], path: Path) -> None:
     """
     figure = new_figure(11, 4.2)
     left, right = figure.subplots(1, 2)
-    _lines(left, found["layers"], ("s_ins", "s_sys", "s_img"))
-    left.set_title(f"How much the answer hangs on one token {_ROLE[found['convention']]}", fontsize=11)
+    left.set_title(f"How much the answer hangs on one token {_ROLE[found['convention']]}")
+    _lines(left, found["layers"], ("s_ins", "s_sys", "s_img"), columns=2)
+    right.set_title("Which flow of visual information matters")
     _lines(right, found["layers"], ("s_vv", "s_vt"))
-    right.set_title("Which flow of visual information matters", fontsize=11)
     left.set_yscale("log")
     left.set_ylabel("saliency per token (log scale)")
     right.set_ylabel(_FLOW_LABEL[found["convention"]])
@@ -55,7 +57,7 @@ def draw_lengths(found: Mapping[str, Any], path: Path) -> None:
     axis = figure.subplots()
     counts = [[length[kind] for length in found["lengths"]] for kind in _KINDS]
     axis.boxplot(counts, orientation="horizontal", widths=0.5, medianprops={"color": VERMILION, "linewidth": 2})
-    labels = [f"{kind}\nmedian {sorted(count)[len(count) // 2]}" for kind, count in zip(_KINDS, counts, strict=True)]
+    labels = [f"{kind}\nmedian {median(count):g}" for kind, count in zip(_KINDS, counts, strict=True)]
     axis.set_yticks(range(1, len(_KINDS) + 1), labels)
     axis.set_xlim(left=0)
     axis.set_xlabel("tokens in the prompt")
@@ -96,23 +98,24 @@ def draw_disruptions(found: Mapping[str, Any], path: Path) -> None:
 
 def draw_shift(found: Mapping[str, Any], path: Path) -> None:
     """Figure 5: D, and the two errors it is made of, for every window of layers; raises as `draw_saliency`."""
-    figure = new_figure(9, 5.4)
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.3, 1))
     windows = found["windows"]
+    figure = new_figure(max(9.0, 0.3 * len(windows)), 5.4)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.3, 1))
     places = range(len(windows))
-    for name, style in (("e_vv", "s_vv"), ("e_vt", "s_vt")):
+    for name, style, aside in (("e_vv", "s_vv", -_ASIDE), ("e_vt", "s_vt", _ASIDE)):
         label, colour, marker = _STYLES[style]
         values = [row[name] for row in windows]
         above.errorbar(
-            places, [each["value"] for each in values], _reach(values), label=label.rsplit(" (", 1)[0], color=colour,
-            marker=marker, capsize=3, linewidth=1.4,
+            [place + aside for place in places], [each["value"] for each in values], _reach(values),
+            label=label.rsplit(" (", 1)[0], color=colour, marker=marker, capsize=3, linewidth=1.4,
         )  # fmt: skip
     above.set_ylabel("lost when blocked (E)")
     above.set_ylim(bottom=0)
-    above.set_title("What the answer loses when a visual flow is blocked", fontsize=11)
-    above.legend(frameon=False)
+    above.set_title("What the answer loses when a visual flow is blocked")
+    legend_above(above, columns=2)
     _shift(below, [row["d"] for row in windows])
-    below.set_xticks(places, [layers_named(row["layers"]) for row in windows])
+    names = [layers_named(row["layers"]) for row in windows]
+    below.set_xticks(places, names, rotation=90 if len(names) > 16 else 0)
     below.set_xlabel("blocked layers")
     for axis in (above, below):
         tidy(axis)
@@ -120,7 +123,7 @@ def draw_shift(found: Mapping[str, Any], path: Path) -> None:
     save(figure, path)
 
 
-def _lines(axis: Any, rows: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> None:
+def _lines(axis: Any, rows: Sequence[Mapping[str, Any]], measures: Sequence[str], columns: int = 1) -> None:
     layers = [row["layer"] for row in rows]
     for name in measures:
         label, colour, marker = _STYLES[name]
@@ -128,7 +131,7 @@ def _lines(axis: Any, rows: Sequence[Mapping[str, Any]], measures: Sequence[str]
         line_with_band(axis, layers, [row[name] for row in rows], bounds, colour, marker, label)
     axis.set_xlabel("decoder layer")
     axis.set_xticks(layers if len(layers) <= 16 else layers[:: len(layers) // 8])
-    axis.legend(frameon=False, fontsize=9)
+    legend_above(axis, columns)
     tidy(axis)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, floor
 
-from PIL import Image, ImageDraw, ImageEnhance, ImageFont
+from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageStat
 
 from visionflow.viz.framing import Box, Framing
 
@@ -15,7 +15,7 @@ SIDE = 420  # longer side of a panel's picture: small ones are enlarged until si
 MARGIN, TITLE, SMALL = 20, 17, 13
 PAPER, INK, SOFT = (255, 255, 255), (24, 27, 33), (96, 102, 112)
 SHADE, UNSEEN, HATCH, PADDING = (26, 29, 36), (238, 240, 243), (196, 200, 207), (128, 134, 145)
-OUTLINE, GRID = (255, 196, 0), (255, 255, 255)
+OUTLINE, FAINT = (255, 196, 0), 90
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,19 @@ def draw_overlay(rows: Sequence[tuple[Image.Image, Framing, int, Sequence[Panel]
     for strip in strips:
         sheet.paste(strip, (MARGIN, top))
         top += strip.height + MARGIN
-    _legend(sheet, top, padded=any(_is_padded(picture, framing) for picture, framing, _, _ in rows))
+    _legend(sheet, top, rows[0][0], _out_of_view(rows))
     return sheet
 
 
-def _is_padded(picture: Image.Image, framing: Framing) -> bool:
-    left, top, right, bottom = framing.box
-    return min(left, top) < 0 or right > picture.width or bottom > picture.height
+def _out_of_view(rows: Sequence[tuple[Image.Image, Framing, int, Sequence[Panel]]]) -> tuple[bool, bool]:
+    """Whether patches of some picture leave out a part of it, and whether some reach beyond it."""
+    cut = padded = False
+    for picture, framing, patch, _ in rows:
+        boxes = framing.patch_boxes(patch)
+        (left, top), (right, bottom) = boxes[0][:2], boxes[-1][2:]
+        beyond = left, top, picture.width - right, picture.height - bottom  # half a pixel is no part
+        cut, padded = cut or max(beyond) >= 0.5, padded or min(beyond) <= -0.5
+    return cut, padded
 
 
 def _strip(picture: Image.Image, framing: Framing, patch: int, panels: Sequence[Panel]) -> Image.Image:
@@ -78,12 +84,13 @@ def _strip(picture: Image.Image, framing: Framing, patch: int, panels: Sequence[
 
 def _panel(canvas: "_Canvas", boxes: Sequence[Place], kept: Collection[int] | None) -> Image.Image:
     chosen = boxes if kept is None else [boxes[number] for number in sorted(kept)]
+    grid = (*(INK if ImageStat.Stat(canvas.clear.convert("L")).mean[0] > 127 else PAPER), FAINT)
     image = canvas.unseen()
     image.paste(_dimmed(canvas.clear), mask=canvas.mask(boxes))
     image.paste(canvas.clear, mask=canvas.mask(chosen))
     lines = ImageDraw.Draw(image, "RGBA")
     for left, top, right, bottom in chosen:
-        colour = (*GRID, 90) if kept is None else (*OUTLINE, 255)
+        colour = grid if kept is None else (*OUTLINE, 255)
         lines.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour)
     return image
 
@@ -120,7 +127,7 @@ class _Canvas:
 
     def unseen(self) -> Image.Image:
         """The picture as a faint trace under hatching: what the processor cut away."""
-        image = Image.blend(self.clear.convert("L").convert("RGB"), Image.new("RGB", self.size, UNSEEN), 0.8)
+        image = _faint(self.clear)
         lines = ImageDraw.Draw(image)
         for x in range(-self.size[1], self.size[0], 9):
             lines.line((x, self.size[1], x + self.size[1], 0), HATCH)
@@ -134,23 +141,31 @@ class _Canvas:
         return mask
 
 
+def _faint(image: Image.Image) -> Image.Image:
+    return Image.blend(image.convert("L").convert("RGB"), Image.new("RGB", image.size, UNSEEN), 0.8)
+
+
 def _dimmed(image: Image.Image) -> Image.Image:
     return Image.blend(ImageEnhance.Color(image).enhance(0.45), Image.new("RGB", image.size, SHADE), 0.62)
 
 
-def _legend(sheet: Image.Image, top: int, padded: bool) -> None:
-    """What the kinds of area mean, in one line."""
+def _legend(sheet: Image.Image, top: int, picture: Image.Image, out_of_view: tuple[bool, bool]) -> None:
+    """What the kinds of area mean, in one line, each as it looks on `picture`."""
+    small = picture.resize((SMALL, SMALL), Image.Resampling.BOX)
     entries = [
-        (PAPER, OUTLINE, "kept: later layers still see it"),
-        (SHADE, SHADE, "dropped: gone from that layer on"),
-        (UNSEEN, HATCH, "cut away before the model: never seen"),
+        (small, OUTLINE, "kept: later layers still see it"),
+        (_dimmed(small), None, "dropped: gone from that layer on"),
+        (_faint(small), HATCH, "cut away before the model: never seen"),
+        (Image.new("RGB", small.size, PADDING), None, "padding"),
     ]
-    if padded:
-        entries.append((PADDING, PADDING, "padding"))
     draw = ImageDraw.Draw(sheet)
     left = MARGIN
-    for fill, edge, text in entries:
-        draw.rectangle((left, top, left + SMALL, top + SMALL), fill, edge, width=2)
+    for shown, (sample, edge, text) in zip((True, True, *out_of_view), entries, strict=True):
+        if not shown:
+            continue
+        sheet.paste(sample, (left, top))
+        if edge:
+            draw.rectangle((left, top, left + SMALL - 1, top + SMALL - 1), outline=edge, width=2)
         draw.text((left + SMALL + 7, top - 1), text, SOFT, _font(SMALL))
         left += SMALL + 7 + ceil(_font(SMALL).getlength(text)) + 24
 

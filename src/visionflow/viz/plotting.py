@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,15 @@ def tidy(axis: Any) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.25)
     axis.set_axisbelow(True)
+
+
+def legend_above(axis: Any, columns: int = 1) -> None:
+    """The legend between the axis and its title, which is set before: there nothing is drawn that it could cover."""
+    legend = axis.legend(
+        loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, frameon=False, fontsize=9, borderaxespad=0
+    )
+    lines = ceil(len(legend.get_texts()) / columns)
+    axis.set_title(axis.get_title(), fontsize=11, pad=8 + 13 * lines)
 
 
 def line_with_band(
