@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from visionflow.cost import Convention, Cost, DecoderShape, cost_of_work
+from visionflow.cost.shape import image_tokens_of
 from visionflow.errors import UnsupportedModelError, VisionFlowError
 from visionflow.methods.base import Method
 from visionflow.runtime.plan import Plan
@@ -23,6 +24,11 @@ class PruningTrace(Trace):
     uncosted: str = field(default="", repr=False)
     bytes_per_element: int = 2
     has_head: bool = field(default=True, repr=False)
+    per_picture: int | None = field(default=None, repr=False)
+
+    def patches(self, stage: int = -1, per_picture: int | None = None) -> list[list[Tensor]]:
+        """As `Trace.patches`; `per_picture` is known for LLaVA-1.5, whose pictures may touch."""
+        return super().patches(stage, per_picture or self.per_picture)
 
     def cost(self, convention: Literal["paper", "gated", "flops"] = "flops", logits_rows: int | None = 1) -> Cost:
         """What the latest prompt cost, and what it would have cost dense; see `visionflow.cost`.
@@ -142,4 +148,5 @@ def _trace_of(model: PreTrainedModel, layers: int) -> PruningTrace:
         uncosted=uncosted,
         bytes_per_element=model.dtype.itemsize,
         has_head=model.can_generate(),
+        per_picture=image_tokens_of(model.config),
     )

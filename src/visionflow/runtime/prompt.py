@@ -74,10 +74,10 @@ class PromptForward(Forward):
         cut, decided = self._cuts.get(layer), self._decided.pop(layer, None)
         if cut is not None:
             hidden = hidden if self._idle(cut) else self._drop(hidden, *self._choose(cut))
-            self.trace.stages.append(Stage(layer, self.tokens))
+            self.trace.stages.append(Stage(layer, self.tokens, self._given))
         elif decided is not None:
             hidden = self._drop(hidden, *decided)
-            self.trace.stages.append(Stage(layer, self.tokens))
+            self.trace.stages.append(Stage(layer, self.tokens, self._given))
         self.trace.count(layer, self.tokens)
         if self.rows is None:
             hidden, kwargs = super().enter(layer, hidden, kwargs)

@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from visionflow.errors import VisionFlowError
 from visionflow.runtime.tokens import Tokens
 from visionflow.runtime.work import Look, Work
 
@@ -19,16 +20,34 @@ class Stage:
     Attributes:
         layer: the first layer that saw the shorter sequence.
         tokens: the tokens that stayed.
+        given: the tokens of the prompt, or of this turn of it, before any cut.
     """
 
     layer: int
     tokens: Tokens
+    given: Tokens
 
     @property
     def kept(self) -> list[Tensor]:
         """Per sample, int64: columns of ``input_ids`` (left padding counted) of the image tokens kept, ascending."""
-        columns, image = self.tokens.columns.cpu(), self.tokens.image.mask.cpu()
-        return [columns[sample][image[sample]] for sample in range(len(columns))]
+        return _image_columns(self.tokens)
+
+    def patches(self, per_picture: int | None = None) -> list[list[Tensor]]:
+        """Per sample and picture, int64: which of the picture's image tokens were kept, counted from 0, ascending.
+
+        A picture is an unbroken run of image tokens in ``input_ids``, as most models have between a start and an end
+        token; a tile or a frame of a video is one of its own where there is text between them.
+
+        Args:
+            per_picture: image tokens of one picture, where that is a fixed number: pictures that touch are told apart.
+
+        Raises:
+            VisionFlowError: a run is not so many pictures of `per_picture` tokens.
+        """
+        return [
+            [kept[torch.isin(kept, picture)] - picture[0] for picture in _pictures(columns, per_picture)]
+            for kept, columns in zip(self.kept, _image_columns(self.given), strict=True)
+        ]
 
 
 @dataclass
@@ -60,6 +79,21 @@ class Trace:
     def image_tokens(self) -> Tensor:
         """Image tokens present in each layer, int64 ``[num_layers, batch]``."""
         return torch.tensor(self._image, dtype=torch.long)
+
+    def patches(self, stage: int = -1, per_picture: int | None = None) -> list[list[Tensor]]:
+        """Where in each picture the tokens are that `stage` (the last, by default) kept; see `Stage.patches`.
+
+        ``trace.patches()[sample][picture]`` counts the image tokens of that picture from 0; where they are a grid, row
+        by row, ``divmod(number, columns)`` is row and column.
+
+        Raises:
+            VisionFlowError: there is no such stage, or as `Stage.patches`.
+        """
+        if not -len(self.stages) <= stage < len(self.stages):
+            raise VisionFlowError(
+                f"there is no stage {stage}: run the model in the scope first; where a method cuts nothing, all stay"
+            )
+        return self.stages[stage].patches(per_picture)
 
     @property
     def text_tokens(self) -> Tensor:
@@ -138,6 +172,24 @@ class Trace:
     def note_forgotten(self, layer: int, samples: Sequence[int], place: int) -> None:
         """Note the tokens that the cache of `layer` does not hold: of each sample alone, of each place in the batch."""
         self._forgotten[layer] = [*samples, place]
+
+
+def _image_columns(tokens: Tokens) -> list[Tensor]:
+    """Per sample, the columns of the image tokens, on the host."""
+    columns, image = tokens.columns.cpu(), tokens.image.mask.cpu()
+    return [columns[sample][image[sample]] for sample in range(len(columns))]
+
+
+def _pictures(columns: Tensor, per_picture: int | None) -> list[Tensor]:
+    """The columns of each picture, of all `columns` of image tokens of one sample."""
+    breaks = (columns.diff() > 1).nonzero().flatten() + 1
+    runs = list(columns.tensor_split(breaks)) if len(columns) else []
+    if per_picture is None:
+        return runs
+    odd = [len(run) for run in runs if per_picture < 1 or len(run) % per_picture]
+    if odd:
+        raise VisionFlowError(f"{odd[0]} image tokens in a row are no pictures of {per_picture}: leave per_picture out")
+    return [picture for run in runs for picture in torch.split(run, per_picture)]
 
 
 def _sum(*counts: Sequence[int]) -> list[int]:
