@@ -8,7 +8,8 @@ READY  := $(VENV)/.ready
 LMMS       := .venv-lmms
 LMMS_READY := $(LMMS)/.ready
 
-.PHONY: demo test slow test-distributed test-lmms test-processors lint types check matrix matrix-newest breaks clean
+.PHONY: demo test slow oracles test-distributed test-lmms test-processors lint types check matrix matrix-newest newest lock \
+	breaks clean
 
 demo: $(READY)
 	$(BIN)/visionflow ask examples/scene.png "How many red objects are there?"
@@ -21,9 +22,15 @@ slow: $(READY) build/torchao
 	PYTHONPATH=build/torchao $(BIN)/pytest -n 2 -m slow
 
 # Beside the environment: where it is installed, every start of the command line reports the kernels that it lacks.
-build/torchao: constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target build/torchao \
-		$$(grep '^torchao==' constraints.txt)
+build/torchao: locks/torchao.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target build/torchao -r locks/torchao.txt
+
+# The exactness tests with the kernels of other processors: those for no vectors at all, and those for AVX2.
+oracles: $(READY)
+	for kernels in default avx2; do \
+		ATEN_CPU_CAPABILITY=$$kernels ONEDNN_MAX_CPU_ISA=AVX2 \
+			$(BIN)/pytest -n 2 -m "not slow" tests/runtime tests/flow tests/methods tests/legacy || exit 1; \
+	done
 
 # Tensor parallel: two processes on the CPU, each with half of the heads.
 test-distributed: $(READY)
@@ -35,7 +42,6 @@ test-lmms: $(LMMS_READY)
 
 # `ask` and `eval` on every family's own processor, with all the packages that docs/processors.md names.
 test-processors: $(LMMS_READY)
-	$(LMMS)/bin/pip install --quiet --disable-pip-version-check --no-deps num2words==0.5.14 docopt==0.6.2 timm==1.0.31
 	$(LMMS)/bin/pytest -m "" tests/cli/test_families.py
 
 lint: $(READY)
@@ -58,27 +64,44 @@ matrix: $(READY)
 # The same on the newest transformers, for a weekly job: it fails where a class was added that nobody has looked at.
 matrix-newest:
 	test -d .venv-newest || $(PYTHON) -m venv .venv-newest
-	.venv-newest/bin/pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
+	.venv-newest/bin/pip install --quiet --disable-pip-version-check $$(grep '^torch==' locks/main.txt)
 	.venv-newest/bin/pip install --quiet --disable-pip-version-check --upgrade transformers -e '.[dev]'
 	.venv-newest/bin/pytest -q tests/zoo/test_oracles.py -k "every_class"
 	.venv-newest/bin/python -m tests.zoo.matrix --no-write
 
+# Everything else as new as the ranges of pyproject.toml allow, in new environments: what changed, and what broke.
+newest:
+	PYTHON=$(PYTHON) .ci/newest
+
+# Every package of every environment by its exact version: the newest that the ranges and locks/*.in allow. No address,
+# and torch without the mark of its build, so that any machine takes its own; what torch built for CUDA brings is left out.
+LOCK    := .venv-lock
+COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(LOCK)/bin/pip-compile --quiet --upgrade --strip-extras --allow-unsafe \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
+lock:
+	test -d $(LOCK) || $(PYTHON) -m venv $(LOCK)
+	$(LOCK)/bin/pip install --quiet --disable-pip-version-check pip-tools==7.6.2
+	$(COMPILE) --extra lmms -o locks/lmms.txt pyproject.toml locks/lmms.in
+	$(COMPILE) --extra dev -c locks/torch.in -o locks/main.txt pyproject.toml
+	$(COMPILE) -o locks/torchao.txt locks/torchao.in
+	sed -i -E -e '/^(visionflow @|nvidia-|cuda-|triton==|#|$$)/d' -e 's/^(torch==[0-9.]+)\+.*/\1/' locks/*.txt
+	for lock in locks/*.txt; do LC_ALL=C sort -u -o $$lock $$lock; done
+
 # torch is installed first and by its exact pin, so that a CPU build found locally is taken.
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml locks/main.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^torch==' locks/main.txt)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r locks/main.txt -e '.[dev]'
 	touch $(READY)
 
-# torch and torchvision by exact pins and in one command with lmms-eval, or it would bring a torch built for CUDA; the
-# torchvision that there is was built for CUDA, too, and takes a helper to be imported.
-$(LMMS_READY): pyproject.toml constraints.txt tests/lmms/torchvision_on_cpu.py
+# The torchvision that there is was built for CUDA, and takes a helper to be imported beside a torch for the CPU.
+$(LMMS_READY): pyproject.toml locks/lmms.txt tests/lmms/torchvision_on_cpu.py
 	test -d $(LMMS) || $(PYTHON) -m venv $(LMMS)
-	$(LMMS)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt \
-		$$(grep '^torch==' constraints.txt) torchvision==0.28.0 -e '.[lmms]' pytest hypothesis
+	$(LMMS)/bin/pip install --quiet --disable-pip-version-check $$(grep '^torch==' locks/lmms.txt)
+	$(LMMS)/bin/pip install --quiet --disable-pip-version-check -r locks/lmms.txt -e '.[lmms]'
 	cp tests/lmms/torchvision_on_cpu.py \
 		$$($(LMMS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/sitecustomize.py
 	touch $(LMMS_READY)
 
 clean:
-	rm -rf $(VENV) $(LMMS) .venv-newest .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LMMS) $(LOCK) .venv-newest .venv-newest-lmms .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -27,7 +27,7 @@ def scenes(visionflow: Run) -> Run:
 
 def test_one_task_of_one_split(folder: Path) -> None:
     command = [sys.executable, "-m", "visionflow", "scenes", "--task", "choice", "--split", "train", "--limit", "2"]
-    done = subprocess.run([*command, "--out", "some.parquet"], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, "--out", "some.parquet"], capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stdout) == (0, "some.parquet: 2 items\n")
     assert "drawing" in done.stderr
     rows = datasets.load_dataset("parquet", data_files="some.parquet", split="train", cache_dir=str(folder / "cache"))

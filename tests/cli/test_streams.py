@@ -124,6 +124,6 @@ def test_the_unexpected_is_one_line_and_its_traceback_can_be_had(
 def test_the_process_ends_as_it_should(redirected: str, code: int) -> None:
     """Python itself writes once more at the end."""
     line = f"set -o pipefail; '{sys.executable}' -m visionflow --version {redirected}"
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=600)
     assert done.returncode == code
     assert done.stderr.count("\n") == (1 if code and "2>" not in redirected else 0)

@@ -32,7 +32,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=600,
     )
     assert run.returncode == 0, run.stderr[-4000:]
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]

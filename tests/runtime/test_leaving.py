@@ -82,7 +82,7 @@ class Held(BaseStreamer):
         self.tokens.append(value)
         if len(self.tokens) == 3:  # the prompt, and two tokens
             self.waiting.set()
-            assert self.go_on.wait(60)
+            assert self.go_on.wait(600)
 
     def end(self) -> None:
         """Nothing is kept back."""
@@ -98,7 +98,7 @@ def test_leaving_waits_for_a_thread_that_still_generates(model: PreTrainedModel)
     worker = threading.Thread(target=lambda: made.append(model.generate(**settings, streamer=streamer)))
     leaver = threading.Thread(target=handle.remove)
     worker.start()
-    assert streamer.waiting.wait(60)
+    assert streamer.waiting.wait(600)
     leaver.start()
     leaver.join(0.2)
     assert leaver.is_alive()
