@@ -51,7 +51,7 @@ def test_saliency_for_people(on_tiny: Run) -> None:
     code, out, err = on_tiny("saliency", *QUICK, "--objective", "margin", "--convention", "released", "--normalised")
     assert (code, err) == (0, "")
     for text in ("4 of 4 questions", "margin", "released", "S_vt", "bootstrap", "--out"):
-        assert text in out
+        assert text in " ".join(out.split())  # lines break where the path of the model ends
 
 
 def test_disruptions_of_the_paper_with_figures(on_tiny: Run, tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_disruptions_for_people(on_tiny: Run) -> None:
     code, out, err = on_tiny("disrupt", *QUICK, "--layers", "0-5")
     assert (code, err) == (0, "")
     for text in ("4 of 4 questions", "renormalise", "0-5", "Jaccard", "score %"):
-        assert text in out
+        assert text in " ".join(out.split())
 
 
 def test_a_stopped_run_goes_on_and_ends_the_same(on_tiny: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
