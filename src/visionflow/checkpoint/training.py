@@ -170,7 +170,7 @@ def _written(state_file: Path) -> Iterator[None]:
 
 def _cut_curve(file: Path, step: int) -> None:
     """Leave only the lines up to `step`: a run that was killed logged more steps than its last checkpoint knows."""
-    if file.exists():
+    if file.is_file():
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = (line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step)
         file.write_text("".join(kept), encoding="utf-8")
