@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from visionflow.errors import VisionFlowError
+from visionflow.errors import UnsupportedModelError, VisionFlowError
 from visionflow.flow.lengths import tokens_of
 from visionflow.flow.watching import at_last, layers_or_all, run_prompt
 from visionflow.runtime.attention import exact
@@ -85,10 +85,10 @@ def with_words(rows: Sequence[Mapping[str, Any]], tokenizer: Tokenizer) -> list[
 def logit_lens(model: PreTrainedModel, inputs: Mapping[str, Any], top: int = 5) -> LogitLens:
     """Project the last prompt token's hidden state at every depth into the vocabulary.
 
-    ``softmax(W_u RMSNorm_final(h))`` (VisiPruner, eq. 2, which leaves the norm out). The states are taken where they
-    enter each layer and the final norm, so the norm is applied exactly once at every depth: the last entry of
-    transformers' own ``hidden_states`` is already normalised. The last depth is the model's own next-token
-    distribution.
+    ``softmax(W_u RMSNorm_final(h))`` (VisiPruner, eq. 2, which leaves the norm out), and what the model itself does to
+    its logits, such as Gemma 2's cap. The states are taken where they enter each layer and the final norm, so the norm
+    is applied exactly once at every depth: the last entry of transformers' own ``hidden_states`` is already normalised.
+    The last depth is the model's own next-token distribution.
 
     Args:
         model: a model of `visionflow.runtime.families.FAMILIES`, in eval mode, with sdpa or eager attention.
@@ -96,13 +96,18 @@ def logit_lens(model: PreTrainedModel, inputs: Mapping[str, Any], top: int = 5) 
         top: tokens kept per depth.
 
     Raises:
-        UnsupportedModelError: the model is not supported.
+        UnsupportedModelError: the model is not supported, or keeps several hidden states of each token (Gemma 3n).
         UnsupportedUsageError: no ``input_ids`` or a KV cache in `inputs`, training mode, or a scope is open on the
             model.
         VisionFlowError: `top` is less than 1 or more than the vocabulary.
     """
     family = family_of(model)
     _check_top(model, top)
+    if family.token_axis != 1:
+        raise UnsupportedModelError(
+            f"a {family.model_type} carries several hidden states of each token from layer to layer, and none of them "
+            "is what its last norm takes: there is no logit lens of it"
+        )
     tokens = tokens_of(model, inputs)
     states: list[Tensor] = []
 
@@ -141,14 +146,13 @@ def value_output_lens(
     _check_top(model, top)
     chosen = layers_or_all(model, layers)
     modules = family.layers_of(model)
-    found: dict[int, tuple[Tensor, Tensor]] = {}
+    written: dict[int, Tensor] = {}
 
     def look(attention: LayerAttention) -> None:
-        written = head_outputs(attention, family.projection_of(modules[attention.layer]))
-        found[attention.layer] = _most_likely(model, written, top)
+        written[attention.layer] = head_outputs(attention, family.projection_of(modules[attention.layer]))
 
     run_prompt(model, inputs, Watch(chosen, look))
-    ids, probabilities = zip(*(found[layer] for layer in chosen), strict=True)
+    ids, probabilities = zip(*(_most_likely(model, written[layer], top) for layer in chosen), strict=True)
     return ValueOutputLens(chosen, torch.stack(ids, 1), torch.stack(probabilities, 1))
 
 
@@ -174,10 +178,30 @@ def head_outputs(attention: LayerAttention, projection: nn.Module) -> Tensor:
 
 @torch.no_grad()
 def _most_likely(model: PreTrainedModel, states: Tensor, top: int) -> tuple[Tensor, Tensor]:
-    """Ids and probabilities ``[..., top]`` of the tokens that ``[..., width]`` stands for, on the CPU."""
-    logits = model.get_output_embeddings()(family_of(model).norm_of(model)(states))
-    probabilities, ids = exact(logits).softmax(-1).topk(top)
+    """Ids and probabilities ``[batch, n, top]`` of the tokens that ``[batch, n, width]`` stands for, on the CPU."""
+    probabilities, ids = exact(_logits(model, states)).softmax(-1).topk(top)
     return ids.cpu(), probabilities.cpu()
+
+
+def _logits(model: PreTrainedModel, states: Tensor) -> Tensor:
+    """The logits ``[batch, n, vocabulary]`` that the model itself makes of hidden states ``[batch, n, width]``.
+
+    Some classes scale, cap or mask them behind the head, so the states take the decoder's place in a pass of one token.
+    """
+    family = family_of(model)
+    normed = family.norm_of(model)(states)
+
+    def put(module: nn.Module, args: Any, output: Any) -> Any:
+        output.last_hidden_state = normed
+        return output
+
+    token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+    handle = family.decoder_of(model).register_forward_hook(put)
+    try:
+        logits: Tensor = model(input_ids=token, use_cache=False).logits
+    finally:
+        handle.remove()
+    return logits
 
 
 def _together(states: list[Tensor]) -> Tensor:

@@ -24,8 +24,9 @@ def run_prompt(model: PreTrainedModel, inputs: Mapping[str, Any], *watches: Watc
             open on the model, or it is in training mode.
     """
     tokens = tokens_of(model, inputs)
+    rows = 0 if family_of(model).shares_keys else 1  # Gemma 4's late layers would run no more than these
     with Scope(model, Plan(watches=watches)), torch.no_grad():
-        model(**{**inputs, "use_cache": False, "logits_to_keep": 1})
+        model(**{**inputs, "use_cache": False, "logits_to_keep": rows})
     return tokens
 
 
