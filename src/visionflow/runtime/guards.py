@@ -166,7 +166,7 @@ def _check_generation(
     if heeded and config.cache_implementation not in _SAFE_CACHES:
         raise UnsupportedUsageError(
             f"cache_implementation={config.cache_implementation!r} cannot hold a different length in each layer: "
-            "leave it out (a dynamic cache)"
+            "leave it out, or pass cache_implementation='dynamic' where the checkpoint's generation config has it"
         )
     mode = config.get_generation_mode(assistant_model)
     if mode not in _SAFE_MODES:
