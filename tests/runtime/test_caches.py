@@ -262,3 +262,13 @@ def test_a_cache_that_was_reset_starts_anew(model: PreTrainedModel, layers: list
         with torch.no_grad():
             model(**inputs, past_key_values=cache)
         assert torch.equal(go_on(model, cache, inputs["attention_mask"], 5), expected)
+
+
+def test_a_cache_that_was_cropped_to_nothing_starts_anew(exact: PreTrainedModel) -> None:
+    with prune(exact, HIMAP), torch.no_grad():
+        cache = read(exact, prompt(3, "image", 6).inputs)
+        cache.crop(-cache.get_seq_length())
+        for ids in (torch.tensor([[1, 5, 7]]), torch.tensor([[9]])):
+            logits = exact(ids, past_key_values=cache).logits
+        expected = exact(torch.tensor([[1, 5, 7, 9]]), use_cache=False).logits
+    torch.testing.assert_close(logits[:, -1], expected[:, -1])

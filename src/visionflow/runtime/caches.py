@@ -154,14 +154,14 @@ def new_cache(config: PreTrainedConfig) -> DynamicCache | None:
 
 
 def whole_cache(cache: Any) -> Any:
-    """The cache, its empty windows replaced by layers that hold everything, and so what a reset left of pruned ones.
+    """The cache, its empty windows replaced by layers that hold everything, and so pruned ones that were emptied.
 
     A window counts keys, and lets go of the first when later ones come; where tokens are dropped it would hold more of
     the sequence than it is meant to. What a layer with a window may read is told by its mask.
     """
     if type(cache) is DynamicCache:
         for place, layer in enumerate(cache.layers):
-            if (_is_window(layer) or type(layer) is PrunedLayer) and not layer.is_initialized:
+            if (_is_window(layer) or type(layer) is PrunedLayer) and not layer.get_seq_length():
                 cache.layers[place] = DynamicLayer()
     return cache
 
