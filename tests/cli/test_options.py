@@ -1,6 +1,7 @@
 """What is typed after the options of all commands: what is no value is refused before anything is loaded."""
 
 import re
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -69,6 +70,14 @@ def test_another_word_is_answered_with_those_there_are(visionflow: Run, command:
     assert re.search(rf"Invalid value for '{flag}': unknown \w+ 'other': choose one of \w+", err)
 
 
+@pytest.mark.parametrize(("command", "flag", "metavar"), [each for each in EVERY if each[2] in FREE])
+def test_an_empty_word_is_no_value(visionflow: Run, command: str, flag: str, metavar: str) -> None:
+    for typed in ("", " "):
+        code, out, err = visionflow(command, f"{flag}={typed}")
+        assert (code, out) == (2, "")
+        assert f"Invalid value for '{flag}': it is empty" in err
+
+
 def test_every_value_is_read_by_one_of_the_parsers() -> None:
     assert {metavar for _, _, metavar in EVERY} == set(BAD) | NAMED | FREE
 
@@ -102,6 +111,9 @@ def test_every_model_option_takes_the_same_three_kinds() -> None:
         (values.some_of("task", "open", "choice"), "choice,open", ("choice", "open")),
         (values.numbers(0, 9), (1, 2), (1, 2)),
         (values.whole(1, 5), 3, 3),
+        (values.word, "a name ", "a name "),
+        (values.place, "runs/a b", Path("runs/a b")),
+        (values.place, Path("runs"), Path("runs")),
     ],
 )
 def test_what_is_typed_is_read(parser: values.Parser, typed: object, value: object) -> None:

@@ -27,7 +27,7 @@ from visionflow.cli.method_options import (
 )
 from visionflow.cli.methods import METHOD_OPTIONS, chosen_method, own_options
 from visionflow.cli.options import MOST_TOKENS, Attention, Device, Dtype, Json, Model, method_option, option
-from visionflow.cli.values import whole
+from visionflow.cli.values import place, whole, word
 from visionflow.errors import VisionFlowError
 
 
@@ -37,7 +37,7 @@ def ask(
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question, in quotes.")],
     more_images: Annotated[
         list[str] | None,
-        typer.Option("--image", metavar="IMAGE", help="A further picture, for models that take several. Repeatable."),
+        option(word, "IMAGE", "A further picture, for models that take several. Repeatable.", "--image"),
     ] = None,
     model: Model = "embedded",
     method: Annotated[str, method_option(METHOD_OPTIONS)] = "himap",
@@ -64,7 +64,7 @@ def ask(
     out: Annotated[
         Path | None,
         option(
-            None,
+            place,
             "FILE",
             "Where the overlay goes; a file that is there is replaced.",
             shown="NAME.kept.png in the current folder, or NAME.kept-2.png, -3, ... where that is there",

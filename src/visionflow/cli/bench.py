@@ -22,7 +22,7 @@ from visionflow.cli.options import (
     use_threads,
 )
 from visionflow.cli.output import quiet_libraries, working
-from visionflow.cli.values import names, number, whole
+from visionflow.cli.values import names, number, place, whole
 
 if TYPE_CHECKING:
     from visionflow.bench.measure import Settings
@@ -34,7 +34,7 @@ SHAPES_HELP = (
 TextTokens = Annotated[
     int, option(whole(2, MOST_TOKENS), "N", "All other tokens of each prompt, before and after the picture.")
 ]
-Results = Annotated[Path | None, option(None, "FOLDER", "Folder for the results as JSON, and the figure.")]
+Results = Annotated[Path | None, option(place, "FOLDER", "Folder for the results as JSON, and the figure.")]
 
 
 def shape_layers(shown: str) -> Any:

@@ -10,7 +10,7 @@ from visionflow.cli.method_options import K1, K2, R1, R2, K, R, layer_option
 from visionflow.cli.methods import flag, own_options
 from visionflow.cli.options import MODEL_HELP, MOST_TOKENS, SHAPE_NAMES, Json, method_option, option
 from visionflow.cli.output import print_json
-from visionflow.cli.values import one_of, whole
+from visionflow.cli.values import one_of, whole, word
 from visionflow.errors import VisionFlowError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def flops(
     context: typer.Context,
     model: Annotated[
         str,
-        option(None, "MODEL", f"A shape: {SHAPE_NAMES}; a config.json; or a saved model: {MODEL_HELP}."),
+        option(word, "MODEL", f"A shape: {SHAPE_NAMES}; a config.json; or a saved model: {MODEL_HELP}."),
     ] = "llava-1.5-7b",
     method: Annotated[str, method_option(METHOD_OPTIONS)] = "himap",
     k1: K1 = None,

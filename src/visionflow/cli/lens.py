@@ -7,6 +7,7 @@ import typer
 
 from visionflow.cli.folders import check_out
 from visionflow.cli.options import Attention, Device, Dtype, Json, Model, Threads, option, use_threads
+from visionflow.cli.values import place
 from visionflow.errors import VisionFlowError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def lens(
     out: Annotated[
         Path | None,
         option(
-            None,
+            place,
             "FOLDER",
             "Folder for the figures attention.png, sinks.png and lens.png, which are replaced there.",
         ),

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from visionflow.cli.values import Parser, one_of, some_of, whole
+from visionflow.cli.values import Parser, one_of, place, some_of, whole, word
 
 MOST_QUESTIONS = 1_000_000
 MOST_AT_A_TIME = 10_000
@@ -24,8 +24,8 @@ MOST_SEED = 2**32 - 1
 SHAPE_NAMES = "llava-1b, llava-1.5-7b, llava-1.5-13b, qwen2.5-vl-7b"
 
 
-def option(parser: Parser | None, metavar: str, help: str, *flags: str, shown: str = "") -> Any:
-    """An option read by `parser`, or a word as it is where there is none."""
+def option(parser: Parser, metavar: str, help: str, *flags: str, shown: str = "") -> Any:
+    """An option read by `parser`."""
     return typer.Option(*flags, parser=parser, metavar=metavar, help=help, show_default=shown or True)
 
 
@@ -36,7 +36,7 @@ def method_option(methods: Iterable[str]) -> Any:
 
 MODEL_HELP = "a directory, owner/name on the Hub, or embedded, the small model of this package"
 
-Model = Annotated[str, option(None, "MODEL", f"A saved model: {MODEL_HELP}.")]
+Model = Annotated[str, option(word, "MODEL", f"A saved model: {MODEL_HELP}.")]
 Dtype = Annotated[
     str | None,
     option(
@@ -47,7 +47,7 @@ Dtype = Annotated[
     ),
 ]
 DEVICE_HELP = "cpu, cuda, cuda:1, mps, ..."
-Device = Annotated[str | None, option(None, "DEVICE", DEVICE_HELP, shown="the GPU where there is one")]
+Device = Annotated[str | None, option(word, "DEVICE", DEVICE_HELP, shown="the GPU where there is one")]
 Attention = Annotated[str, option(one_of("attention", "sdpa", "eager"), "NAME", "sdpa or eager.")]
 Threads = Annotated[int | None, option(whole(1, MOST_THREADS), "N", "CPU threads.", shown="as many as torch likes")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
@@ -59,7 +59,7 @@ TASKS = ("choice", "science", "existence", "caption", "open")
 SuiteName = Annotated[
     str,
     option(
-        None,
+        word,
         "SUITE",
         "What is asked: scenes (the generated world, unseen scenes), or FILE.parquet in the layout that "
         "visionflow scenes writes.",
@@ -94,7 +94,7 @@ Batch = Annotated[
 ]
 Folder = Annotated[
     Path | None,
-    option(None, "FOLDER", "Folder for the records; the same command goes on from what is there."),
+    option(place, "FOLDER", "Folder for the records; the same command goes on from what is there."),
 ]
 
 

@@ -10,7 +10,7 @@ import typer
 
 from visionflow.cli.options import MOST_AT_A_TIME, MOST_QUESTIONS, Device, Dtype, Json, Model, option
 from visionflow.cli.output import print_json, quiet_libraries
-from visionflow.cli.values import names, one_of, whole
+from visionflow.cli.values import names, one_of, place, whole, word
 from visionflow.errors import VisionFlowError
 
 if TYPE_CHECKING:
@@ -38,16 +38,16 @@ def reproduce(
     ] = "paper",
     data_dir: Annotated[
         Path | None,
-        option(None, "FOLDER", "Local copies of data sets, each in a folder of its name. See --dry-run."),
+        option(place, "FOLDER", "Local copies of data sets, each in a folder of its name. See --dry-run."),
     ] = None,
     out: Annotated[
         Path | None,
-        option(None, "FOLDER", "Folder for everything; the same command goes on there.", shown="runs/reproduce/..."),
+        option(place, "FOLDER", "Folder for everything; the same command goes on there.", shown="runs/reproduce/..."),
     ] = None,
     batch: Annotated[int, option(whole(1, MOST_AT_A_TIME), "N", "Questions at a time.")] = 1,
     launcher: Annotated[
         str,
-        option(None, "COMMAND", "What starts lmms-eval on several GPUs: 'torchrun --nproc_per_node 8'."),
+        option(word, "COMMAND", "What starts lmms-eval on several GPUs: 'torchrun --nproc_per_node 8'."),
     ] = "",
     device: Device = None,
     dtype: Dtype = None,

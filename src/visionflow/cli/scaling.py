@@ -22,7 +22,7 @@ from visionflow.cli.options import (
     use_threads,
 )
 from visionflow.cli.output import quiet_libraries, working
-from visionflow.cli.values import names, number, numbers, whole
+from visionflow.cli.values import names, number, numbers, whole, word
 from visionflow.errors import VisionFlowError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _CPU_LAYERS = 6  # the longest prompts take minutes even so
 
 
 def scaling(
-    model: Annotated[str, option(None, "MODEL", f"A shape {SHAPES_HELP}.")] = "llava-1b",
+    model: Annotated[str, option(word, "MODEL", f"A shape {SHAPES_HELP}.")] = "llava-1b",
     layers: Annotated[int | None, shape_layers("6 on a CPU, else as many as fit the memory")] = None,
     methods: Annotated[
         Sequence[str], option(names, "A,B", "Rows beside none, the unpruned model; see visionflow bench.")

@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 
 from visionflow.cli.options import MOST_QUESTIONS, TASKS, option
-from visionflow.cli.values import one_of, whole
+from visionflow.cli.values import one_of, place, whole
 
 
 def scenes(
-    out: Annotated[Path, option(None, "FILE", "The parquet file to write.")],
+    out: Annotated[Path, option(place, "FILE", "The parquet file to write.")],
     task: Annotated[
         str | None, option(one_of("task", *TASKS), "TASK", f"One of {', '.join(TASKS)}.", shown="all of them")
     ] = None,

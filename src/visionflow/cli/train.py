@@ -8,7 +8,7 @@ import typer
 
 from visionflow.cli.folders import check_out
 from visionflow.cli.options import DEVICE_HELP, MOST_MINUTES, MOST_SEED, Threads, option, use_threads
-from visionflow.cli.values import number, whole
+from visionflow.cli.values import number, place, whole, word
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -17,7 +17,7 @@ MOST_STEPS = 100_000_000
 
 
 def train(
-    out: Annotated[Path, option(None, "FOLDER", "Folder for the checkpoint, the curve and, at the end, the model.")],
+    out: Annotated[Path, option(place, "FOLDER", "Folder for the checkpoint, the curve and, at the end, the model.")],
     minutes: Annotated[
         float | None,
         option(number(0, MOST_MINUTES), "X", "Train for so many minutes.", shown="60 where no --steps are given"),
@@ -28,10 +28,10 @@ def train(
     seed: Annotated[int, option(whole(0, MOST_SEED), "N", "Seed of the first weights.")] = 0,
     start: Annotated[
         Path | None,
-        option(None, "FOLDER", "Go on from a finished model's weights: no tower phase then.", "--from"),
+        option(place, "FOLDER", "Go on from a finished model's weights: no tower phase then.", "--from"),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
-    device: Annotated[str, option(None, "DEVICE", DEVICE_HELP)] = "cpu",
+    device: Annotated[str, option(word, "DEVICE", DEVICE_HELP)] = "cpu",
     threads: Threads = None,
 ) -> None:
     """Retrain the embedded model from nothing on scenes drawn on the fly.

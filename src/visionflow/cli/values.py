@@ -7,6 +7,7 @@ have been one. Typer hands over defaults, too; those are values already.
 import math
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -100,6 +101,18 @@ def some_of(what: str, *choices: str) -> Parser:
         return tuple(known(name) for name in names(typed))
 
     return _of_text(read)
+
+
+def word(typed: Any) -> Any:
+    """Any text but none: an empty one is a shell variable that was not set, and as a path the folder here."""
+    if isinstance(typed, str) and not typed.strip():
+        raise typer.BadParameter("it is empty: give a value, or leave the option out")
+    return typed
+
+
+def place(typed: Any) -> Any:
+    """The path of a file or folder."""
+    return Path(word(typed)) if isinstance(typed, str) else typed
 
 
 def _of_text(read: Callable[[str], Any]) -> Parser:
