@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from visionflow.viz import bench_figures, flow_figures
 
@@ -117,6 +118,17 @@ def test_legends_cover_nothing(drawn: Drawn, draw: Callable[..., None], found: d
         assert figure.bbox.x0 <= legend.x0
         assert legend.x1 <= figure.bbox.x1
     assert not any(one.overlaps(other) for one, other in combinations(legends, 2))
+
+
+def test_what_is_undefined_is_not_written_over(drawn: Drawn) -> None:
+    found = windows(7)
+    for row, value in zip(found["windows"], (-0.7, -0.6, -0.9, -1.5, None, None, None), strict=True):
+        row["d"] = estimate(value) if value else {"value": None, "low": None, "high": None}
+    axis = drawn(flow_figures.draw_shift, found).axes[1]
+    words = [text for text in axis.findobj(Text) if "undefined" in text.get_text() or "above 0" in text.get_text()]
+    assert len(words) == 4
+    boxes = [text.get_window_extent() for text in words]
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
 
 
 def test_the_windows_of_a_deep_model_have_their_names_apart(drawn: Drawn) -> None:
