@@ -106,8 +106,8 @@ def check_export(path: Path, tasks: Sequence[str], split: str, limit: int, force
     """Refuse, before any work, what cannot be exported.
 
     Raises:
-        VisionFlowError: an unknown task or split, a limit below 1, a file that is there (without `force`), or a place
-            where no file can be written.
+        VisionFlowError: an unknown task or split, a limit below 1, a name that ``eval --suite`` would not take for a
+            suite, a file that is there (without `force`), or a place where no file can be written.
     """
     for task in tasks:
         if task not in TASKS:
@@ -145,6 +145,8 @@ def _check_place(path: Path, force: bool) -> None:
         raise VisionFlowError(f"{path} is no valid path: choose another name") from error
     if is_folder:
         raise VisionFlowError(f"{path} is a folder: add a file name")
+    if not path.name.endswith(".parquet"):  # as `eval --suite` knows such a file
+        raise VisionFlowError(f"{path} must end in .parquet, which is what is written: choose another name")
     if is_there and not force:
         raise VisionFlowError(f"{path} is there already: choose another file, or replace it with --force")
     if not has_parent:
