@@ -47,7 +47,9 @@ def test_two_layers_have_no_room_for_two_cuts() -> None:
     rows, left_out = rows_that_fit(all_methods(), 2)
     assert "himap" not in [row.name for row in rows]
     assert len(left_out) == 1
-    assert left_out[0].startswith("himap is left out: the cut before layer 2 is beyond the model's 2 decoder layers")
+    assert left_out[0].startswith(
+        "himap is left out: a method with 2 cuts needs at least 3 decoder layers, the model has 2"
+    )
 
 
 def test_settings_of_ones_own() -> None:

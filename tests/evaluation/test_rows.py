@@ -141,5 +141,5 @@ def test_another_sight_is_for_all_that_would_see_the_picture() -> None:
 
 
 def test_two_cuts_need_layers() -> None:
-    with pytest.raises(VisionFlowError, match="beyond the model's 2 decoder layers"):
+    with pytest.raises(VisionFlowError, match="2 cuts needs at least 3 decoder layers, the model has 2"):
         table_rows(2)

@@ -38,6 +38,11 @@ def test_blocking_nothing_is_the_identity(model: PreTrainedModel) -> None:
                 assert torch.equal(model(**inputs).logits, expected)
 
 
+def test_of_many_layers_beyond_the_depth_the_first_is_named() -> None:
+    with pytest.raises(UnsupportedUsageError, match="a block names layer 4, the model has"):
+        Plan(blocks=(Block(range(2, 100), **TO_TEXT),)).check_depth(4)
+
+
 @models
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_one_blocked_layer_changes_only_its_own_flow(model: PreTrainedModel, side: str) -> None:

@@ -178,6 +178,12 @@ class Plan:
 
     def check_depth(self, num_layers: int) -> None:
         """Refuse a plan that names a layer the model does not have."""
+        least = len(self.cuts) + 1  # each cut has a layer before it, and the last has one after it
+        if num_layers < least:
+            raise UnsupportedUsageError(
+                f"a method with {least - 1} cut{'s' * (least > 2)} needs at least {least} decoder layers, "
+                f"the model has {num_layers}: take one with fewer cuts, or a deeper model"
+            )
         for cut in self.cuts:
             if cut.layer >= num_layers:
                 raise UnsupportedUsageError(
@@ -193,9 +199,10 @@ class Plan:
                     )
         named: tuple[Block | Withhold | Watch, ...] = (*self.blocks, *self.withheld, *self.watches)
         for part in named:
-            if any(not 0 <= layer < num_layers for layer in part.layers):
+            beyond = [layer for layer in part.layers if not 0 <= layer < num_layers]
+            if beyond:
                 raise UnsupportedUsageError(
-                    f"a {type(part).__name__.lower()} names layers {list(part.layers)}, "
+                    f"a {type(part).__name__.lower()} names layer {beyond[0]}, "
                     f"the model has decoder layers 0 to {num_layers - 1}"
                 )
 
