@@ -345,7 +345,7 @@ def test_defaults_fit_any_depth(method: str, depth: int) -> None:
 
 
 def test_two_layers_have_no_room_for_two_cuts() -> None:
-    with pytest.raises(VisionFlowError, match="2 decoder layers"):
+    with pytest.raises(VisionFlowError, match="at least 3 decoder layers, the model has 2"):
         chosen_method("himap", {}, 2)
 
 
