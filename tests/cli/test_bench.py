@@ -80,7 +80,7 @@ def test_for_people(visionflow: Run) -> None:
     for text in (
         "tiny, 2 layers, float32: one prompt of 16 image and 8 text tokens, answers of 2",
         "2 of 6 decoder layers",
-        "himap is left out: the cut before layer 2 is beyond",
+        "himap is left out: a method with 2 cuts needs at least 3 decoder layers",
         "RandomPruning(k=1, r=0.5)",
         "efficiency",
         "per further token",
