@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import TextIO
 
 import pytest
@@ -127,3 +128,14 @@ def test_the_process_ends_as_it_should(redirected: str, code: int) -> None:
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=600)
     assert done.returncode == code
     assert done.stderr.count("\n") == (1 if code and "2>" not in redirected else 0)
+
+
+def test_an_interrupt_while_the_command_is_being_read_ends_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupted(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "visionflow.cli.app", Interrupted("visionflow.cli.app"))
+    assert run(monkeypatch, capsys, "flops") == (130, "")
