@@ -6,6 +6,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from visionflow.checkpoint import training
 from visionflow.cli.train import train
 from visionflow.errors import VisionFlowError
 
@@ -48,3 +49,27 @@ def test_a_file_is_no_folder(tmp_path: Path, below: str) -> None:
     with pytest.raises(VisionFlowError, match=r"--out .* cannot be a folder, .*file is a file"):
         run("--out", str(tmp_path / "file" / below), "--steps", "1")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "kept")]
+
+
+@pytest.mark.parametrize("step", ["_learner", "_cut_curve"])
+def test_stopped_before_the_first_state_there_is_nothing_to_go_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def stopped(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, step, stopped)
+    result = CliRunner().invoke(app, ["--out", str(tmp_path / "run"), "--steps", "1"])
+    assert result.exit_code == 130
+    assert "visionflow: stopped; nothing was trained yet" in result.stderr
+
+
+def test_stopped_later_it_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / training.STATE).write_text("a state")
+
+    def stopped(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train", stopped)
+    result = CliRunner().invoke(app, ["--out", str(tmp_path), "--resume"])
+    assert f"the same command with --resume goes on from {tmp_path}" in result.stderr

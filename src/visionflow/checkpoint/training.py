@@ -15,7 +15,7 @@ from visionflow.checkpoint.learner import Learner, Recipe
 from visionflow.errors import VisionFlowError
 from visionflow.journal import sole_writer
 
-_STATE = "state.pt"
+STATE = "state.pt"
 _CURVE = "curve.jsonl"
 _MODEL = "model"
 
@@ -83,7 +83,7 @@ def train(
             recipe, or a damaged one; another process trains into `out`, or nothing can be written there; `start` holds
             no model, or one of other sizes.
     """
-    state_file = out / _STATE
+    state_file = out / STATE
     _check_state(state_file, resume)
     learner = _learner(recipe, torch.device(device), start)
     with _written(state_file), sole_writer(state_file):
@@ -144,7 +144,7 @@ def _check_state(state_file: Path, resume: bool) -> None:
     if state_file.exists() and not resume:
         raise VisionFlowError(f"{state_file.parent} already holds a training run: resume it, or name another folder")
     if resume and not state_file.exists():
-        raise VisionFlowError(f"there is nothing to resume in {state_file.parent}: it has no {_STATE}")
+        raise VisionFlowError(f"there is nothing to resume in {state_file.parent}: it has no {STATE}")
 
 
 def _learner(recipe: Recipe, device: torch.device, start: Path | None) -> Learner:

@@ -43,7 +43,7 @@ def train(
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from visionflow.checkpoint.learner import Recipe
-    from visionflow.checkpoint.training import Budget, Report
+    from visionflow.checkpoint.training import STATE, Budget, Report
     from visionflow.checkpoint.training import train as run_training
     from visionflow.loading.models import check_device
 
@@ -72,7 +72,9 @@ def train(
         model = run_training(out, Recipe(seed=seed), budget, device=device, resume=resume, start=start, on_step=show)
     except KeyboardInterrupt:
         _stop(progress)
-        print(f"visionflow: stopped; the same command with --resume goes on from {out}", file=sys.stderr)
+        begun = (out / STATE).exists()
+        way_on = f"the same command with --resume goes on from {out}" if begun else "nothing was trained yet"
+        print(f"visionflow: stopped; {way_on}", file=sys.stderr)
         raise typer.Exit(130) from None
     finally:
         _stop(progress)
