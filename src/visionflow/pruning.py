@@ -27,7 +27,18 @@ class PruningTrace(Trace):
     per_picture: int | None = field(default=None, repr=False)
 
     def patches(self, stage: int = -1, per_picture: int | None = None) -> list[list[Tensor]]:
-        """As `Trace.patches`; `per_picture` is known for LLaVA-1.5, whose pictures may touch."""
+        """Where in each picture the tokens are that `stage` (the last, by default) kept.
+
+        ``trace.patches()[sample][picture]``, int64, counts the image tokens of that picture from 0, ascending; where
+        they are a grid, row by row, ``divmod(number, columns)`` is row and column.
+
+        Args:
+            stage: which cut, as in `stages`.
+            per_picture: image tokens of one picture, where pictures touch; of LLaVA-1.5 it is known.
+
+        Raises:
+            VisionFlowError: there is no such stage, or a run of image tokens is not so many whole pictures.
+        """
         return super().patches(stage, per_picture or self.per_picture)
 
     def cost(self, convention: Literal["paper", "gated", "flops"] = "flops", logits_rows: int | None = 1) -> Cost:
