@@ -46,9 +46,9 @@ def reproduce(
     ] = None,
     batch: Annotated[int, option(whole(1, MOST_AT_A_TIME), "N", "Questions at a time.")] = 1,
     launcher: Annotated[
-        str,
+        str | None,
         option(word, "COMMAND", "What starts lmms-eval on several GPUs: 'torchrun --nproc_per_node 8'."),
-    ] = "",
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
     dry_run: Annotated[
@@ -78,7 +78,7 @@ def reproduce(
         limit,
         data_dir,
         batch,
-        launcher,
+        launcher or "",
         device,
         dtype,
     )
