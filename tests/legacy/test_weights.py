@@ -40,7 +40,7 @@ def test_a_saved_model_has_the_original_names_and_is_loaded_again(system: System
 
 
 def test_a_model_made_from_its_configuration_is_saved_and_loaded(system: System, tmp_path: Path) -> None:
-    fresh = type(system.model)(system.model.config)
+    fresh = type(system.model)(system.model.config).double()
     fresh.save_pretrained(tmp_path)
     again = AutoModelForImageTextToText.from_pretrained(tmp_path)
     for name, weight in fresh.state_dict().items():

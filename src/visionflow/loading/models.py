@@ -206,7 +206,7 @@ def _processor(name: str) -> Any:
         processor = AutoProcessor.from_pretrained(name, trust_remote_code=False)
         if type(processor).__name__ in NO_PIL:
             requires_backends(processor, "torchvision")
-        elif hasattr(processor, "image_processor"):
+        elif hasattr(processor, "image_processor") and not _is_pil(processor.image_processor):
             # In its PIL form, where it has one: pixels are the same with torchvision and without it. AutoProcessor
             # would ask the video processor, which has no such form, for it too.
             processor.image_processor = AutoImageProcessor.from_pretrained(name, backend="pil", trust_remote_code=False)
@@ -220,6 +220,11 @@ def _processor(name: str) -> Any:
     if not hasattr(processor, "image_processor"):
         raise VisionFlowError(f"{name} has a tokenizer but no image processor: save its processor there too")
     return processor
+
+
+def _is_pil(image_processor: Any) -> bool:
+    """Whether it is in its PIL form already, as those of original checkpoints are, which no file describes."""
+    return type(image_processor).__name__.endswith("Pil")
 
 
 def _check_packages(error: Exception, what: str) -> None:
