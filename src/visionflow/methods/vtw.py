@@ -9,6 +9,7 @@ from torch import Tensor
 
 from visionflow.errors import VisionFlowError
 from visionflow.methods.base import Method, check_layer
+from visionflow.runtime.attention import exact
 from visionflow.runtime.plan import Cut
 
 if TYPE_CHECKING:
@@ -88,9 +89,9 @@ class VTW(Method):
 
 @torch.inference_mode()
 def _next_token(model: "PreTrainedModel", batch: Mapping[str, Any]) -> Tensor:
-    """Log-probabilities of the token after the prompt, fp32 ``[batch, vocabulary]``."""
+    """Log-probabilities of the token after the prompt, ``[batch, vocabulary]`` in fp32, or fp64 of an fp64 model."""
     logits: Tensor = model(**batch, use_cache=False, logits_to_keep=1).logits
-    return logits[:, -1].float().log_softmax(-1)
+    return exact(logits[:, -1]).log_softmax(-1)
 
 
 def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
