@@ -106,9 +106,12 @@ def test_rows_may_come_in_any_number_of_chunks(model: PreTrainedModel, monkeypat
         torch.testing.assert_close(chunked.per_sample[name], whole.per_sample[name], rtol=1e-9, atol=1e-13)
 
 
-@pytest.mark.parametrize(("dtype", "error"), [(torch.bfloat16, 0.5), (torch.float16, 0.25)])
+@pytest.mark.parametrize(("dtype", "error"), [(torch.bfloat16, 0.8), (torch.float16, 0.25)])
 def test_a_model_in_half_precision_has_a_profile_in_single(dtype: torch.dtype, error: float) -> None:
-    """The tiny model's sharp attention differs by that much itself; gradients lost to underflow would differ by 1."""
+    """The tiny model's sharp attention differs by that much itself; gradients lost to underflow would differ by 1.
+
+    Over the kernels of five kinds of processor the measures were off by 0.21 to 0.62 in bf16, by 0.10 to 0.19 in fp16.
+    """
     model = model_of("llava", "sdpa", dtype)
     inputs = batch_of(pictured())
     profile = saliency(model, inputs | {"pixel_values": inputs["pixel_values"].to(dtype)}, TARGETS)
