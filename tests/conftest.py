@@ -1,6 +1,11 @@
 """Fixtures shared by all tests."""
 
 import os
+
+if os.environ.get("ATEN_CPU_CAPABILITY") in ("default", "avx2"):
+    # On a processor with AMX torch would go on to bf16 attention that its own kernels of that capability cannot do.
+    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+
 from collections.abc import Iterator
 
 import pytest
