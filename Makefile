@@ -29,7 +29,7 @@ build/torchao: locks/torchao.txt
 oracles: $(READY)
 	for kernels in default avx2; do \
 		ATEN_CPU_CAPABILITY=$$kernels ONEDNN_MAX_CPU_ISA=AVX2 \
-			$(BIN)/pytest -n 2 -m "not slow" tests/runtime tests/flow tests/methods tests/legacy || exit 1; \
+			$(BIN)/pytest -n 2 -m "not slow" tests/engine tests/flow tests/methods tests/legacy || exit 1; \
 	done
 
 # Tensor parallel: two processes on the CPU, each with half of the heads.

@@ -301,7 +301,7 @@ def seen_failing(broken: Break) -> str:
                 sys.executable,
                 "-m",
                 "pytest",
-                "tests/runtime",
+                "tests/engine",
                 "tests/flow",
                 "tests/methods",
                 "-x",

@@ -12,9 +12,9 @@ from transformers import PreTrainedModel
 
 from tests.tiny import LAYERS, Prompt, prompt, tiny_llava
 from visionflow import VTW, FastV, HiMAP, Method, RandomPruning, VisiPruner
+from visionflow.core import AttentionRows, Cut, Probe, received
 from visionflow.methods import METHODS as methods_by_name
 from visionflow.methods.defaults import default_options
-from visionflow.runtime import AttentionRows, Cut, Probe, received
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tests.tiny import IMAGE_TOKEN
 from visionflow import Method
-from visionflow.runtime import Block, Cut, Plan
+from visionflow.core import Block, Cut, Plan
 
 HIDDEN = torch.finfo(torch.float32).min
 

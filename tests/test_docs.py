@@ -17,8 +17,8 @@ from tests.tiny import batch_of, prompt
 from visionflow import Method, VisiPruner, prune
 from visionflow.bench.shapes import SHAPES
 from visionflow.cli import main
+from visionflow.core import Cut, Probe, paid
 from visionflow.methods.base import keep_ratio
-from visionflow.runtime import Cut, Probe, paid
 
 DOCS = Path(__file__).parent.parent / "docs"
 

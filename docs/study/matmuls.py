@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from visionflow.bench.rounds import in_turns, ratio_of_medians
 from visionflow.bench.rows import bench_rows
 from visionflow.bench.shapes import SHAPES, random_model, shape_config
+from visionflow.core.plan import Plan
 from visionflow.loading.models import check_dtype
-from visionflow.runtime.plan import Plan
 
 
 def products(shape: str, dtype: torch.dtype) -> list[nn.Linear]:

@@ -10,10 +10,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from visionflow.cost import Convention, Cost
+from visionflow.engines.hf.families import family_of
 from visionflow.errors import VisionFlowError
 from visionflow.methods import Method
 from visionflow.pruning import Pruning, PruningTrace, dense, prune
-from visionflow.runtime.families import family_of
 
 CONVENTIONS: tuple[Convention, ...] = ("paper", "gated", "flops")
 

@@ -6,14 +6,14 @@ from typing import Literal
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from visionflow.core.plan import Plan
+from visionflow.core.trace import Trace
+from visionflow.core.work import Work
 from visionflow.cost import Convention, Cost, DecoderShape, cost_of_work
 from visionflow.cost.shape import image_tokens_of
+from visionflow.engines.hf.scope import Scope, scope_on
 from visionflow.errors import UnsupportedModelError, VisionFlowError
 from visionflow.methods.base import Method
-from visionflow.runtime.plan import Plan
-from visionflow.runtime.scope import Scope, scope_on
-from visionflow.runtime.trace import Trace
-from visionflow.runtime.work import Work
 
 
 @dataclass
@@ -104,8 +104,8 @@ def prune(model: PreTrainedModel, method: Method) -> Pruning:
     ``output_attentions``) are as long as the layers' own sequences.
 
     Args:
-        model: a model of `visionflow.runtime.families.FAMILIES`, with its head or without (`LlavaModel`), in eval mode,
-            with eager, sdpa, flex or flash attention, or a peft model around one.
+        model: of a family in `visionflow.engines.hf.families.FAMILIES`, with its head or without (`LlavaModel`), in
+            eval mode, with eager, sdpa, flex or flash attention, or a peft model around one.
         method: for example `HiMAP`, `FastV`, `VTW`, `VisiPruner`, `RandomPruning`.
 
     Raises:

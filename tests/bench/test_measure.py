@@ -15,9 +15,9 @@ from visionflow.bench.measure import Settings
 from visionflow.bench.results import ModelResult, why_not
 from visionflow.bench.rows import Row, bench_rows
 from visionflow.bench.subject import Subject
+from visionflow.core.plan import Plan
 from visionflow.cost import DecoderShape, cost_of
 from visionflow.errors import VisionFlowError
-from visionflow.runtime.plan import Plan
 
 METHODS = ("random", "himap", "fastv", "vtw", "visipruner")
 IMAGE, TEXT, BATCH, NEW = 40, 12, 2, 4

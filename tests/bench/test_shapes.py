@@ -47,7 +47,7 @@ def test_layers_are_checked() -> None:
 
 
 def test_a_family_that_cannot_be_pruned_is_refused_in_the_runtimes_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("visionflow.runtime.families.FAMILIES", {})
+    monkeypatch.setattr("visionflow.engines.hf.families.FAMILIES", {})
     with pytest.raises(UnsupportedModelError, match="model type 'qwen2_5_vl' is not supported"):
         shape_config("qwen2.5-vl-7b")
 

@@ -14,9 +14,9 @@ from tests.zoo import ZOO
 from tests.zoo.kit import save
 from tests.zoo.kits import KITS
 from tests.zoo.processors import PAGE, missing_of, page
+from visionflow.engines.hf.family_table import FAMILIES
 from visionflow.evaluation import runner
 from visionflow.loading.models import LEGACY_TYPES, NO_QUESTIONS, load_model
-from visionflow.runtime.family_table import FAMILIES
 
 QUICK = ("llava", "gemma3", "internvl", "smolvlm", "qwen2_5_vl", "qwen3_vl", "got_ocr2", "paligemma", "qianfan_ocr")
 families = pytest.mark.parametrize(

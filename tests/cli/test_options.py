@@ -14,6 +14,7 @@ from visionflow.cli import values
 from visionflow.cli.app import COMMANDS, app
 from visionflow.cli.flow_run import FOLLOWED
 from visionflow.cli.options import MODEL_HELP, SHAPE_NAMES, TASKS
+from visionflow.core.tokens import GroupName
 from visionflow.cost.conventions import Convention
 from visionflow.cost.load import PRESETS
 from visionflow.cost.shape import DecoderShape
@@ -22,7 +23,6 @@ from visionflow.evaluation.samples import FORMS
 from visionflow.flow.disruption import TargetName
 from visionflow.flow.saliency_measures import CONVENTIONS, OBJECTIVES
 from visionflow.methods import METHODS, himap, visipruner
-from visionflow.runtime.tokens import GroupName
 from visionflow.scenes import SPLITS
 from visionflow.scenes import TASKS as SCENE_TASKS
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from visionflow.core.plan import Plan
 from visionflow.cost import PRESETS, DecoderShape, cost_of
 from visionflow.cost.himap_tables import Row, label, rows
 from visionflow.methods import FastV, HiMAP, Method
-from visionflow.runtime.plan import Plan
 
 SEVEN, THIRTEEN = PRESETS["llava-1.5-7b"], PRESETS["llava-1.5-13b"]
 ROWS = list(rows())

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from visionflow.core.plan import Plan
+from visionflow.core.work import Look, Work
 from visionflow.cost import Convention, DecoderShape, cost_of, cost_of_work
 from visionflow.errors import VisionFlowError
 from visionflow.methods import VTW, FastV, HiMAP, RandomPruning
-from visionflow.runtime.plan import Plan
-from visionflow.runtime.work import Look, Work
 
 SHAPE = DecoderShape(12, 64, 160, 8, 2, 8, 100, image_tokens=144)
 CONVENTIONS: tuple[Convention, ...] = get_args(Convention)

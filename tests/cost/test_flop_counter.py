@@ -14,12 +14,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
 
 from tests.tiny import PER_IMAGE, prompt, tiny_llava
 from tests.zoo.survey import SURVEY
+from visionflow.core.plan import Plan
+from visionflow.core.work import Work
 from visionflow.cost import DecoderShape, cost_of, cost_of_work
 from visionflow.cost.shape import GATED_DENSE
+from visionflow.engines.hf.scope import Scope
 from visionflow.methods import VTW, FastV, HiMAP, Method, RandomPruning
-from visionflow.runtime.plan import Plan
-from visionflow.runtime.scope import Scope
-from visionflow.runtime.work import Work
 
 LAYERS, VOCABULARY, TOKENS = 3, 50, 7
 

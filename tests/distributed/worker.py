@@ -13,8 +13,8 @@ from tests.exact import exact_in_double
 from tests.matrix import METHODS, prompts
 from tests.tiny import batch_of
 from visionflow import FastV, UnsupportedUsageError, prune
-from visionflow.runtime import Plan, Watch
-from visionflow.runtime.scope import Scope
+from visionflow.core import Plan, Watch
+from visionflow.engines.hf.scope import Scope
 
 
 @torch.no_grad()

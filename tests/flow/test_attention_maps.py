@@ -13,8 +13,8 @@ from tests.matrix import models, prompts
 from tests.reference import image_columns, instruction_columns
 from tests.tiny import IMAGE_TOKEN, LAYERS, PER_IMAGE, Prompt, batch_of, prompt
 from visionflow import UnsupportedUsageError
+from visionflow.core import Selection, Tokens, attention
 from visionflow.flow import picture_attention
-from visionflow.runtime import Selection, Tokens, attention
 
 
 def every_third(tokens: Tokens) -> torch.Tensor:

@@ -11,11 +11,11 @@ from tests.exact import EXACTLY
 from tests.matrix import models, prompts
 from tests.reference import image_columns, instruction_columns
 from tests.tiny import IMAGE_TOKEN, LAYERS, batch_of, positions, prompt
+from visionflow.core import Block, Plan, Tokens, find_tokens
+from visionflow.engines.hf.scope import Scope
 from visionflow.errors import UnsupportedUsageError, VisionFlowError
 from visionflow.flow import disrupt
 from visionflow.flow.disruption import layers_named, random_rows
-from visionflow.runtime import Block, Plan, Tokens, find_tokens
-from visionflow.runtime.scope import Scope
 
 FLOWS: list[dict[str, Any]] = [
     {"source": "image", "target": "instruction"},

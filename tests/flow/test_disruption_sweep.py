@@ -10,12 +10,12 @@ from transformers import PreTrainedModel
 
 from tests.matrix import models
 from tests.tiny import LAYERS, Prompt, batch_of, prompt
+from visionflow.core import Block, Plan
+from visionflow.engines.hf.scope import Scope
 from visionflow.errors import UnsupportedUsageError, VisionFlowError
 from visionflow.flow import Disruption, Effect, both_flows, first_and_last_layers, flow_shift, sweep
 from visionflow.flow.consistency import bias, consistency, log_ratio
 from visionflow.flow.disruption_sweep import first_tokens, windows
-from visionflow.runtime import Block, Plan
-from visionflow.runtime.scope import Scope
 
 
 def samples() -> list[Prompt]:

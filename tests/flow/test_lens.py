@@ -14,10 +14,10 @@ from tests.flow.checks import assert_untouched, last_columns, sides
 from tests.matrix import models, prompts
 from tests.tiny import LAYERS, Prompt, batch_of, prompt
 from visionflow import HiMAP, UnsupportedModelError, UnsupportedUsageError, VisionFlowError, prune
+from visionflow.core import LayerAttention, Plan, Watch
+from visionflow.engines.hf.scope import Scope
 from visionflow.flow import logit_lens, value_output_lens, with_words
 from visionflow.flow.lens import head_outputs
-from visionflow.runtime import LayerAttention, Plan, Watch
-from visionflow.runtime.scope import Scope
 
 
 @pytest.fixture

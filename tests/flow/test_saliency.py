@@ -100,7 +100,7 @@ def test_an_unpadded_prompt_needs_no_mask(model: PreTrainedModel) -> None:
 def test_rows_may_come_in_any_number_of_chunks(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = batch_of(pictured())
     whole = saliency(model, inputs, TARGETS)
-    monkeypatch.setattr("visionflow.runtime.attention.CHUNK_ELEMENTS", 3 * 4 * 60 * 5)
+    monkeypatch.setattr("visionflow.core.attention.CHUNK_ELEMENTS", 3 * 4 * 60 * 5)
     chunked = saliency(model, inputs, TARGETS)
     for name in MEASURES:
         torch.testing.assert_close(chunked.per_sample[name], whole.per_sample[name], rtol=1e-9, atol=1e-13)
@@ -153,7 +153,7 @@ def test_no_map_of_a_layer_is_ever_whole(model: PreTrainedModel, side: str, monk
         saliency(model, inputs, [7, 8])
     assert 0 < largest.elements <= whole // 4  # a causal mask of batch x 1 x n x n is the largest
     all_at_once = lambda rows: [(0, rows.index.shape[1], [rows.key])]  # noqa: E731
-    monkeypatch.setattr("visionflow.runtime.attention.AttentionRows._spans", all_at_once)
+    monkeypatch.setattr("visionflow.core.attention.AttentionRows._spans", all_at_once)
     with Largest() as largest:
         saliency(model, inputs, [7, 8])
     assert largest.elements == whole  # so it would have been seen

@@ -14,9 +14,9 @@ from tests.matrix import models, prompts
 from tests.reference import image_columns
 from tests.tiny import IMAGE_TOKEN, LAYERS, batch_of, prompt
 from visionflow import UnsupportedUsageError
+from visionflow.core import Tokens
+from visionflow.core.tokens import GroupName
 from visionflow.flow import withhold
-from visionflow.runtime import Tokens
-from visionflow.runtime.tokens import GroupName
 
 NEW = 6
 

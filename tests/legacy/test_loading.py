@@ -66,7 +66,8 @@ def test_load_model_says_that_it_is_the_base_model(qwen: System, tmp_path: Path)
 
 def test_it_is_not_imported_by_default_and_importing_it_is_enough(qwen: System) -> None:
     code = (
-        "import sys, visionflow.cli, visionflow.pruning, visionflow.loading.models, visionflow.runtime.families as f\n"
+        "import sys, visionflow.cli, visionflow.pruning, visionflow.loading.models\n"
+        "import visionflow.engines.hf.families as f\n"
         "print('visionflow.legacy' in sys.modules, 'mobilevlm' in f.FAMILIES, 'qwen' in f.FAMILIES)\n"
         "import visionflow.legacy; from transformers import AutoConfig\n"
         "print(type(AutoConfig.from_pretrained(sys.argv[1])).__name__)"

@@ -1,4 +1,4 @@
-"""The oracles of `tests/runtime/test_oracles.py` on both systems: they are ordinary models to the pruning scope."""
+"""The oracles of `tests/engine/test_oracles.py` on both systems: they are ordinary models to the pruning scope."""
 
 from typing import Any
 

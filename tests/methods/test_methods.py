@@ -92,7 +92,7 @@ def test_random_draws_differ_by_seed_and_prompt_and_repeat(model: PreTrainedMode
 def test_random_draws_are_even(model: PreTrainedModel) -> None:
     """Over 400 prompts every one of the 25 places is kept about half the time (13 of 25)."""
     ids = torch.cat([prompt(3, "image", 6, seed=seed).inputs["input_ids"] for seed in range(400)])
-    from visionflow.runtime.tokens import best, find_tokens
+    from visionflow.core.tokens import best, find_tokens
 
     tokens = find_tokens(ids, None, 99)
     (cut,) = RandomPruning(2, 0.5).cuts()

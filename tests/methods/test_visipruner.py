@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from tests.engine.test_overhead import operations
 from tests.exact import EXACTLY
 from tests.matrix import models, prompts
 from tests.reference import image_columns, instruction_columns
-from tests.runtime.test_overhead import operations
 from tests.tiny import PER_IMAGE, Prompt, batch_of, positions, prompt
 from visionflow import VisionFlowError, VisiPruner, prune
+from visionflow.core import LayerAttention, Plan, Tokens, Watch, contribution, find_tokens
+from visionflow.engines.hf.scope import Scope
 from visionflow.methods.visipruner_phases import Phases, SamplePhases
-from visionflow.runtime import LayerAttention, Plan, Tokens, Watch, contribution, find_tokens
-from visionflow.runtime.scope import Scope
 
 NEVER, ALWAYS = -1.0, 1.0
 

@@ -21,8 +21,8 @@ from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImag
 
 from tests.zoo import ZOO
 from tests.zoo.entry import BOS, END, IMAGE, START
+from visionflow.engines.hf.families import family_of
 from visionflow.errors import VisionFlowError
-from visionflow.runtime.families import family_of
 from visionflow.viz import Scene, scene_or_reason
 from visionflow.viz.geometry import GRIDDED, ONE_INPUT
 

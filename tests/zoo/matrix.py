@@ -15,7 +15,7 @@ from tests.zoo import OTHER_TEXTS, ZOO, Entry
 from tests.zoo.oracles import ORACLES, image_to_image, methods_of
 from visionflow import UnsupportedModelError
 from visionflow.cost import DecoderShape
-from visionflow.runtime.families import FAMILIES, UNSUPPORTED, Family
+from visionflow.engines.hf.families import FAMILIES, UNSUPPORTED, Family
 
 PAGE = Path(__file__).parents[2] / "docs" / "families.md"
 METHODS = ("himap", "fastv", "vtw", "visipruner")
@@ -38,7 +38,7 @@ prompt's keys in a scope, so the cache of such a model may be larger than the de
 windows. Videos of kimi_k25, molmo2 and perception_lm are known but were not run.
 `make test` runs HiMAP on one family of each kind, `make slow` on all, `make matrix` everything.
 
-A family is one entry of `src/visionflow/runtime/family_table.py` and one of `tests/zoo`.
+A family is one entry of `src/visionflow/engines/hf/family_table.py` and one of `tests/zoo`.
 
 """
 

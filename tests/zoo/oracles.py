@@ -15,7 +15,7 @@ from tests.zoo.entry import Entry, Prompt
 from visionflow import VTW, FastV, HiMAP, Method, VisionFlowError, VisiPruner, prune
 from visionflow.cost import DecoderShape
 from visionflow.cost.conventions import head_flops
-from visionflow.runtime.families import FAMILIES, Family
+from visionflow.engines.hf.families import FAMILIES, Family
 
 TOLERANCE = 2e-4  # fp32, sharpened attention
 

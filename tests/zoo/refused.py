@@ -1,6 +1,6 @@
 """Classes of the mapping that cannot be pruned by design; the reasons are those with which the runtime refuses them."""
 
-from visionflow.runtime.families import UNSUPPORTED
+from visionflow.engines.hf.families import UNSUPPORTED
 
 READ_IN: dict[str, str] = {
     "blip": "modeling_blip_text.py:303",

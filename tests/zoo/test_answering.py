@@ -8,8 +8,8 @@ from tests.zoo.quick import shared_out
 from visionflow import RandomPruning
 from visionflow.answering import CONVENTIONS, facts_of, scope_of
 from visionflow.cost import DecoderShape
+from visionflow.engines.hf.families import FAMILIES
 from visionflow.errors import UnsupportedModelError
-from visionflow.runtime.families import FAMILIES
 
 
 @pytest.mark.parametrize("name", shared_out(ZOO.keys() & FAMILIES.keys()))

@@ -12,9 +12,9 @@ from tests.zoo.matrix import ROWS
 from tests.zoo.oracles import image_columns, logits_of, methods_of, model_of, prompts_of
 from tests.zoo.quick import QUICK
 from visionflow import VTW, FastV, HiMAP, UnsupportedModelError, prune
+from visionflow.engines.hf.families import FAMILIES
 from visionflow.flow import disrupt, logit_lens, picture_attention, saliency
 from visionflow.flow.disruption_sweep import first_tokens
-from visionflow.runtime.families import FAMILIES
 
 BARE = [
     pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)

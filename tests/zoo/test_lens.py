@@ -13,8 +13,8 @@ from tests.zoo.matrix import ROWS
 from tests.zoo.oracles import logits_of, model_of, prompts_of
 from tests.zoo.quick import shared_out
 from visionflow import UnsupportedModelError
+from visionflow.engines.hf.families import FAMILIES
 from visionflow.flow import logit_lens, value_output_lens
-from visionflow.runtime.families import FAMILIES
 
 CAPPED = {"final_logit_softcapping": 0.1, "logits_scaling": 4.0}
 

@@ -9,8 +9,8 @@ from tests.zoo.matrix import METHODS, PAGE, ROWS, page
 from tests.zoo.oracles import ORACLES, methods_of
 from tests.zoo.quick import shared_out
 from visionflow import UnsupportedModelError
-from visionflow.runtime.families import FAMILIES, UNSUPPORTED, family_of_config
-from visionflow.runtime.family import PLAIN_TEXT
+from visionflow.engines.hf.families import FAMILIES, UNSUPPORTED, family_of_config
+from visionflow.engines.hf.family import PLAIN_TEXT
 
 
 @pytest.mark.parametrize("name", shared_out(FAMILIES.keys() & ZOO.keys()))

@@ -9,8 +9,8 @@ from tests.zoo import ZOO, Entry
 from tests.zoo.oracles import batch_equals_single, cached_equals_uncached, drop_equals_mask, model_of
 from tests.zoo.parts import text
 from visionflow import HiMAP, Method, VisiPruner
-from visionflow.runtime.families import FAMILIES
-from visionflow.runtime.family import PLAIN_TEXT
+from visionflow.engines.hf.families import FAMILIES
+from visionflow.engines.hf.family import PLAIN_TEXT
 
 CLASSES = ("llava", "llava_next", "internvl")
 METHODS: list[Method] = [HiMAP(2, 0.5, 4, 0.75), VisiPruner(1, 0.9, 0.3, 0.97, 1, fallback_layer=3)]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Traits:
-    """Data for an entry of `visionflow.runtime.families`, and how the decoder behaves.
+    """Data for an entry of `visionflow.engines.hf.families`, and how the decoder behaves.
 
     The first group says where things are and is checked on the instance; the second is observed on it, field by field,
     by `tests.zoo.observe.traits_of`.

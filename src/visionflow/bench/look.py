@@ -13,9 +13,9 @@ from visionflow.bench.memory import peak_memory
 from visionflow.bench.passes import TimedProbes, answer, check_numbers, kv_bytes, prefill
 from visionflow.bench.rounds import TimeLimit
 from visionflow.bench.rows import Row
+from visionflow.core.plan import Plan
 from visionflow.cost import DecoderShape, cost_of
 from visionflow.pruning import PruningTrace, prune
-from visionflow.runtime.plan import Plan
 
 _PROBE_RUNS, _PROBES_S = 3, 20.0  # at most, and one at least
 _WARM_UP = {"cuda": 3}  # answers; elsewhere the prefill whose memory is looked at is enough

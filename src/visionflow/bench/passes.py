@@ -9,12 +9,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from visionflow.bench.clock import Clock
+from visionflow.core.attention import AttentionRows
+from visionflow.core.layer import LayerAttention
+from visionflow.core.plan import Cut, Decider, Decision, Plan
+from visionflow.core.tokens import Tokens
 from visionflow.errors import VisionFlowError
 from visionflow.methods.base import Method
-from visionflow.runtime.attention import AttentionRows
-from visionflow.runtime.layer import LayerAttention
-from visionflow.runtime.plan import Cut, Decider, Decision, Plan
-from visionflow.runtime.tokens import Tokens
 
 
 @torch.inference_mode()

@@ -11,8 +11,8 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from visionflow.cost.shape import DecoderShape
+from visionflow.engines.hf.families import family_of
 from visionflow.errors import VisionFlowError
-from visionflow.runtime.families import family_of
 
 _SYSTEM = 35  # LLaVA-1.5's system prompt
 PICTURE = 576  # image tokens where a model's own number depends on the picture

@@ -19,9 +19,9 @@ from visionflow.bench.prompt import make_prompt
 from visionflow.bench.rounds import Summary, TimeLimit, in_turns, repeated
 from visionflow.bench.rows import rows_that_fit
 from visionflow.bench.store import Store
+from visionflow.core.plan import Plan
 from visionflow.cost import DecoderShape, cost_of
-from visionflow.runtime.families import family_of
-from visionflow.runtime.plan import Plan
+from visionflow.engines.hf.families import family_of
 
 Axis = Literal["image_tokens", "batch", "layers"]
 AXES: tuple[Axis, ...] = ("image_tokens", "batch", "layers")

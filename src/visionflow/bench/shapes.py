@@ -16,8 +16,8 @@ from transformers import (
 )
 from transformers.initialization import no_init_weights
 
+from visionflow.engines.hf.families import family_of_config
 from visionflow.errors import VisionFlowError
-from visionflow.runtime.families import family_of_config
 
 _POOL = 1_000_003  # random numbers made; a prime, so that rows of a matrix differ
 _SPREAD = 0.02  # standard deviation of the weights, as models are initialised

@@ -7,10 +7,10 @@ from transformers import PreTrainedModel
 
 from visionflow.bench.machine import cores, free_memory
 from visionflow.bench.shapes import SHAPES, random_model, shape_config, weight_counts
+from visionflow.core.plan import Plan
 from visionflow.cost import DecoderShape, cost_of
 from visionflow.errors import VisionFlowError
 from visionflow.loading.models import check_device, check_dtype, load_model
-from visionflow.runtime.plan import Plan
 
 _FOR_WEIGHTS = 0.7  # share of the free memory; the rest is for activations
 _FLOPS_PER_CORE = 0.75e12  # of one dense prefill, so that a bench of all rows takes minutes on a CPU

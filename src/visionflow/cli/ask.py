@@ -90,10 +90,10 @@ def ask(
         quiet_libraries(model)
         from visionflow.cli.ask_report import AskReport
         from visionflow.comparison import compare
+        from visionflow.engines.hf.families import family_of
         from visionflow.loading.models import load_model
         from visionflow.loading.prompts import check_question, make_prompt
         from visionflow.methods.defaults import whose_defaults
-        from visionflow.runtime.families import family_of
         from visionflow.viz import scene_or_reason
 
         check_question(question)

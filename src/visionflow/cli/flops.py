@@ -163,9 +163,9 @@ def _options(method: str, typed: dict[str, Any], num_layers: int) -> dict[str, A
 
 
 def _course_of(method: str, options: dict[str, Any]) -> "Course":
+    from visionflow.core.plan import Plan
     from visionflow.cost.visipruner import Profile
     from visionflow.methods import METHODS
-    from visionflow.runtime.plan import Plan
 
     if method == "none":
         return Plan()

@@ -7,9 +7,9 @@ compared. Biases, norms, activations, softmax and rotary embeddings are counted 
 from collections.abc import Callable
 from typing import Literal, get_args
 
+from visionflow.core.work import Look
 from visionflow.cost.shape import DecoderShape
 from visionflow.errors import VisionFlowError
-from visionflow.runtime.work import Look
 
 Convention = Literal["paper", "gated", "flops"]
 

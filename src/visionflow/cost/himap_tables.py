@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields
 
+from visionflow.core.plan import Plan
 from visionflow.cost.load import PRESETS
 from visionflow.cost.model import Cost, cost_of
 from visionflow.cost.shape import DecoderShape
 from visionflow.methods import FastV, HiMAP, Method
-from visionflow.runtime.plan import Plan
 
 # Qwen-VL-Chat's published configuration: 256 tokens a picture; its intermediate_size of 22016 is halved between the
 # two branches of the gated network.

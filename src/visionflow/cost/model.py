@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from visionflow.core.work import Work
 from visionflow.cost.conventions import (
     IMAGE_TOKEN_COST,
     Convention,
@@ -16,14 +17,13 @@ from visionflow.cost.conventions import (
 from visionflow.cost.shape import DecoderShape
 from visionflow.errors import VisionFlowError
 from visionflow.methods.base import Method
-from visionflow.runtime.work import Work
 
 # A short question in LLaVA-1.5's prompt: 35 tokens of system prompt, 25 of question and template.
 TEXT_TOKENS = 60
 
 
 class Course(Protocol):
-    """What a prompt goes through, as far as counts alone tell: a `visionflow.runtime.Plan`, for example."""
+    """What a prompt goes through, as far as counts alone tell: a `visionflow.core.Plan`, for example."""
 
     def check_depth(self, num_layers: int) -> None:
         """Refuse a model that is too shallow."""
@@ -122,7 +122,7 @@ def cost_of_work(
 
     Args:
         shape: the decoder.
-        work: of one place in the batch, for example `visionflow.runtime.Trace.work`.
+        work: of one place in the batch, for example `visionflow.core.Trace.work`.
         image_tokens: for each layer, the image tokens present in each sample.
         convention: ``paper``, ``gated`` or ``flops``.
         logits_rows: tokens of each sample whose logits are computed (``flops`` only); None for the whole prompt.

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass, replace
 
+from visionflow.core.contribution import PRODUCTS
+from visionflow.core.plan import Cut, Plan
+from visionflow.core.work import Look, Work
 from visionflow.cost.conventions import gated
 from visionflow.cost.shape import DecoderShape
 from visionflow.errors import VisionFlowError
 from visionflow.methods import VisiPruner
-from visionflow.runtime.contribution import PRODUCTS
-from visionflow.runtime.plan import Cut, Plan
-from visionflow.runtime.work import Look, Work
 
 
 @dataclass(frozen=True)

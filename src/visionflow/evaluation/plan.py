@@ -8,10 +8,10 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from visionflow import __version__
+from visionflow.engines.hf.families import family_of
 from visionflow.evaluation.rows import BLIND, REFERENCE, ROWS, Row, chosen_rows, seeing
 from visionflow.evaluation.samples import Sample
 from visionflow.loading.models import Loaded
-from visionflow.runtime.families import family_of
 
 
 @dataclass(frozen=True)

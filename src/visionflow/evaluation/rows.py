@@ -10,13 +10,13 @@ from typing import Any, ClassVar, Literal, get_args
 
 from torch import Tensor
 
+from visionflow.core.plan import Cut
+from visionflow.core.tokens import Tokens
 from visionflow.errors import VisionFlowError
 from visionflow.methods import VTW, FastV, HiMAP, Method, RandomPruning, VisiPruner
 from visionflow.methods.base import check_layer
 from visionflow.methods.defaults import default_options
 from visionflow.methods.visipruner_phases import Selection
-from visionflow.runtime.plan import Cut
-from visionflow.runtime.tokens import Tokens
 
 Sight = Literal["picture", "grey", "none"]
 """What the model gets to see: the picture, a grey one of its size, or none."""

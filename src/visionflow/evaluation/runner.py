@@ -8,13 +8,13 @@ from transformers import PreTrainedModel
 
 from visionflow.answering import Facts, answers, facts_of
 from visionflow.cost import Convention
+from visionflow.engines.hf.families import family_of
 from visionflow.evaluation.batches import batches_of, inputs_of, relevant_tokens
 from visionflow.evaluation.marking import is_right, marked
 from visionflow.evaluation.records import Record, Records
 from visionflow.evaluation.rows import Row
 from visionflow.evaluation.samples import Form, Sample
 from visionflow.loading.models import Loaded
-from visionflow.runtime.families import family_of
 
 LONGEST: dict[Form, int] = {"letter": 16, "yes_no": 16, "words": 16, "caption": 96}
 """New tokens, at most, by the form of the answer."""

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from visionflow.core.layer import LayerAttention
+from visionflow.core.plan import Selection, Watch
+from visionflow.core.reductions import received
+from visionflow.core.tokens import GroupName, Tokens
 from visionflow.flow.watching import check_selection, layers_or_all, of_image, run_prompt
-from visionflow.runtime.layer import LayerAttention
-from visionflow.runtime.plan import Selection, Watch
-from visionflow.runtime.reductions import received
-from visionflow.runtime.tokens import GroupName, Tokens
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def picture_attention(
     The maps of VisiPruner's figures are those of ``rows="last"``. Only the chosen rows are computed, in chunks.
 
     Args:
-        model: a model of `visionflow.runtime.families.FAMILIES`, in eval mode, with sdpa or eager attention.
+        model: a model of `visionflow.engines.hf.families.FAMILIES`, in eval mode, with sdpa or eager attention.
         inputs: the processor's batch, padded on either side.
         rows: the rows that read: "last" (the last prompt token), "instruction", "image", "system", or a function of the
             prompt's tokens that gives bool ``[batch, tokens]``.

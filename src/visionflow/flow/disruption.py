@@ -8,11 +8,11 @@ from typing import Any, Literal, TypeGuard, get_args
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from visionflow.core.draw import draw
+from visionflow.core.plan import Block, BlockMode, Plan
+from visionflow.core.tokens import Group, GroupName, Tokens, best
+from visionflow.engines.hf.scope import Scope
 from visionflow.errors import VisionFlowError
-from visionflow.runtime.draw import draw
-from visionflow.runtime.plan import Block, BlockMode, Plan
-from visionflow.runtime.scope import Scope
-from visionflow.runtime.tokens import Group, GroupName, Tokens, best
 
 TargetName = GroupName | Literal["random"]
 
@@ -77,7 +77,7 @@ def disrupt(
     no group and read everything. A batch without pictures runs as it is. `model` is bit-identical after the scope.
 
     Args:
-        model: a model of `visionflow.runtime.families.FAMILIES`, in eval mode, with sdpa or eager attention.
+        model: a model of `visionflow.engines.hf.families.FAMILIES`, in eval mode, with sdpa or eager attention.
         source, target, layers, mode, seed: see `Disruption`.
 
     Raises:
@@ -93,7 +93,7 @@ def random_rows(tokens: Tokens, seed: int) -> Tensor:
     """The control of figure 4: as many rows as there are instruction tokens, from all after the system prompt.
 
     Image and instruction tokens are equally likely, as in HiMAP's released code, which draws anew in every forward
-    pass; here the draw depends on the seed and the prompt's token ids alone (see `visionflow.runtime.draw`), so it is
+    pass; here the draw depends on the seed and the prompt's token ids alone (see `visionflow.core.draw`), so it is
     the same in every layer and pass, in any batch and with padding on either side.
 
     Returns:

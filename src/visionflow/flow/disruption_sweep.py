@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from visionflow.core.plan import BlockMode
+from visionflow.engines.hf.families import check_head, family_of
 from visionflow.errors import VisionFlowError
 from visionflow.flow.consistency import (
     TOP,
@@ -22,8 +24,6 @@ from visionflow.flow.consistency import (
 )
 from visionflow.flow.disruption import Disruption, TargetName, disrupt
 from visionflow.flow.lengths import tokens_of
-from visionflow.runtime.families import check_head, family_of
-from visionflow.runtime.plan import BlockMode
 
 Inputs: TypeAlias = Mapping[str, Any]
 """Arguments of the model for a batch of prompts, padded on either side, on the model's device."""

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from visionflow.core import AttentionRows, LayerAttention, Plan, Watch
+from visionflow.core.attention import exact, out_of_autocast, per_group
+from visionflow.engines.hf.families import family_of
+from visionflow.engines.hf.scope import Scope
 from visionflow.errors import UnsupportedUsageError
-from visionflow.runtime import AttentionRows, LayerAttention, Plan, Watch
-from visionflow.runtime.attention import exact, out_of_autocast, per_group
-from visionflow.runtime.families import family_of
-from visionflow.runtime.scope import Scope
 
 SCALE = 2.0**10
 """What the loss is multiplied by on its way back: a power of two changes no digit, and fp16 gradients do not vanish."""

@@ -6,9 +6,9 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from visionflow.core import Tokens, find_tokens
+from visionflow.engines.hf.families import family_of
 from visionflow.errors import UnsupportedUsageError
-from visionflow.runtime import Tokens, find_tokens
-from visionflow.runtime.families import family_of
 
 
 @dataclass(frozen=True)

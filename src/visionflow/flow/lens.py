@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from visionflow.core.attention import exact
+from visionflow.core.layer import LayerAttention
+from visionflow.core.plan import Watch
+from visionflow.engines.hf.families import check_head, family_of
 from visionflow.errors import UnsupportedModelError, VisionFlowError
 from visionflow.flow.lengths import tokens_of
 from visionflow.flow.watching import at_last, layers_or_all, run_prompt
-from visionflow.runtime.attention import exact
-from visionflow.runtime.families import check_head, family_of
-from visionflow.runtime.layer import LayerAttention
-from visionflow.runtime.plan import Watch
 
 
 class Tokenizer(Protocol):
@@ -91,7 +91,7 @@ def logit_lens(model: PreTrainedModel, inputs: Mapping[str, Any], top: int = 5) 
     The last depth is the model's own next-token distribution.
 
     Args:
-        model: a model of `visionflow.runtime.families.FAMILIES`, in eval mode, with sdpa or eager attention.
+        model: a model of `visionflow.engines.hf.families.FAMILIES`, in eval mode, with sdpa or eager attention.
         inputs: the processor's batch, padded on either side.
         top: tokens kept per depth.
 
@@ -131,7 +131,7 @@ def value_output_lens(
     to no head and is left out.
 
     Args:
-        model: a model of `visionflow.runtime.families.FAMILIES`, in eval mode, with sdpa or eager attention.
+        model: a model of `visionflow.engines.hf.families.FAMILIES`, in eval mode, with sdpa or eager attention.
         inputs: the processor's batch, padded on either side.
         layers: 0-based decoder layers; all for None.
         top: tokens kept per head.

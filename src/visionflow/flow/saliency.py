@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from visionflow.core import Tokens
+from visionflow.core.attention import exact
+from visionflow.engines.hf.families import check_head
 from visionflow.errors import UnsupportedUsageError, VisionFlowError
 from visionflow.flow.gradients import AttentionGradient, backward
 from visionflow.flow.lengths import tokens_of
 from visionflow.flow.saliency_measures import CONVENTIONS, MEASURES, OBJECTIVES, Convention, ConventionName, Objective
-from visionflow.runtime import Tokens
-from visionflow.runtime.attention import exact
-from visionflow.runtime.families import check_head
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +125,7 @@ def saliency(
     the model is left as it was. Use sdpa attention: with eager, autograd keeps every layer's map for itself.
 
     Args:
-        model: a model of `visionflow.runtime.families.FAMILIES`, in eval mode, with sdpa or eager attention.
+        model: a model of `visionflow.engines.hf.families.FAMILIES`, in eval mode, with sdpa or eager attention.
         inputs: what its processor gives for one or more prompts with pictures, padded on either side.
         target_ids: first token of the right answer to each prompt, int ``[batch]``.
         objective: what is differentiated, from the logits at the last token of each prompt, in fp32: "loss" is the

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from visionflow.core.attention import exact
+from visionflow.core.layer import LayerAttention
+from visionflow.core.plan import Watch
 from visionflow.errors import VisionFlowError
 from visionflow.flow.attention_maps import mean_read, number, numbers
 from visionflow.flow.watching import layers_or_all, of_image, run_prompt
-from visionflow.runtime.attention import exact
-from visionflow.runtime.layer import LayerAttention
-from visionflow.runtime.plan import Watch
 
 Readers = Literal["last", "instruction"]
 
@@ -88,7 +88,7 @@ def value_norms(model: PreTrainedModel, inputs: Mapping[str, Any], layers: Seque
     ``sum_h sum_d |v_h,d|`` as VisiPruner's notebook has it, for every layer and beside two readers.
 
     Args:
-        model: a model of `visionflow.runtime.families.FAMILIES`, in eval mode, with sdpa or eager attention.
+        model: a model of `visionflow.engines.hf.families.FAMILIES`, in eval mode, with sdpa or eager attention.
         inputs: the processor's batch, padded on either side.
         layers: 0-based decoder layers; all for None.
 

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from visionflow.core.plan import Plan, Selection, Watch
+from visionflow.core.tokens import GroupName, Tokens
+from visionflow.engines.hf.families import family_of
+from visionflow.engines.hf.scope import Scope
 from visionflow.errors import UnsupportedUsageError
 from visionflow.flow.lengths import tokens_of
-from visionflow.runtime.families import family_of
-from visionflow.runtime.plan import Plan, Selection, Watch
-from visionflow.runtime.scope import Scope
-from visionflow.runtime.tokens import GroupName, Tokens
 
 
 def run_prompt(model: PreTrainedModel, inputs: Mapping[str, Any], *watches: Watch) -> Tokens:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedModel
 
+from visionflow.core.plan import Plan, Selection, Withhold
+from visionflow.engines.hf.scope import Scope
 from visionflow.flow.watching import check_selection
-from visionflow.runtime.plan import Plan, Selection, Withhold
-from visionflow.runtime.scope import Scope
 
 
 def withhold(model: PreTrainedModel, layers: Sequence[int], source: Selection = "image") -> Scope:
@@ -21,7 +21,7 @@ def withhold(model: PreTrainedModel, layers: Sequence[int], source: Selection = 
     that of the free model. A sample without a picture is left alone. `model` is bit-identical after the scope.
 
     Args:
-        model: a model of `visionflow.runtime.families.FAMILIES`, in eval mode, with sdpa or eager attention.
+        model: a model of `visionflow.engines.hf.families.FAMILIES`, in eval mode, with sdpa or eager attention.
         layers: 0-based decoder layers, exactly these; none for the free model.
         source: the prompt tokens withheld: "image", "system", "instruction", "last", or a function of the prompt's
             tokens that gives bool ``[batch, tokens]``.

@@ -6,8 +6,8 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.core_model_loading import WeightTransform
 
+from visionflow.engines.hf.families import FAMILIES, Family
 from visionflow.errors import UnsupportedModelError, VisionFlowError
-from visionflow.runtime.families import FAMILIES, Family
 
 
 class OriginalLlava(LlavaForConditionalGeneration):  # type: ignore[misc]

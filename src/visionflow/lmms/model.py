@@ -18,6 +18,7 @@ from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
 from visionflow import __version__
+from visionflow.engines.hf.families import family_of
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation.plan import fingerprint
 from visionflow.lmms.answering import Answer, Question, Style, answer, loss
@@ -25,7 +26,6 @@ from visionflow.lmms.answers import Answers
 from visionflow.lmms.judges import check_judge
 from visionflow.lmms.settings import DENSE, method_of
 from visionflow.loading.models import load_model
-from visionflow.runtime.families import family_of
 
 EMBEDDED = "embedded"
 

@@ -18,9 +18,9 @@ from transformers import (
 )
 from transformers.utils import requires_backends
 
+from visionflow.engines.hf.families import family_of_config
 from visionflow.errors import UnsupportedModelError, VisionFlowError
 from visionflow.loading.hub import place_of
-from visionflow.runtime.families import family_of_config
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}

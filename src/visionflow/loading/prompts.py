@@ -7,8 +7,8 @@ from PIL import Image
 from transformers import PreTrainedModel
 
 from visionflow.cost.shape import image_tokens_of
+from visionflow.engines.hf.families import family_of
 from visionflow.errors import VisionFlowError
-from visionflow.runtime.families import family_of
 
 GOT_OCR = (
     "<|im_start|>system\nYou should follow the instructions carefully and explain your answers in detail.<|im_end|>"

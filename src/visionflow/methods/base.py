@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import ClassVar
 
+from visionflow.core.plan import Block, Cut, Plan
 from visionflow.errors import VisionFlowError
-from visionflow.runtime.plan import Block, Cut, Plan
 
 
 class Method(ABC):

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from visionflow.core.plan import Cut, Probe
+from visionflow.core.reductions import received
 from visionflow.methods.base import Method, check_layer, check_ratio, keep_ratio
-from visionflow.runtime.plan import Cut, Probe
-from visionflow.runtime.reductions import received
 
 
 @dataclass(frozen=True)

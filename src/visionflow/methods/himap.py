@@ -5,11 +5,11 @@ from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
 
+from visionflow.core.attention import AttentionRows
+from visionflow.core.plan import Cut, Probe
+from visionflow.core.reductions import paid, received, received_after
 from visionflow.errors import VisionFlowError
 from visionflow.methods.base import Method, check_layer, check_ratio, keep_ratio
-from visionflow.runtime.attention import AttentionRows
-from visionflow.runtime.plan import Cut, Probe
-from visionflow.runtime.reductions import paid, received, received_after
 
 DeepCriterion = Literal["paid", "received"]
 

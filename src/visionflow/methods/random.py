@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
+from visionflow.core.draw import draw
+from visionflow.core.plan import Cut
 from visionflow.methods.base import Method, check_layer, check_ratio, check_seed, keep_ratio
-from visionflow.runtime.draw import draw
-from visionflow.runtime.plan import Cut
 
 
 @dataclass(frozen=True)

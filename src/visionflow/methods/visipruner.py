@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
+from visionflow.core.plan import AdaptiveCuts, Block, BlockMode, Cut, Plan, Withhold
+from visionflow.core.tokens import GroupName, Tokens
 from visionflow.errors import VisionFlowError
 from visionflow.methods.base import Method
 from visionflow.methods.visipruner_phases import Phases, Selection
-from visionflow.runtime.plan import AdaptiveCuts, Block, BlockMode, Cut, Plan, Withhold
-from visionflow.runtime.tokens import GroupName, Tokens
 
 Phase = Literal["shallow", "middle", "deep"]
 FreedMass = Literal["renormalise", "drop", "fold"]
@@ -22,7 +22,7 @@ class VisiPruner(Method):
     - **Shallow**, layers 0 to S-1: the text reads the text before it, image tokens what comes before the picture.
       Attention to image tokens is not computed, and their keys and values are not cached for the answer.
     - **Middle**, from layer S on: with o the attention output of the last prompt token and c_j what image token j adds
-      to it, ``s_j = cos(o - c_j, o)`` and ``m_j = ||c_j||`` (see `visionflow.runtime.contribution`). The first layer
+      to it, ``s_j = cos(o - c_j, o)`` and ``m_j = ||c_j||`` (see `visionflow.core.contribution`). The first layer
       where some ``s_j < layer_threshold`` fires: before the next layer, all image tokens go but those with
       ``m_j > token_threshold``.
     - **Deep**: when every kept token has ``s_j >= exit_threshold`` for `exit_patience` layers, all go.

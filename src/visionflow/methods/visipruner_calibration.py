@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from visionflow.core.contribution import contribution
+from visionflow.core.layer import LayerAttention
+from visionflow.core.plan import Plan, Watch
+from visionflow.engines.hf.families import family_of
+from visionflow.engines.hf.scope import Scope
 from visionflow.errors import VisionFlowError
 from visionflow.methods.visipruner import VisiPruner
-from visionflow.runtime.contribution import contribution
-from visionflow.runtime.families import family_of
-from visionflow.runtime.layer import LayerAttention
-from visionflow.runtime.plan import Plan, Watch
-from visionflow.runtime.scope import Scope
 
 
 def calibrate(

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from visionflow.runtime.attention import AttentionRows
-from visionflow.runtime.contribution import PRODUCTS, Contribution, contribution
-from visionflow.runtime.layer import LayerAttention
-from visionflow.runtime.plan import Decision
-from visionflow.runtime.reductions import received, received_after
-from visionflow.runtime.tokens import GroupName, Tokens, best
-from visionflow.runtime.work import Look
+from visionflow.core.attention import AttentionRows
+from visionflow.core.contribution import PRODUCTS, Contribution, contribution
+from visionflow.core.layer import LayerAttention
+from visionflow.core.plan import Decision
+from visionflow.core.reductions import received, received_after
+from visionflow.core.tokens import GroupName, Tokens, best
+from visionflow.core.work import Look
 
 if TYPE_CHECKING:
     from visionflow.methods.visipruner import VisiPruner

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from visionflow.core.attention import exact
+from visionflow.core.plan import Cut
 from visionflow.errors import VisionFlowError
 from visionflow.methods.base import Method, check_layer
-from visionflow.runtime.attention import exact
-from visionflow.runtime.plan import Cut
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -62,8 +62,8 @@ class VTW(Method):
             UnsupportedModelError: the model is not supported, or has no head.
             VisionFlowError: no prompts, or no k is good enough.
         """
-        from visionflow.runtime.families import check_head, family_of
-        from visionflow.runtime.scope import Scope
+        from visionflow.engines.hf.families import check_head, family_of
+        from visionflow.engines.hf.scope import Scope
 
         check_head(model)
         check_layer("first", first)

@@ -1,40 +1,17 @@
-"""The three verbs - probe, drop, block - on unmodified Hugging Face models. Knows nothing of any paper.
+"""The old address of `visionflow.core` and `visionflow.engines.hf`: ``visionflow.runtime.plan`` is what it was."""
 
-What a method or an analysis is written with is here; what attaches it to a model is in `scope` and `families`, which
-take transformers' model classes with them and are imported where a model is at hand.
-"""
+import sys
+from importlib import import_module
 
-from visionflow.runtime.attention import AttentionRows
-from visionflow.runtime.contribution import Contribution, contribution
-from visionflow.runtime.layer import LayerAttention
-from visionflow.runtime.plan import AdaptiveCuts, Block, Cut, Decision, Plan, Probe, Selection, Watch, Withhold
-from visionflow.runtime.reductions import paid, received, received_after
-from visionflow.runtime.tokens import Group, Tokens, find_tokens
-from visionflow.runtime.trace import Stage, Trace
-from visionflow.runtime.work import Look, Work
+from visionflow.core import *  # noqa: F403
 
-__all__ = [
-    "AdaptiveCuts",
-    "AttentionRows",
-    "Block",
-    "Contribution",
-    "Cut",
-    "Decision",
-    "Group",
-    "LayerAttention",
-    "Look",
-    "Plan",
-    "Probe",
-    "Selection",
-    "Stage",
-    "Tokens",
-    "Trace",
-    "Watch",
-    "Withhold",
-    "Work",
-    "contribution",
-    "find_tokens",
-    "paid",
-    "received",
-    "received_after",
-]
+_CORE = ("attention", "contribution", "draw", "layer", "plan", "reductions", "tokens", "trace", "work")
+_ENGINE = (
+    "backend", "block_masks", "blocking", "caches", "families", "family", "family_table", "forward", "guards", "held",
+    "masks", "prompt", "running", "scope", "skip",
+)  # fmt: skip
+
+for _name in (*(f"core.{name}" for name in _CORE), *(f"engines.hf.{name}" for name in _ENGINE)):
+    _module = import_module(f"visionflow.{_name}")
+    sys.modules[f"{__name__}.{_name.rsplit('.', 1)[1]}"] = _module
+    globals().setdefault(_name.rsplit(".", 1)[1], _module)

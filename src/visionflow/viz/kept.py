@@ -8,9 +8,9 @@ from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from visionflow.core.trace import Trace
+from visionflow.engines.hf.families import family_of
 from visionflow.errors import VisionFlowError
-from visionflow.runtime.families import family_of
-from visionflow.runtime.trace import Trace
 from visionflow.viz.framing import Framing
 from visionflow.viz.geometry import framings_of
 from visionflow.viz.overlay import Panel, draw_overlay

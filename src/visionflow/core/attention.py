@@ -1,0 +1,153 @@
+"""Some rows of a layer's attention, from its queries and keys: tensors, nothing of transformers.
+
+A[i, j] is what query row i pays to key j, averaged over heads, in fp32. Rows are taken in chunks, so memory grows with
+keys, never with heads x n x n.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.distributed import ProcessGroup, all_reduce
+
+from visionflow.core.tokens import Tokens
+
+CHUNK_ELEMENTS = 1 << 24  # fp32 attention weights held at a time: 64 MiB
+CHUNK_KEYS = 1024  # keys or values converted to fp32 at a time
+
+
+@dataclass(frozen=True)
+class AttentionRows:
+    """Some query rows of one layer's attention, after RoPE and norms, against all keys.
+
+    Attributes:
+        query: ``[batch, heads, tokens, head_dim]`` of all tokens present.
+        key: ``[batch, kv_heads, keys, head_dim]``; the last `tokens` of the keys belong to the tokens present.
+        scaling: factor of the scores before the softmax.
+        mask: as the layer got it: None (causal), bool or additive ``[batch or 1, heads or 1, tokens, keys]``, or bool
+            ``[batch, keys]`` (causal over these keys).
+        index: int64 ``[batch, rows]``, the rows to look at, as places among the tokens present, in their order.
+        real: bool ``[batch, rows]``, False for rows that only fill up the batch.
+        tokens: the tokens present.
+        group: the processes that hold the heads, each as many; None where `query` has all.
+        softcap: bound of the scaled scores, ``softcap * tanh(score / softcap)``; None for none.
+    """
+
+    query: Tensor
+    key: Tensor
+    scaling: float
+    mask: Tensor | None
+    index: Tensor
+    real: Tensor
+    tokens: Tokens
+    group: ProcessGroup | None = None
+    softcap: float | None = None
+
+    @property
+    def past(self) -> int:
+        """Keys that were in the cache before these tokens."""
+        return self.key.shape[2] - self.query.shape[2]
+
+    def chunks(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Chunks of rows: their index and realness ``[batch, r]``, and A ``[batch, r, keys]``, zero in fillers.
+
+        Later keys, which none of these rows may read, are left out where that is known without a look at a mask.
+        """
+        for start, end, keys in self._spans():
+            index, real = self.index[:, start:end], self.real[:, start:end]
+            weights = self._weights(index, [part[:, :, : self._keys_before(end)] for part in keys])
+            mean = over_processes(weights.float().mean(dim=1), self.group)
+            yield index, real, (mean if self.group is None else mean / self.group.size()) * real.unsqueeze(2)
+
+    def heads(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """The same with A of each head that is here, ``[batch, heads, r, all keys]``, fp32 or fp64; fillers as well."""
+        for start, end, keys in self._spans():
+            index = self.index[:, start:end]
+            yield index, self.real[:, start:end], self._weights(index, keys)
+
+    def _spans(self) -> Iterator[tuple[int, int, Sequence[Tensor]]]:
+        """From which row to which at a time, and the keys; many rows share one fp32 copy of these."""
+        count = self.index.shape[1]
+        numbers = min(CHUNK_ELEMENTS, self.query.numel())  # as large as the queries: a dense layer holds as much
+        step = max(1, numbers // (self.key.shape[0] * self.query.shape[1] * self.key.shape[2]))
+        keys = [exact(self.key)] if count > step else torch.split(self.key, CHUNK_KEYS, 2)
+        for start in range(0, count, step):
+            yield start, min(start + step, count), keys
+
+    def _keys_before(self, end: int) -> int:
+        """How many keys the first `end` rows can read at most: the other rows come after them."""
+        return self.key.shape[2] - (self.index.shape[1] - end if self.by_place else 0)
+
+    @property
+    def by_place(self) -> bool:
+        """Whether rows read the keys up to their own place, and no mask of pairs says otherwise."""
+        return self.mask is None or self.mask.dim() == 2
+
+    def _weights(self, index: Tensor, keys: Sequence[Tensor]) -> Tensor:
+        query = exact(tokens_at(self.query, index))
+        parts = [per_group(query, exact(key).transpose(2, 3)) for key in keys]
+        scores = parts[0] if len(parts) == 1 else torch.cat(parts, 3)
+        scores = scores.mul_(self.scaling)
+        if self.softcap is not None:
+            scores = scores.div_(self.softcap).tanh() * self.softcap
+        return scores.add_(self._bias(index, scores)).softmax(dim=-1)
+
+    def _bias(self, index: Tensor, scores: Tensor) -> Tensor:
+        """``[batch, heads or 1, r, keys]``: 0 where a row may read a key, elsewhere lowest or -inf."""
+        columns, lowest = scores.shape[3], torch.finfo(torch.float32).min
+        if self.by_place:
+            place = torch.arange(columns, device=scores.device)
+            later = place > (index + self.past)[:, None, :, None]
+            bias = torch.zeros(later.shape, dtype=scores.dtype, device=scores.device)
+            if self.mask is not None:
+                bias.masked_fill_(~self.mask.to(scores.device)[:, None, None, :columns], lowest)
+            return bias.masked_fill_(later, -torch.inf)
+        assert self.mask is not None
+        mask = self.mask.expand(scores.shape[0], -1, -1, -1)
+        mask = mask.gather(2, index[:, None, :, None].expand(-1, mask.shape[1], -1, columns))
+        if mask.dtype == torch.bool:
+            return torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, lowest)
+        return exact(mask).clamp(min=lowest)  # an fp64 mask's minimum would be -inf here
+
+
+def over_processes(values: Tensor, group: ProcessGroup | None) -> Tensor:
+    """The sum of what the processes of `group` have, the same bits in all of them; `values` where there is no group."""
+    if group is None:
+        return values
+    values = values.contiguous()
+    all_reduce(values, group=group)
+    return values
+
+
+def tokens_at(states: Tensor, places: Tensor) -> Tensor:
+    """The tokens at `places` ``[batch, n]`` of ``[batch, heads, tokens, head_dim]``."""
+    return states.gather(2, places[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[3]))
+
+
+def exact(values: Tensor) -> Tensor:
+    """The values in fp32, or in fp64 where they are."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def per_group(rows: Tensor, shared: Tensor) -> Tensor:
+    """``rows @ shared``, where the query heads of a group share one key-value head: it is never repeated.
+
+    Args:
+        rows: ``[batch, heads, rows, inner]``.
+        shared: ``[batch, kv_heads, inner, columns]``.
+
+    Returns:
+        ``[batch, heads, rows, columns]``.
+    """
+    batch, heads, count, inner = rows.shape
+    with out_of_autocast(rows.device):
+        grouped = rows.reshape(batch, shared.shape[1], -1, inner) @ shared
+    return grouped.view(batch, heads, count, shared.shape[3])
+
+
+def out_of_autocast(device: torch.device) -> AbstractContextManager[None]:
+    """Out of ``torch.autocast``, in which products of fp32 numbers are made of bf16 ones."""
+    enabled = torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+    return torch.autocast(device.type, enabled=False) if enabled else nullcontext()

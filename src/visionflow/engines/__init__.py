@@ -1,0 +1,1 @@
+"""What carries out a plan: `visionflow.engines.hf` on models of transformers."""

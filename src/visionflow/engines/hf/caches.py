@@ -1,0 +1,201 @@
+"""KV caches whose layers may hold different lengths, each of which tells what it holds; and those that may not."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedConfig, cache_utils
+from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+
+from visionflow.engines.hf.held import Held
+from visionflow.errors import UnsupportedUsageError
+
+_KEYLESS: Any = getattr(cache_utils, "DummyLayer", None)  # newer than the oldest transformers that is supported
+
+
+class PrunedLayer(DynamicLayer):  # type: ignore[misc]
+    """A layer of a pruned cache: some of the prompt's keys may not be there, and it knows which are.
+
+    It is copied, saved and loaded with the cache, and its samples are repeated, selected and reordered with their keys.
+
+    Attributes:
+        held: the columns that it holds, later ones as they come; None for all.
+        gone: keys of the prompt that were taken out. transformers takes positions and masks from the length that layer
+            0 tells, and a layer that has run the whole prompt goes on telling the length of the whole sequence.
+        led: a pass of a scope is running, which makes the masks fit.
+        alone: a single token may be added without a scope: there is no mask for it, and every layer is read whole.
+    """
+
+    keys: Tensor
+    values: Tensor
+
+    def __init__(self, layer: DynamicLayer, held: Held | None, alone: bool) -> None:
+        """Take the place of `layer`."""
+        super().__init__()
+        self.gone = 0
+        self.led = False
+        self.__dict__.update(vars(layer))
+        self.held = held
+        self.alone = alone
+
+    def forget(self, place: Tensor) -> None:
+        """Keep the keys at `place` ``[batch, keys]``, no others."""
+        self.gone += self.keys.shape[2] - place.shape[1]
+        index = place.to(self.keys.device)[:, None, :, None]
+        self.keys, self.values = (
+            states.gather(2, index.expand(-1, states.shape[1], -1, states.shape[3]))
+            for states in (self.keys, self.values)
+        )
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Add keys and values ``[batch, heads, tokens, head_dim]``.
+
+        Raises:
+            UnsupportedUsageError: outside a scope, where masks would not fit or fillers would be read.
+        """
+        if self.is_initialized and not self.led and not (self.alone and key_states.shape[2] == 1):
+            raise UnsupportedUsageError(
+                "this KV cache was pruned, and the masks of a plain model do not fit what it holds: go on inside a "
+                "pruning scope (any will do), as in `with prune(model, method): ...`"
+            )
+        read: tuple[Tensor, Tensor] = super().update(key_states, value_states, *args, **kwargs)
+        return read
+
+    def get_seq_length(self) -> int:
+        """Keys held, and those that were taken out."""
+        return int(super().get_seq_length() + (self.gone if self.is_initialized else 0))
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Put the samples in another order, as beam search does."""
+        super().reorder_cache(beam_idx)
+        self._move(beam_idx, lambda part: part.index_select(0, beam_idx.to(part.device)))
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeat each sample."""
+        super().batch_repeat_interleave(repeats)
+        self._move(repeats, lambda part: part.repeat_interleave(repeats, 0))
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep some samples."""
+        super().batch_select_indices(indices)
+        self._move(indices, lambda part: part[torch.as_tensor(indices, device=part.device)])
+
+    def _move(self, by: object, move: Callable[[Tensor], Tensor]) -> None:
+        self.held = self.held and self.held.moved(by, move)
+
+
+@dataclass(frozen=True)
+class CacheRecord:
+    """What a KV cache holds: per layer, None where every column is held.
+
+    Attributes:
+        held: one entry per decoder layer.
+        total: columns of the sequence so far.
+    """
+
+    held: list[Held | None]
+    total: int
+
+    @classmethod
+    def of(cls, cache: Any, num_layers: int, keyless: Collection[int], batch: int) -> "CacheRecord":
+        """The record of a cache as it is: it may have been copied, and tokens after the prompt cropped off.
+
+        Args:
+            cache: a cache, empty or not, or None.
+            num_layers: decoder layers.
+            keyless: those that read the keys of earlier ones; all cuts come before these.
+            batch: samples that are to go on.
+
+        Raises:
+            UnsupportedUsageError: a layer does not hold what it says, or not for as many samples.
+        """
+        total = 0 if cache is None else cache.get_seq_length()
+        record: list[Held | None] = [None] * num_layers
+        for layer in range(num_layers if total else 0):
+            if layer in keyless:
+                record[layer] = record[layer - 1]
+                continue
+            keys, held = keys_in(cache, layer), held_in(cache, layer)
+            record[layer] = held
+            if keys != (total if held is None else held.length(total)) or (held is not None and total < held.covered):
+                raise UnsupportedUsageError(
+                    f"layer {layer} of the KV cache is not as a scope left it ({keys} keys): it was cropped into the "
+                    "prompt, extended or rebuilt outside, or left by a pass that failed; start the prompt again"
+                )
+            if held is not None and held.index.shape[0] != batch:
+                raise UnsupportedUsageError(
+                    f"the KV cache was made for a batch of {held.index.shape[0]}, not {batch}: repeat it with "
+                    "batch_repeat_interleave, or start the prompt again"
+                )
+        return cls(record, total)
+
+    def leave_in(self, cache: Any, alone: bool) -> None:
+        """Let the layers of a cache that was pruned tell what they hold; `alone`: where there are no fillers."""
+        pruned = [held for held in self.held if held is not None]
+        alone = alone and all(held.full for held in pruned)
+        for layer, held in enumerate(self.held if pruned else ()):
+            if keys_in(cache, layer):
+                cache.layers[layer] = PrunedLayer(cache.layers[layer], held, alone)
+
+
+def lead(cache: Any, led: bool) -> None:
+    """Tell the layers of a cache, or None, that a pass of a scope begins or is over."""
+    for layer in cache.layers if cache is not None else ():
+        if type(layer) is PrunedLayer:
+            layer.led = led
+
+
+def new_cache(config: PreTrainedConfig) -> DynamicCache | None:
+    """The cache that the decoder of a model would make, where it has windows; None where it may as well make it."""
+    cache = DynamicCache(config=config.get_text_config())
+    return cache if any(_is_window(layer) for layer in cache.layers) else None
+
+
+def whole_cache(cache: Any) -> Any:
+    """The cache, its empty windows replaced by layers that hold everything, and so pruned ones that were emptied.
+
+    A window counts keys, and lets go of the first when later ones come; where tokens are dropped it would hold more of
+    the sequence than it is meant to. What a layer with a window may read is told by its mask.
+    """
+    if type(cache) is DynamicCache:
+        for place, layer in enumerate(cache.layers):
+            if (_is_window(layer) or type(layer) is PrunedLayer) and not layer.get_seq_length():
+                cache.layers[place] = DynamicLayer()
+    return cache
+
+
+def _is_window(layer: Any) -> bool:
+    return type(layer) is DynamicSlidingWindowLayer
+
+
+def keys_in(cache: Any, layer: int) -> int:
+    """Keys that a layer of the cache holds: none where it reads those of another, or was never reached."""
+    keys = getattr(cache.layers[layer], "keys", None) if layer < len(cache.layers) else None
+    return 0 if keys is None else int(keys.shape[2])
+
+
+def held_in(cache: Any, layer: int) -> Held | None:
+    """What a layer of the cache holds, None where that is every column."""
+    return getattr(cache.layers[layer], "held", None) if layer < len(cache.layers) else None
+
+
+def check_cache(cache: Any) -> None:
+    """Refuse a KV cache whose layers cannot hold different lengths.
+
+    Raises:
+        UnsupportedUsageError: anything but a DynamicCache of plain layers.
+    """
+    if cache is None:
+        return
+    if not isinstance(cache, DynamicCache):
+        raise UnsupportedUsageError(
+            f"a {type(cache).__name__} cannot hold a different length in each layer: use a DynamicCache "
+            "(the default of generate; no cache_implementation)"
+        )
+    for layer in cache.layers:
+        if type(layer) not in (DynamicLayer, PrunedLayer, _KEYLESS):
+            raise UnsupportedUsageError(
+                f"a KV cache with a {type(layer).__name__} is not supported: use a DynamicCache()"
+            )

@@ -1,0 +1,179 @@
+"""Ways of running a model that would go wrong silently under a pruning scope, refused before they start."""
+
+import copy
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.generation import GenerationConfig, GenerationMode
+
+from visionflow.core.plan import Block, Plan, Watch, Withhold
+from visionflow.core.tokens import Tokens
+from visionflow.engines.hf.family import Family
+from visionflow.errors import UnsupportedUsageError
+
+_SAFE_MODES = (
+    GenerationMode.GREEDY_SEARCH,
+    GenerationMode.SAMPLE,
+    GenerationMode.BEAM_SEARCH,
+    GenerationMode.BEAM_SAMPLE,
+)
+_SAFE_CACHES = (None, "dynamic", "offloaded", "hybrid")
+"""What generate makes a DynamicCache of; "hybrid", which checkpoints with windows carry, it takes for None."""
+
+
+def check_call(model: PreTrainedModel, call: dict[str, Any]) -> None:
+    """Refuse a forward pass whose result would be wrong.
+
+    Raises:
+        UnsupportedUsageError: the model is in training mode, or serves a paged cache.
+    """
+    if model.training:
+        raise UnsupportedUsageError(
+            "the model is in training mode, and pruning is for inference: call model.eval() "
+            "(gradients without a training step work)"
+        )
+    if call.get("cache") is not None:
+        raise UnsupportedUsageError("continuous batching (a paged cache) is not supported: use generate")
+
+
+def check_unpacked(call: dict[str, Any], tokens: Tokens, masks_tell: bool) -> None:
+    """Refuse several samples packed in one row, which would be pruned as one.
+
+    transformers tells them by positions that do not count on, of real tokens; where there is a mask it looks at that
+    alone (`masks_tell`), but for flash attention. M-RoPE positions of one sample never go back on all axes at once.
+
+    Raises:
+        UnsupportedUsageError: they are packed.
+    """
+    packed = any(call.get(name) is not None for name in ("cu_seq_lens_q", "cu_seq_lens_k"))
+    positions: Tensor | None = call.get("position_ids")
+    if positions is not None and not (masks_tell and call.get("attention_mask") is not None):
+        steps = positions.to(tokens.valid.device).diff(dim=-1)
+        broken = (steps < 0).all(0) if steps.dim() == 3 else steps != 1
+        packed = packed or bool((broken & tokens.valid[:, 1:] & tokens.valid[:, :-1]).any())
+    if packed:
+        raise UnsupportedUsageError(
+            "the position ids do not count on, as in several samples packed in one row, which would be pruned as one: "
+            "give a batch with one sample per row, and its attention_mask"
+        )
+
+
+def check_length(model: PreTrainedModel, plan: Plan, total: int) -> None:
+    """Refuse a sequence of `total` columns so long that a model scales attention by the tokens that it counts itself.
+
+    Llama 4 does, from `floor_scale` tokens on, in its layers without rotary positions: after a cut it would count those
+    that are left.
+
+    Raises:
+        UnsupportedUsageError: it is as long as that, and tokens are dropped.
+    """
+    config: Any = model.config.get_text_config()
+    scaled = getattr(config, "attn_temperature_tuning", False) and (plan.cuts or plan.adaptive)
+    longest = getattr(config, "floor_scale", None)
+    if scaled and longest is not None and total >= longest:
+        raise UnsupportedUsageError(
+            f"from {longest} tokens on a {config.model_type} scales attention by a count of the tokens that are left, "
+            f"which dropping changes, and this sequence has {total}: make it shorter, or run it dense"
+        )
+
+
+def check_plan(family: Family, plan: Plan, call: dict[str, Any]) -> None:
+    """Refuse a forward pass that would not do what `plan` says, or hides what it did.
+
+    Raises:
+        UnsupportedUsageError: pictures in an argument whose image tokens are not known, attention weights of layers
+            that skip a part of them, or an off-loaded cache that is to let go of keys.
+    """
+    for name, value in call.items():
+        if name.startswith("pixel_values") and value is not None and name not in family.image_inputs:
+            raise UnsupportedUsageError(f"the tokens of {name} are not known in a {family.model_type}: leave it out")
+    if plan.skipped() and call.get("output_attentions"):
+        raise UnsupportedUsageError(
+            "layers that leave attention uncomputed have no weights to give: leave out output_attentions, or "
+            f"{plan.way_out}"
+        )
+    if plan.withheld and getattr(call.get("past_key_values"), "offloading", False):
+        raise UnsupportedUsageError(
+            f"an off-loaded cache cannot let go of keys: leave out cache_implementation, or {plan.way_out}"
+        )
+
+
+def check_shared_keys(family: Family, model: PreTrainedModel, plan: Plan) -> None:
+    """Refuse what reaches into the layers that read the keys of earlier ones.
+
+    Raises:
+        UnsupportedUsageError: a cut after the layer whose keys are read again, or something else in the layers that do.
+    """
+    last = family.last_cut(model)
+    if not family.shares_keys:
+        return
+    others: tuple[Block | Withhold | Watch, ...] = (*plan.blocks, *plan.withheld, *plan.watches)
+    reached = [cut.layer for cut in plan.cuts] + [layer for part in others for layer in part.layers]
+    if plan.adaptive or any(layer > last for layer in reached):
+        raise UnsupportedUsageError(
+            f"late layers of a {family.model_type} read the keys of earlier ones: drop before layer {last + 1}, at "
+            "layers that are given"
+        )
+
+
+def guard_generation(model: PreTrainedModel, inside: Callable[[], AbstractContextManager[None]]) -> Callable[[], None]:
+    """Check the arguments of `model.generate` first, and refuse `model.generate_batch`, until the result is called.
+
+    Each call of `generate` runs `inside` a context of its own.
+    """
+    generate = model.generate
+
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        with inside():
+            _check_generation(model, *args, **kwargs)
+            return generate(*args, **kwargs)
+
+    def refused(*args: Any, **kwargs: Any) -> Any:
+        raise UnsupportedUsageError("continuous batching (a paged cache) is not supported: use generate")
+
+    batched = [name for name in ("generate_batch", "init_continuous_batching") if hasattr(model, name)]
+    guards = {"generate": guarded, **dict.fromkeys(batched, refused)}
+    before = {name: vars(model)[name] for name in guards if name in vars(model)}  # a user's own
+    vars(model).update(guards)
+
+    def undo() -> None:
+        for name in guards:
+            del vars(model)[name]
+        vars(model).update(before)
+
+    return undo
+
+
+def _check_generation(
+    model: PreTrainedModel,
+    inputs: Tensor | None = None,
+    generation_config: GenerationConfig | None = None,
+    *args: Any,
+    assistant_model: Any = None,
+    attention_mask: Tensor | None = None,
+    **kwargs: Any,
+) -> None:
+    config = copy.deepcopy(model.generation_config)
+    if generation_config is not None:
+        config.update(**{name: value for name, value in generation_config.to_dict().items() if value is not None})
+    config.update(**kwargs)
+    if config.prefill_chunk_size is not None:
+        raise UnsupportedUsageError("prefill_chunk_size splits the picture over several passes: leave it out")
+    heeded = config.use_cache is not False or config.cache_implementation == "paged"
+    if heeded and config.cache_implementation not in _SAFE_CACHES:
+        raise UnsupportedUsageError(
+            f"cache_implementation={config.cache_implementation!r} cannot hold a different length in each layer: "
+            "leave it out, or pass cache_implementation='dynamic' where the checkpoint's generation config has it"
+        )
+    mode = config.get_generation_mode(assistant_model)
+    if mode not in _SAFE_MODES:
+        raise UnsupportedUsageError(
+            f"{mode.value.replace('_', ' ')} is not supported: use greedy search, sampling or beam search"
+        )
+    if attention_mask is not None and attention_mask.dim() == 2 and not bool(attention_mask[:, -1].all()):
+        raise UnsupportedUsageError(
+            "some prompts end in padding: generate needs it on the left (processor.tokenizer.padding_side = 'left')"
+        )

@@ -1,0 +1,84 @@
+"""Which columns of the sequence a layer's KV cache holds, from the prompt to the last token."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from visionflow.core.tokens import Tokens, pack
+
+
+@dataclass(frozen=True)
+class Held:
+    """The columns held by one or more layers, after something was dropped.
+
+    Attributes:
+        index: int64 ``[batch, keys]``, columns of the sequence up to `covered`, ascending; fillers come first.
+        real: bool ``[batch, keys]``, False for fillers.
+        full: there are no fillers.
+        covered: columns that `index` speaks of; every later column is held as it came.
+    """
+
+    index: Tensor
+    real: Tensor
+    full: bool
+    covered: int
+    _moved: "tuple[object, Held] | None" = field(default=None, init=False, repr=False, compare=False)
+
+    def length(self, total: int) -> int:
+        """Keys in the cache when the sequence is `total` columns long."""
+        return self.index.shape[1] + total - self.covered
+
+    def until(self, total: int) -> "Held":
+        """The same, speaking of `total` columns."""
+        if total == self.covered:
+            return self
+        batch = self.index.shape[0]
+        tail = torch.arange(self.covered, total, device=self.index.device).expand(batch, -1)
+        real = torch.ones_like(tail, dtype=torch.bool)
+        return Held(torch.cat([self.index, tail], 1), torch.cat([self.real, real], 1), self.full, total)
+
+    def without(self, columns: Tensor) -> tuple[Tensor, "Held", list[int]]:
+        """What is held when the keys of `columns` (bool ``[batch, covered]``) are gone, at one read from the device.
+
+        Returns:
+            int64 ``[batch, fewer]``, places of the keys that stay among those held now; what is held then; and how
+            many keys each sample has lost.
+        """
+        goes = self.real & columns.to(self.index.device).gather(1, self.index)
+        stays = self.real & ~goes
+        gone, left = torch.stack([goes.sum(1), stays.sum(1)]).tolist()
+        place, real = pack(stays, max(left))
+        full = self.full and len(set(left)) == 1
+        return place, Held(self.index.gather(1, place), real, full, self.covered), gone
+
+    def moved(self, by: object, move: Callable[[Tensor], Tensor]) -> "Held":
+        """The same when the samples were moved: what `move` makes of each ``[batch, ...]``, as told `by` an argument.
+
+        The layers of a cache are moved one after the other, by the same object: those that share this go on sharing.
+        """
+        if self._moved is None or self._moved[0] is not by:
+            there = replace(self, index=move(self.index), real=move(self.real))
+            object.__setattr__(self, "_moved", (by, there))
+        assert self._moved is not None
+        return self._moved[1]
+
+
+def everything(columns: int, batch: int, device: torch.device) -> Held:
+    """All of the first `columns`."""
+    index = torch.arange(columns, device=device).expand(batch, -1)
+    return Held(index, torch.ones_like(index, dtype=torch.bool), True, columns)
+
+
+def prompt(tokens: Tokens) -> Held:
+    """All tokens of a prompt, whose padding need not be held."""
+    length = tokens.columns.shape[1]
+    return Held(tokens.columns, tokens.valid, set(tokens.lengths()) == {length}, length)
+
+
+def append(before: Held | None, past: int, columns: Tensor, real: Tensor, full: bool, total: int) -> Held:
+    """What is held when `columns` ``[batch, tokens]`` join a cache of `past` columns of which `before` is held."""
+    before = everything(past, len(columns), columns.device) if before is None else before.until(past)
+    index = torch.cat([before.index.to(columns.device), columns], 1)
+    return Held(index, torch.cat([before.real.to(columns.device), real], 1), before.full and full, total)

@@ -1,0 +1,355 @@
+"""The pruning scope: hangs a plan on a model's hooks, and takes every trace of itself off again."""
+
+import copy
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import TracebackType
+from typing import Any, NoReturn, SupportsIndex
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from visionflow.core.plan import Plan
+from visionflow.core.tokens import find_tokens
+from visionflow.core.trace import Trace
+from visionflow.engines.hf.backend import backend_of, check_backend, stand_in
+from visionflow.engines.hf.caches import CacheRecord, check_cache, lead, new_cache, whole_cache
+from visionflow.engines.hf.families import family_of
+from visionflow.engines.hf.forward import Forward
+from visionflow.engines.hf.guards import (
+    check_call,
+    check_length,
+    check_plan,
+    check_shared_keys,
+    check_unpacked,
+    guard_generation,
+)
+from visionflow.engines.hf.prompt import PromptForward
+from visionflow.engines.hf.running import Running
+from visionflow.errors import UnsupportedModelError, UnsupportedUsageError
+
+_opening = threading.Lock()
+_COMPILED = "_torchdynamo_orig_callable"  # what torch.compile leaves on a function
+
+
+class Scope:
+    """Runs `plan` in every forward pass of `model` until removed; a context manager that yields its trace, or a handle.
+
+    The model is unmodified: hooks on its merger, decoder and layers, and a copied config on the probed attention
+    modules, all undone by `remove`, also after an exception. Several threads may call the model; the trace is of the
+    latest prompt of any, and `remove` waits for those that still run.
+
+    Raises:
+        UnsupportedModelError: the model's family or attention implementation is not supported.
+        UnsupportedUsageError: a layer beyond the model's depth, or another scope is open on this model.
+    """
+
+    def __init__(self, model: PreTrainedModel, plan: Plan, make_trace: Callable[[int], Trace] = Trace) -> None:
+        self.model = model = adapted(model)
+        self.family = family_of(model)
+        self.plan = plan
+        self.layers = self.family.layers_of(model)
+        plan.check_depth(len(self.layers))
+        check_shared_keys(self.family, model, plan)
+        _check_compiled(self.layers, self.family.attention)
+        self.backend = backend_of(model, self.family.projection_of(self.layers[0]))
+        check_backend(self.backend, model, plan)
+        self._parameters = [_parameters_of(layer) for layer in self.layers]
+        self._keyless = self.family.keyless(model)
+        self.trace = make_trace(len(self.layers))
+        self._local = threading.local()
+        self._running = Running()
+        self._entered = False
+        self._undo: list[Any] = []
+        with _opening:
+            if scope_on(self.layers[0]) is not None:
+                raise UnsupportedUsageError(
+                    "this model is in a pruning scope already, and scopes do not nest: leave that one first, by the "
+                    "handle's remove() or visionflow.unprune(model)"
+                )
+            try:
+                self._install()
+            except BaseException:
+                self.remove()
+                raise
+
+    def __enter__(self) -> Trace:
+        self.enter()
+        return self.trace
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.remove()
+
+    def enter(self) -> None:
+        """What a `with` statement does first.
+
+        Raises:
+            UnsupportedUsageError: the scope was left, or another `with` is about to leave it.
+        """
+        if self._running.left or self._entered:
+            raise UnsupportedUsageError(
+                f"this pruning scope {'was left' if self._running.left else 'is entered'} already: "
+                "open a new one, for example by prune(model, method)"
+            )
+        self._entered = True
+
+    def remove(self) -> None:
+        """Take off every hook and wrapper; the model is what it was. Calling it again does nothing.
+
+        Waits for other threads that run a forward pass or `generate` inside.
+        """
+        self._running.leave(self._take_off)
+
+    def _take_off(self) -> None:
+        while self._undo:
+            self._undo.pop()()
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise UnsupportedUsageError(
+            "a model inside a pruning scope cannot be copied or pickled: leave the scope first, by the handle's "
+            "remove() or visionflow.unprune(model) (save_pretrained and state_dict work inside)"
+        )
+
+    # -- attaching ----------------------------------------------------------------------------------------------------
+
+    def _install(self) -> None:
+        merger, decoder = self.family.merger_of(self.model), self.family.decoder_of(self.model)
+        self._merger_parameters = _parameters_of(merger)
+        self._keep(merger.register_forward_pre_hook(self._begin, with_kwargs=True))
+        self._keep(decoder.register_forward_hook(self._restore))  # first, where the decoder is the merger
+        self._keep(merger.register_forward_hook(self._end, always_call=True))
+        for index, layer in enumerate(self.layers):
+            self._keep(layer.register_forward_pre_hook(_LayerHook(self, index), with_kwargs=True))
+        for index in self.plan.attended_layers(len(self.layers)):
+            self._wrap_attention(index)
+        if hasattr(decoder, "_deepstack_process"):
+            self._shorten_deepstack(decoder)
+        if self.model.can_generate():
+            self._undo.append(guard_generation(self.model, self._generation))
+
+    def _keep(self, handle: RemovableHandle) -> None:
+        self._undo.append(handle.remove)
+
+    def _shorten_deepstack(self, decoder: Any) -> None:
+        """Add picture features between layers only where the tokens they are for are present (Qwen3-VL)."""
+        process = decoder._deepstack_process
+
+        def process_present(hidden: Tensor, visual: Tensor, features: Tensor) -> Tensor:
+            output: Tensor = process(hidden, *self._active().present_features(visual, features))
+            return output
+
+        decoder._deepstack_process = process_present
+        self._undo.append(partial(delattr, decoder, "_deepstack_process"))
+
+    def _wrap_attention(self, layer: int) -> None:
+        """Give one attention module its own attention function: the one it had, with the pass looking on."""
+        module = self.family.attention_of(self.layers[layer])
+        config: Any = module.config
+        implementation: str = config._attn_implementation
+        eager = getattr(inspect.getmodule(type(module)), "eager_attention_forward", None)
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager)
+        unwatched = stand_in(module)
+
+        def attend_watched(
+            module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **kwargs: Any
+        ) -> tuple[Tensor, Tensor | None]:
+            forward = self._active()
+            kwargs.setdefault("scaling", query.shape[3] ** -0.5)
+            _check_sinks(module, kwargs.get("s_aux"))
+            softcap = _heeded(kwargs.get("softcap"), attend)
+            own = {name: kwargs.pop(name) for name in ("softcap",) if name in kwargs}
+
+            def attend_natively(
+                query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
+            ) -> tuple[Tensor, Tensor | None]:
+                read: tuple[Tensor, Tensor | None]
+                read = attend(unwatched, query, key, value, forward.masks.native(mask), **own, **options)
+                return read
+
+            mask = forward.masks.gatherable(attention_mask)
+            forward.probe(layer, query, key, mask, kwargs["scaling"], softcap)
+            return forward.attend(layer, attend_natively, query, key, value, mask, softcap, **kwargs)
+
+        # transformers looks for "sdpa" and the like inside the name, so the wrapper's name contains it.
+        name = f"visionflow_{id(self)}_{layer}_{implementation}"
+        ALL_ATTENTION_FUNCTIONS[name] = attend_watched
+        self._undo.append(partial(ALL_ATTENTION_FUNCTIONS.pop, name))
+        own_config = copy.copy(config)
+        own_config._attn_implementation_internal = name  # the public setter reaches into sub-configs, which are shared
+        module.config = own_config
+        self._undo.append(partial(setattr, module, "config", config))
+
+    # -- one forward pass ---------------------------------------------------------------------------------------------
+
+    def _active(self) -> Forward:
+        forward: Forward | None = getattr(self._local, "forward", None)
+        if forward is None:
+            raise UnsupportedUsageError(
+                "the text decoder was called by itself, so its image tokens are unknown: call the whole model"
+            )
+        return forward
+
+    @contextmanager
+    def _generation(self) -> Iterator[None]:
+        """Around a call of `generate`."""
+        outer = getattr(self._local, "pictured", None)
+        with self._running.generation():
+            self._local.pictured = False
+            try:
+                yield
+            finally:
+                self._local.pictured = outer
+
+    def _begin(self, merger: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not self._running.begin_pass():
+            return None
+        call = {**dict(zip(self._merger_parameters, args, strict=False)), **kwargs}
+        check_call(self.model, call)
+        check_plan(self.family, self.plan, call)
+        cache = call.get("past_key_values")
+        if cache is None and _makes_cache(self.model, call):
+            cache = new_cache(self.model.config)
+        check_cache(cache := whole_cache(cache))
+        self._local.cache = cache
+        ids = call.get("input_ids")
+        batch, length = (ids if ids is not None else call["inputs_embeds"]).shape[:2]
+        record = CacheRecord.of(cache, len(self.layers), self._keyless, batch)
+        past = record.total
+        check_length(self.model, self.plan, past + length)
+        pictures = any(_given(call.get(name)) for name in (*self.family.image_inputs, "mm_encoder_outputs"))
+        if past and not pictures:
+            self._local.forward = Forward(record, length, self.backend)
+        elif ids is None:
+            raise UnsupportedUsageError("inputs_embeds do not tell which tokens are image tokens: pass input_ids")
+        else:
+            image_token_ids = self.family.image_token_ids(self.model) if pictures else None
+            tokens = find_tokens(ids, call.get("attention_mask"), image_token_ids, past)
+            if any(tokens.image.counts):
+                check_unpacked(call, tokens, masks_tell=self.backend.kind != "keys")
+            trace = self.trace.of_turn(batch) if past else self.trace.of_prompt(batch)
+            self._local.forward = PromptForward(self.plan, self.family, tokens, record, trace, self.backend)
+        lead(cache, True)
+        made = cache is not None and call.get("past_key_values") is None
+        return (args, {**kwargs, "past_key_values": cache}) if made else None
+
+    def _before_layer(self, layer: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        forward = self._active()
+        if layer == 0:
+            self._local.cache = kwargs.get("past_key_values")
+        if forward.leaves_alone and len(args) == 1 and kwargs.get("attention_mask") is None:
+            return None
+        kwargs = {**dict(zip(self._parameters[layer], args, strict=False)), **kwargs}
+        kwargs["attention_mask"] = forward.masks.gatherable(kwargs.get("attention_mask"))
+        hidden, kwargs = forward.enter(layer, kwargs.pop("hidden_states"), kwargs)
+        return (hidden,), {**kwargs, "attention_mask": forward.masks.native(kwargs.get("attention_mask"))}
+
+    def _restore(self, decoder: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        forward = self._active()
+        if isinstance(output, tuple):
+            return (forward.restore(output[0]), *output[1:])
+        output.last_hidden_state = forward.restore(output.last_hidden_state)
+        return output
+
+    def _end(self, merger: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        forward: Forward | None = getattr(self._local, "forward", None)
+        if isinstance(forward, PromptForward) and output is not None:
+            self._tell(forward)
+        cache = getattr(self._local, "cache", None)
+        self._local.forward = self._local.cache = None
+        lead(cache, False)
+        if forward is not None and cache is not None and output is not None:
+            forward.leave(cache)
+        self._running.end_pass()
+
+    def _tell(self, forward: PromptForward) -> None:
+        """Let the trace tell of a prompt.
+
+        In one call of `generate` a prompt without pictures stands beside one with pictures, and is no news: it is what
+        classifier-free guidance compares with.
+        """
+        beside = getattr(self._local, "pictured", None)
+        if forward.pictured or not beside:
+            vars(self.trace).update(vars(forward.trace))
+        if beside is not None:
+            self._local.pictured = beside or forward.pictured
+
+
+class _LayerHook:
+    """The pre-hook of one decoder layer; its type is how a scope is found on a model."""
+
+    def __init__(self, scope: Scope, layer: int) -> None:
+        self.scope = scope
+        self.layer = layer
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self.scope._before_layer(self.layer, args, kwargs)
+
+
+def scope_on(model: nn.Module) -> Scope | None:
+    """The scope that is open on a model, or on a part or a wrapper of it."""
+    hooks = (hook for module in model.modules() for hook in module._forward_pre_hooks.values())
+    return next((hook.scope for hook in hooks if isinstance(hook, _LayerHook)), None)
+
+
+def adapted(model: Any) -> Any:
+    """The model inside a wrapper of peft, adapters included; any other as it is."""
+    return model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
+
+
+def _parameters_of(module: nn.Module) -> list[str]:
+    """Names of what a module takes, in their order."""
+    return list(inspect.signature(module.forward).parameters)
+
+
+def _makes_cache(model: PreTrainedModel, call: dict[str, Any]) -> bool:
+    """Whether the decoder is about to make a cache of its own."""
+    use_cache = call.get("use_cache")
+    return bool(getattr(model.config.get_text_config(), "use_cache", False) if use_cache is None else use_cache)
+
+
+def _check_sinks(module: nn.Module, sinks: Tensor | None) -> None:
+    if sinks is not None:
+        raise UnsupportedModelError(
+            f"{type(module).__name__} adds a sink to its attention (s_aux), which a look at it does not know: "
+            "use a method that looks at no attention, such as VTW"
+        )
+
+
+def _heeded(softcap: float | None, attend: Callable[..., Any]) -> float | None:
+    """The bound that `attend` puts on its scores: that of the layer where it names it.
+
+    transformers' sdpa has none: older versions pass over what the layer asks for, newer ones fail.
+    """
+    if softcap is None or "softcap" in inspect.signature(attend).parameters:
+        return softcap
+    if attend is ALL_ATTENTION_FUNCTIONS["sdpa"]:
+        return None
+    raise UnsupportedModelError(
+        f"the attention function {getattr(attend, '__name__', attend)!r} does not say whether it caps scores: "
+        "name softcap among its parameters, or call model.set_attn_implementation('eager')"
+    )
+
+
+def _given(pictures: Any) -> bool:
+    """Whether an argument carries pictures: pixels, or a non-empty mapping of encoder outputs."""
+    return pictures is not None and (isinstance(pictures, Tensor) or bool(pictures))
+
+
+def _check_compiled(layers: list[nn.Module], attention: str) -> None:
+    """Refuse layers and attention modules under torch.compile; MLPs and norms may be compiled.
+
+    A compiled layer does not look for hooks that come later, and it is compiled anew for the cache of each layer.
+    """
+    parts = (part for layer in layers for name, part in layer.named_modules() if name in ("", attention))
+    if any(part._compiled_call_impl is not None or hasattr(part.forward, _COMPILED) for part in parts):
+        raise UnsupportedModelError(
+            "the decoder layers are compiled with torch.compile, which would pass over the pruning: compile no more "
+            "than their MLPs and norms"
+        )
