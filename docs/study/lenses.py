@@ -26,7 +26,7 @@ from visionflow.evaluation.samples import Sample
 from visionflow.evaluation.suites import suite_called
 from visionflow.flow import logit_lens, picture_attention, sinks, value_norms, withhold
 from visionflow.loading.models import Loaded, load_model
-from visionflow.viz.plotting import BLUE, VERMILION, legend_above, line_with_band, new_figure, save, tidy
+from visionflow.report.figures.plotting import BLUE, VERMILION, legend_above, line_with_band, new_figure, save, tidy
 
 TASKS = ("choice", "science", "existence", "open")
 COLUMNS = {

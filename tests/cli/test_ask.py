@@ -19,12 +19,12 @@ from tests.cli.running import Run
 from tests.tiny import LAYERS, PER_IMAGE, tiny_llava
 from tests.tiny_processor import tiny_processor
 from visionflow import HiMAP
-from visionflow.cli.ask_report import layer_ranges
 from visionflow.cli.methods import METHOD_OPTIONS, chosen_method
 from visionflow.comparison import compare
 from visionflow.errors import VisionFlowError
 from visionflow.loading.prompts import make_prompt
 from visionflow.methods import METHODS
+from visionflow.report.ask import layer_ranges
 
 QUESTION = "w5 w6 w7"
 

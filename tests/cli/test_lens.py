@@ -15,12 +15,12 @@ from PIL import Image
 from tests.cli.running import Run
 from tests.tiny import LAYERS, PER_IMAGE
 from visionflow.cli.lens import _demo_picture
-from visionflow.cli.lens_report import ATTENTION_ABOVE, NORM_BELOW
 from visionflow.flow import logit_lens, picture_attention, sinks, value_norms, value_output_lens
 from visionflow.loading import models
 from visionflow.loading.models import Loaded
 from visionflow.loading.prompts import make_prompt
-from visionflow.viz.lens_figures import FIGURES
+from visionflow.report.figures.lens import FIGURES
+from visionflow.report.lens import ATTENTION_ABOVE, NORM_BELOW
 
 QUESTION = "w5 w6 w7"
 HEADS = 4
@@ -77,8 +77,8 @@ def test_sinks_are_counted_from_the_first_image_token(
     lens: Run, loaded: Loaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The picture begins in column 2. With factors as wide as these there are some in a model of random weights."""
-    monkeypatch.setattr("visionflow.cli.lens_report.NORM_BELOW", 1.2)
-    monkeypatch.setattr("visionflow.cli.lens_report.ATTENTION_ABOVE", 1.1)
+    monkeypatch.setattr("visionflow.report.lens.NORM_BELOW", 1.2)
+    monkeypatch.setattr("visionflow.report.lens.ATTENTION_ABOVE", 1.1)
     told = json.loads(lens("wide.png", QUESTION, "--json")[1])
     inputs = make_prompt(loaded.model, loaded.processor, [Image.open("wide.png")], QUESTION)
     found = sinks(value_norms(loaded.model, inputs), 1.2, 1.1)
@@ -127,7 +127,7 @@ def test_figures_are_written_and_replaced(lens: Run, tmp_path: Path) -> None:
 
 
 def test_figures_are_named_at_the_end(lens: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("visionflow.cli.lens_report.save", lambda figure, path: None)
+    monkeypatch.setattr("visionflow.report.lens.save", lambda figure, path: None)
     out = lens("wide.png", QUESTION, "--out", "a/new/folder")[1]
     assert out.endswith("figures: a/new/folder/attention.png, a/new/folder/sinks.png, a/new/folder/lens.png\n")
     assert (tmp_path / "a" / "new" / "folder").is_dir()
@@ -181,7 +181,7 @@ def test_too_little_memory_is_one_line(lens: Run, monkeypatch: pytest.MonkeyPatc
     def fails(*args: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nSee the manual.")
 
-    monkeypatch.setattr("visionflow.cli.lens_report.picture_attention", fails)
+    monkeypatch.setattr("visionflow.report.lens.picture_attention", fails)
     code, out, err = lens("wide.png", QUESTION)
     assert (code, out) == (2, "")
     assert err == "visionflow: out of memory on cpu: try a smaller model, --dtype bfloat16, or --device cpu\n"

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.cli.running import Run
 from tests.tiny_processor import PROCESSORS, save_zoo
-from visionflow.viz.lens_figures import FIGURES
+from visionflow.report.figures.lens import FIGURES
 
 WHY = "where the image tokens of a llava_next lie in the picture is not known here"
 

@@ -16,7 +16,7 @@ from tests.legacy.conftest import System
 from visionflow.errors import UnsupportedModelError, VisionFlowError
 from visionflow.legacy import qwen_vl_prompt
 from visionflow.loading.prompts import make_prompts
-from visionflow.viz import Scene
+from visionflow.report.figures import Scene
 
 QUESTION = "What is this?"
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)

@@ -88,13 +88,13 @@ def ask(
 
     with working(f"loading the {model} model"):
         quiet_libraries(model)
-        from visionflow.cli.ask_report import AskReport
         from visionflow.comparison import compare
         from visionflow.engines.hf.families import family_of
         from visionflow.loading.models import load_model
         from visionflow.loading.prompts import check_question, make_prompt
         from visionflow.methods.defaults import whose_defaults
-        from visionflow.viz import scene_or_reason
+        from visionflow.report.ask import AskReport
+        from visionflow.report.figures import scene_or_reason
 
         check_question(question)
         loaded = load_model(model, dtype, device, attention)

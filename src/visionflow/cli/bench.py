@@ -107,8 +107,8 @@ def bench(
         "time_limit_s": settings.time_limit_s,
         "models": [_bench_one(name, settings, layers, dtype, device) for name in model],
     }
-    from visionflow.cli.bench_report import show_bench
-    from visionflow.viz.bench_figures import draw_bench
+    from visionflow.report.bench import show_bench
+    from visionflow.report.figures.bench import draw_bench
 
     tell(found, "bench", out, as_json, draw_bench, show_bench)
 

@@ -21,7 +21,7 @@ def make_folder(out: Path | None) -> None:
     """
     if out is None:
         return
-    from visionflow.viz.plotting import check_matplotlib
+    from visionflow.report.figures.plotting import check_matplotlib
 
     check_matplotlib()
     check_out(out)

@@ -137,10 +137,10 @@ def _tell(
     as_json: bool,
 ) -> None:
     from visionflow.evaluation.flow_runs import effects_of
-    from visionflow.evaluation.flow_tables import show_disruptions
     from visionflow.flow.disruption_sweep import flow_shift
+    from visionflow.report.figures.flow import draw_disruptions, draw_shift
+    from visionflow.report.flow import show_disruptions
     from visionflow.report.sheet import screen
-    from visionflow.viz.flow_figures import draw_disruptions, draw_shift
 
     effects = effects_of(records, disruptions)
     found = asked.describe() | {

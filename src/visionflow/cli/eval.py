@@ -29,7 +29,7 @@ from visionflow.cli.values import names
 from visionflow.errors import VisionFlowError
 
 if TYPE_CHECKING:
-    from visionflow.cli.eval_report import EvalReport
+    from visionflow.report.eval import EvalReport
 
 
 def evaluate(
@@ -87,14 +87,14 @@ def evaluate(
     samples = asked.samples(limit, tasks or ())
     with working(f"loading the {model} model"):
         quiet_libraries(model)
-        from visionflow.cli.eval_report import EvalReport
-        from visionflow.evaluation.paper_tables import check_tasks
         from visionflow.evaluation.plan import plan_run
         from visionflow.evaluation.records import Records
-        from visionflow.evaluation.report import report
         from visionflow.evaluation.runner import check_rows
         from visionflow.evaluation.runner import evaluate as run_all
+        from visionflow.evaluation.summary import summarise
         from visionflow.loading.models import load_model
+        from visionflow.report.eval import EvalReport
+        from visionflow.report.paper_tables import check_tasks
 
         if paper:
             check_tasks({sample.task for sample in samples})
@@ -114,7 +114,7 @@ def evaluate(
         records = Records.open(out, run.described, samples) if out else Records()
     with questions(f"{len(run.rows)} rows", len(samples), records) as on_batch:
         done = run_all(loaded, samples, run.rows, records, batch, on_batch)
-    _tell(EvalReport(run, report(done, seed, only_visual), only_visual, sweep, out), paper, as_json)
+    _tell(EvalReport(run, summarise(done, seed, only_visual), only_visual, sweep, out), paper, as_json)
 
 
 def _tell(found: "EvalReport", paper: bool, as_json: bool) -> None:

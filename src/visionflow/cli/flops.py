@@ -105,8 +105,8 @@ def flops(
     from visionflow.cost.conventions import Convention
     from visionflow.cost.load import load_shape
     from visionflow.cost.model import cost_of
-    from visionflow.cost.report import Report
     from visionflow.cost.visipruner import Profile, papers_accounting
+    from visionflow.report.flops import Report
     from visionflow.report.sheet import screen
 
     if convention is not None:
@@ -174,7 +174,7 @@ def _course_of(method: str, options: dict[str, Any]) -> "Course":
 
 def _print_paper_table(others: set[str], as_json: bool) -> None:
     from visionflow.cost.himap_tables import rows
-    from visionflow.cost.report import show_tables, tables_to_json
+    from visionflow.report.flops import show_tables, tables_to_json
     from visionflow.report.sheet import screen
 
     if others:

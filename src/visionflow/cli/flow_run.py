@@ -110,7 +110,7 @@ def ask(
         VisionFlowError: one of them is not to be had, or the figures cannot be drawn.
     """
     from visionflow.evaluation.suites import suite_called
-    from visionflow.viz.plotting import check_matplotlib
+    from visionflow.report.figures.plotting import check_matplotlib
 
     check_matplotlib()
 

@@ -61,10 +61,10 @@ def lens(
     asked = DEMO_QUESTION if question is None else question
     with working(f"loading the {model} model"):
         quiet_libraries(model)
-        from visionflow.cli.lens_report import look_inside
         from visionflow.loading.models import load_model
         from visionflow.loading.prompts import check_question, make_prompt
-        from visionflow.viz import scene_or_reason
+        from visionflow.report.figures import scene_or_reason
+        from visionflow.report.lens import look_inside
 
         check_question(asked)
         use_threads(threads)
@@ -92,8 +92,8 @@ def _demo_picture() -> "Image.Image":
 
 def _check_figures(out: Path, image: str | None) -> None:
     """Refuse, before any work, a folder where the figures cannot go or where the picture would be lost."""
-    from visionflow.viz.lens_figures import FIGURES
-    from visionflow.viz.plotting import check_matplotlib
+    from visionflow.report.figures.lens import FIGURES
+    from visionflow.report.figures.plotting import check_matplotlib
 
     check_matplotlib()
     check_out(out)

@@ -118,7 +118,7 @@ def _check_needs(asked: "Reproduction") -> None:
 
 
 def _say_needs(asked: "Reproduction") -> None:
-    from visionflow.cli.reproduce_report import show_needs
+    from visionflow.report.reproduce import show_needs
     from visionflow.report.sheet import screen
 
     show_needs(asked.needs(), screen(stderr=True))
@@ -135,8 +135,8 @@ def _say_row(row: str, log: Path) -> None:
 
 
 def _tell(done: "Reproduction", as_json: bool) -> None:
-    from visionflow.cli.reproduce_report import ReproduceReport
     from visionflow.lmms.comparison import compare
+    from visionflow.report.reproduce import ReproduceReport
     from visionflow.report.sheet import screen
 
     report = ReproduceReport(done, compare(done))

@@ -78,9 +78,9 @@ def saliency(
 
 def _tell(asked: Asked, records: "list[Record]", chosen: Any, seed: int, as_json: bool) -> None:
     from visionflow.evaluation.flow_runs import lengths_of, profile_of
-    from visionflow.evaluation.flow_tables import saliency_rows, show_saliency
+    from visionflow.report.figures.flow import draw_lengths, draw_saliency
+    from visionflow.report.flow import saliency_rows, show_saliency
     from visionflow.report.sheet import screen
-    from visionflow.viz.flow_figures import draw_lengths, draw_saliency
 
     profile = profile_of(records, **chosen)
     lengths = lengths_of(records)

@@ -110,8 +110,8 @@ def scaling(
         "exponents": exponents(axes),
         "skipped": skipped,
     }
-    from visionflow.cli.scaling_report import show_scaling
-    from visionflow.viz.bench_figures import draw_scaling
+    from visionflow.report.figures.bench import draw_scaling
+    from visionflow.report.scaling import show_scaling
 
     tell(found, "scaling", out, as_json, draw_scaling, show_scaling)
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from visionflow.cost import PRESETS, Convention, DecoderShape, himap_tables
 from visionflow.errors import VisionFlowError
-from visionflow.evaluation.paper_tables import TABLES
 from visionflow.lmms import data_sets, marks
 from visionflow.lmms.data_sets import DataSet
 from visionflow.lmms.marks import Marks, Sample, Total, percent
 from visionflow.lmms.settings import DENSE, method_of
 from visionflow.methods import HiMAP, Method
+from visionflow.report.paper_tables import TABLES
 
 PRINTED_MODELS = {"LLaVA-v1.5-7B": "llava-1.5-7b", "LLaVA-v1.5-13B": "llava-1.5-13b"}
 """The papers' models that can be run, and what this package calls their shapes and presets."""

@@ -1,8 +1,14 @@
-"""Pictures of what was kept."""
+"""The old address of `visionflow.report.figures`: ``visionflow.viz.plotting`` is what it was."""
 
-from visionflow.viz.framing import Box, Framing, framing_of
-from visionflow.viz.kept import Scene, scene_or_reason
-from visionflow.viz.overlay import Panel, draw_overlay
-from visionflow.viz.patches import patches_kept
+import sys
+from importlib import import_module
 
-__all__ = ["Box", "Framing", "Panel", "Scene", "draw_overlay", "framing_of", "patches_kept", "scene_or_reason"]
+from visionflow.report.figures import *  # noqa: F403
+
+_NAMES = {name: name for name in ("framing", "geometry", "kept", "overlay", "patches", "plotting")}
+_NAMES |= {f"{name}_figures": name for name in ("bench", "flow", "lens")}
+
+for _old, _new in _NAMES.items():
+    _module = import_module(f"visionflow.report.figures.{_new}")
+    sys.modules[f"{__name__}.{_old}"] = _module
+    globals().setdefault(_old, _module)

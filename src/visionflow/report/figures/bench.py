@@ -6,7 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from visionflow.bench.rounds import repeated
-from visionflow.viz.plotting import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, legend_above, new_figure, save, tidy
+from visionflow.report.figures.plotting import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    legend_above,
+    new_figure,
+    save,
+    tidy,
+)
 
 _AXES = {"image_tokens": "image tokens", "batch": "batch", "layers": "decoder layers"}
 _COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)

@@ -7,7 +7,7 @@ from math import ceil, floor
 
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageStat
 
-from visionflow.viz.framing import Box, Framing
+from visionflow.report.figures.framing import Box, Framing
 
 Place = tuple[int, int, int, int]  # left, top, right, bottom, in pixels of a panel
 

@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from visionflow.errors import VisionFlowError
-from visionflow.viz.framing import Framing, framing_of
+from visionflow.report.figures.framing import Framing, framing_of
 
 Size = tuple[int, int]  # width and height, in pixels
 

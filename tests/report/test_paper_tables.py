@@ -4,9 +4,9 @@ import pytest
 
 from visionflow.cost import himap_tables
 from visionflow.errors import VisionFlowError
-from visionflow.evaluation.paper_tables import METHODS, TABLES, paper_tables
 from visionflow.evaluation.records import Record
-from visionflow.evaluation.report import report
+from visionflow.evaluation.summary import summarise
+from visionflow.report.paper_tables import METHODS, TABLES, paper_tables
 
 FORMS = {"choice": "letter", "science": "letter", "existence": "yes_no", "caption": "caption", "open": "words"}
 GOLD = {"letter": ["A"], "yes_no": ["yes"], "words": ["red"], "caption": ["a red star", "one red star"]}
@@ -37,7 +37,7 @@ def cells(markdown: str, start: str) -> list[str]:
 
 
 def test_the_papers_figures_stand_as_printed() -> None:
-    made = paper_tables(report(everything()))
+    made = paper_tables(summarise(everything()))
     assert cells(made, "| LLaVA-v1.5-7B | HiMAP") == ["LLaVA-v1.5-7B", "HiMAP", "0.73", "24%", "68.3", "77.2", "86.2"]
     assert cells(made, "| LLaVA-v1.5-13B | FastV | 3.06")[2:] == ["3.06", "53%", "82.9", "53.8", "71.7", "35.5"]
     for table in TABLES:
@@ -46,7 +46,7 @@ def test_the_papers_figures_stand_as_printed() -> None:
 
 
 def test_ours_stand_in_their_columns_and_a_certain_loss_is_marked() -> None:
-    made = paper_tables(report(everything(fastv=1, **{"himap-paid": 20})))
+    made = paper_tables(summarise(everything(fastv=1, **{"himap-paid": 20})))
     assert cells(made, "| Model | Method | MFLOPs")[4:] == [
         "science (accuracy, 40)",
         "choice (accuracy, 40)",
@@ -58,7 +58,7 @@ def test_ours_stand_in_their_columns_and_a_certain_loss_is_marked() -> None:
 
 
 def test_captions_stand_by_what_they_name_too() -> None:
-    made = paper_tables(report(everything(fastv=10)))
+    made = paper_tables(summarise(everything(fastv=10)))
     assert cells(made, "| Model | Method | MFLOPs | Ratio | caption")[4:] == [
         "caption (CIDEr, 40)",
         "caption (exact, 40)",
@@ -73,19 +73,19 @@ def test_a_cost_that_is_not_modelled_is_no_number() -> None:
     made = everything()
     for record in made:
         record["rows"] = {name: row | {"paper": None, "flops": None} for name, row in record["rows"].items()}
-    assert cells(paper_tables(report(made)), "| embedded | FastV")[2:4] == ["not modelled", "-"]
+    assert cells(paper_tables(summarise(made)), "| embedded | FastV")[2:4] == ["not modelled", "-"]
 
 
 def test_the_models_name_stands_in_front() -> None:
-    assert cells(paper_tables(report(everything()), "owner/name"), "| owner/name | oracle")[1] == "oracle"
+    assert cells(paper_tables(summarise(everything()), "owner/name"), "| owner/name | oracle")[1] == "oracle"
 
 
 def test_what_is_missing_is_named() -> None:
     made = everything()
     with pytest.raises(VisionFlowError, match="there is none of caption: raise --limit to 5 or more"):
-        paper_tables(report([record for record in made if record["task"] != "caption"]))
+        paper_tables(summarise([record for record in made if record["task"] != "caption"]))
     with pytest.raises(VisionFlowError, match="need the rows dense, fastv"):
-        paper_tables(report([each | {"rows": {"dense": each["rows"]["dense"]}} for each in made]))
+        paper_tables(summarise([each | {"rows": {"dense": each["rows"]["dense"]}} for each in made]))
     blind = {"no-image": made[0]["rows"]["dense"]}
     with pytest.raises(VisionFlowError, match="the filter left no question of choice"):
-        paper_tables(report([each | {"rows": each["rows"] | blind} for each in made], filtered=True))
+        paper_tables(summarise([each | {"rows": each["rows"] | blind} for each in made], filtered=True))

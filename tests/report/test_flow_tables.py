@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from visionflow.evaluation.flow_tables import show_disruptions, show_saliency
 from visionflow.flow.saliency_measures import MEASURES
+from visionflow.report.flow import show_disruptions, show_saliency
 
 RUN = {"suite": "scenes", "model": "tiny", "samples": 4, "limit": 8, "only_visual": True}
 

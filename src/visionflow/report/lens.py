@@ -23,10 +23,10 @@ from visionflow.flow import (
 )
 from visionflow.flow.attention_maps import number, numbers
 from visionflow.loading.models import Loaded
+from visionflow.report.figures import Scene
+from visionflow.report.figures.lens import FIGURES, attention_figure, sinks_figure, visible, words_figure
+from visionflow.report.figures.plotting import save
 from visionflow.report.sheet import Pairs, Sheet
-from visionflow.viz import Scene
-from visionflow.viz.lens_figures import FIGURES, attention_figure, sinks_figure, visible, words_figure
-from visionflow.viz.plotting import save
 
 GROUPS = ("image", "system", "instruction")
 TOP, SHOWN = 5, 3  # words found for each depth and head, and those that have room in a line

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from visionflow.errors import VisionFlowError
-from visionflow.viz import Framing, Panel, draw_overlay, patches_kept
-from visionflow.viz.overlay import HATCH, MARGIN, PADDING, SIDE, SMALL, _Canvas, _panel
+from visionflow.report.figures import Framing, Panel, draw_overlay, patches_kept
+from visionflow.report.figures.overlay import HATCH, MARGIN, PADDING, SIDE, SMALL, _Canvas, _panel
 
 PATCH = 8
 RED = (230, 20, 30)

@@ -6,11 +6,11 @@ from typing import Any
 
 from rich.console import Console
 
-from visionflow.evaluation.curve import draw_curve, points
-from visionflow.evaluation.paper_tables import paper_tables
 from visionflow.evaluation.plan import Run
-from visionflow.evaluation.report import TaskReport, to_json
-from visionflow.evaluation.tables import show
+from visionflow.evaluation.summary import TaskSummary, to_json
+from visionflow.report.eval_tables import show
+from visionflow.report.figures.curve import draw_curve, points
+from visionflow.report.paper_tables import paper_tables
 
 CURVE = "curve.png"
 
@@ -28,7 +28,7 @@ class EvalReport:
     """
 
     run: Run
-    tables: list[TaskReport]
+    tables: list[TaskSummary]
     filtered: bool
     sweep: bool
     out: Path | None

@@ -6,9 +6,9 @@ from statistics import fmean
 
 from visionflow.cost import himap_tables
 from visionflow.errors import VisionFlowError
-from visionflow.evaluation.report import Figure, Line, Metric, Spent, TaskReport
 from visionflow.evaluation.rows import REFERENCE
-from visionflow.evaluation.tables import NOT_MODELLED
+from visionflow.evaluation.summary import Figure, Line, Metric, Spent, TaskSummary
+from visionflow.report.eval_tables import NOT_MODELLED
 
 METHODS = {
     REFERENCE: "Baseline",
@@ -90,7 +90,7 @@ def check_tasks(tasks: Collection[str]) -> None:
             )
 
 
-def paper_tables(reports: Sequence[TaskReport], model: str = "embedded") -> str:
+def paper_tables(reports: Sequence[TaskSummary], model: str = "embedded") -> str:
     """Both tables as Markdown, ours under the name of the `model`.
 
     Raises:
@@ -125,7 +125,7 @@ def _printed(table: PaperTable) -> str:
     return f"**Table {table.number} as printed**\n\n" + "\n".join(lines)
 
 
-def _rebuilt(table: PaperTable, by_task: dict[str, TaskReport], model: str) -> str:
+def _rebuilt(table: PaperTable, by_task: dict[str, TaskSummary], model: str) -> str:
     reports = [by_task[task] for task in dict.fromkeys(table.tasks)]
     columns = [
         f"{report.task} ({_TITLES[metric]}, {report.questions})"

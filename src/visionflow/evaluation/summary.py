@@ -104,7 +104,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class TaskReport:
+class TaskSummary:
     """The table of one task.
 
     Attributes:
@@ -120,7 +120,7 @@ class TaskReport:
     lines: list[Line]
 
 
-def report(records: Sequence[Record], seed: int = 0, filtered: bool = False) -> list[TaskReport]:
+def summarise(records: Sequence[Record], seed: int = 0, filtered: bool = False) -> list[TaskSummary]:
     """The tables of all tasks.
 
     Args:
@@ -137,11 +137,11 @@ def report(records: Sequence[Record], seed: int = 0, filtered: bool = False) -> 
         asked = list(group)
         scored = [record for record in asked if not (filtered and record["rows"][BLIND]["right"])]
         lines = _lines(scored, seed) if scored else []
-        tables.append(TaskReport(task, len(scored), len(asked) - len(scored), lines))
+        tables.append(TaskSummary(task, len(scored), len(asked) - len(scored), lines))
     return tables
 
 
-def to_json(tables: Sequence[TaskReport]) -> dict[str, Any]:
+def to_json(tables: Sequence[TaskSummary]) -> dict[str, Any]:
     """The tables by task, each row by its name."""
     return {
         table.task: {

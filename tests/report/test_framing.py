@@ -13,7 +13,7 @@ from transformers.models.llava.image_processing_pil_llava import LlavaImageProce
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from visionflow.errors import VisionFlowError
-from visionflow.viz import Framing, framing_of
+from visionflow.report.figures import Framing, framing_of
 
 SIDE, PATCH = 48, 8
 _SHORTEST, _SQUARE = {"shortest_edge": SIDE}, {"height": SIDE, "width": SIDE}

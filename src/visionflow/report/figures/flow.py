@@ -6,7 +6,16 @@ from statistics import median
 from typing import Any
 
 from visionflow.flow.disruption import layers_named
-from visionflow.viz.plotting import BLUE, GREEN, VERMILION, legend_above, line_with_band, new_figure, save, tidy
+from visionflow.report.figures.plotting import (
+    BLUE,
+    GREEN,
+    VERMILION,
+    legend_above,
+    line_with_band,
+    new_figure,
+    save,
+    tidy,
+)
 
 # A colour, and for those who print in grey a marker or hatching.
 _STYLES = {

@@ -11,10 +11,10 @@ from transformers import PreTrainedModel
 from visionflow.core.trace import Trace
 from visionflow.engines.hf.families import family_of
 from visionflow.errors import VisionFlowError
-from visionflow.viz.framing import Framing
-from visionflow.viz.geometry import framings_of
-from visionflow.viz.overlay import Panel, draw_overlay
-from visionflow.viz.patches import patches_kept
+from visionflow.report.figures.framing import Framing
+from visionflow.report.figures.geometry import framings_of
+from visionflow.report.figures.overlay import Panel, draw_overlay
+from visionflow.report.figures.patches import patches_kept
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from visionflow.errors import VisionFlowError
-from visionflow.evaluation.report import Line, Metric, TaskReport
 from visionflow.evaluation.rows import BLIND, REFERENCE, Row
-from visionflow.viz.plotting import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, new_figure, save, tidy
+from visionflow.evaluation.summary import Line, Metric, TaskSummary
+from visionflow.report.figures.plotting import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    new_figure,
+    save,
+    tidy,
+)
 
 _LABELS: dict[Metric, str] = {
     "accuracy": "accuracy",
@@ -30,7 +41,7 @@ _STYLES = {
 }
 
 
-def points(tables: Sequence[TaskReport], rows: Sequence[Row]) -> dict[str, Any]:
+def points(tables: Sequence[TaskSummary], rows: Sequence[Row]) -> dict[str, Any]:
     """By task and metric, each series' points from the cheapest to the dearest: cost, its ratio to dense, value."""
     series = {row.name: row.series for row in rows if row.series}
     return {
@@ -40,7 +51,7 @@ def points(tables: Sequence[TaskReport], rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def draw_curve(tables: Sequence[TaskReport], rows: Sequence[Row], path: Path) -> None:
+def draw_curve(tables: Sequence[TaskSummary], rows: Sequence[Row], path: Path) -> None:
     """Save the plot of `points` at `path`, with the dense model's value and that without the image as lines across.
 
     Raises:
@@ -87,7 +98,7 @@ def _price(line: Line) -> float:
     return spent.image_tokens_on_average if spent.flops is None else spent.flops
 
 
-def _panel(axis: Any, table: TaskReport, metric: Metric, curves: dict[str, list[dict[str, Any]]]) -> None:
+def _panel(axis: Any, table: TaskSummary, metric: Metric, curves: dict[str, list[dict[str, Any]]]) -> None:
     values = {line.row: line.figures[metric].value for line in table.lines}
     dense = next(line for line in table.lines if line.row == REFERENCE).spent
     place, whole, label = (

@@ -1,4 +1,4 @@
-"""The report, on records made by hand."""
+"""The summary of a run and how it is shown, on records made by hand."""
 
 import io
 import json
@@ -17,13 +17,13 @@ from rich.console import Console
 from tests.questions import sample
 from tests.scenes.strategies import SPARSE
 from visionflow.evaluation import Confusion, Interval, McNemar, bootstrap_difference, bootstrap_mean, cider, wilson
-from visionflow.evaluation import tables as tables_for_people
-from visionflow.evaluation.curve import draw_curve, points
 from visionflow.evaluation.marking import is_right, marked
 from visionflow.evaluation.naming import Naming, naming
 from visionflow.evaluation.records import Record
-from visionflow.evaluation.report import Lost, TaskReport, report, to_json
 from visionflow.evaluation.rows import Row, sweep_rows
+from visionflow.evaluation.summary import Lost, TaskSummary, summarise, to_json
+from visionflow.report import eval_tables as tables_for_people
+from visionflow.report.figures.curve import draw_curve, points
 from visionflow.scenes import Scene
 from visionflow.scenes.captions import joined, names_in_reading_order, references
 
@@ -61,7 +61,7 @@ def letters(dense: str, half: str, blind: str) -> list[Record]:
 
 
 def test_accuracy_beside_cost() -> None:
-    (table,) = report(letters("111110", "100011", "000000"))
+    (table,) = summarise(letters("111110", "100011", "000000"))
     dense, half, blind = table.lines
     assert (table.task, table.questions, table.filtered) == ("letter", 6, 0)
     assert dense.figures["accuracy"].value == pytest.approx(5 / 6)
@@ -77,18 +77,18 @@ def test_accuracy_beside_cost() -> None:
 
 
 def test_the_share_of_relevant_tokens_that_is_kept() -> None:
-    (table,) = report(letters("111", "111", "111"))
+    (table,) = summarise(letters("111", "111", "111"))
     assert [line.spent.relevant_kept for line in table.lines] == [1, (0.5 + 1) / 2, 0]
     unknown = [each | {"relevant": None} for each in letters("1", "1", "1")]
-    assert [line.spent.relevant_kept for line in report(unknown)[0].lines] == [None] * 3
+    assert [line.spent.relevant_kept for line in summarise(unknown)[0].lines] == [None] * 3
 
 
 def test_what_is_lost_and_whether_it_could_be_seen() -> None:
     """Of three lost questions, the first lost a relevant token, the second rests on none, the third's was kept."""
-    (table,) = report(letters("1111", "0001", "0000"))
+    (table,) = summarise(letters("1111", "0001", "0000"))
     assert [line.lost for line in table.lines] == [Lost(0, 0), Lost(3, 1), Lost(4, 3)]
     unknown = [each | {"relevant": None} for each in letters("11", "01", "00")]
-    assert report(unknown)[0].lines[1].lost == Lost(1, None)
+    assert summarise(unknown)[0].lines[1].lost == Lost(1, None)
 
 
 def test_shares_by_kind() -> None:
@@ -96,7 +96,7 @@ def test_shares_by_kind() -> None:
         each | {"kind": kind}
         for each, kind in zip(letters("110", "100", "000"), ("count", "colour", "count"), strict=True)
     ]
-    dense, half, _ = report(records)[0].lines
+    dense, half, _ = summarise(records)[0].lines
     assert dense.kinds == {"colour": 1.0, "count": 0.5}
     assert half.kinds == {"colour": 0.0, "count": 0.5}
 
@@ -107,16 +107,16 @@ def test_the_seed_decides_the_bootstrap() -> None:
     records = [
         record(i, "caption", gold[i], {"dense": (said[i], False)}) | {"objects": ["red star"]} for i in range(len(gold))
     ]
-    assert report(records, 1) == report(records, 1)
-    assert report(records, 1) != report(records, 2)
+    assert summarise(records, 1) == summarise(records, 1)
+    assert summarise(records, 1) != summarise(records, 2)
 
 
 def test_what_is_answered_without_the_image_is_left_out() -> None:
     records = letters("111110", "100011", "100100")
-    (table,) = report(records, filtered=True)
+    (table,) = summarise(records, filtered=True)
     assert (table.questions, table.filtered) == (4, 2)
     assert [line.figures["accuracy"].value for line in table.lines] == [0.75, 0.5, 0]
-    (nothing,) = report(letters("11", "11", "11"), filtered=True)
+    (nothing,) = summarise(letters("11", "11", "11"), filtered=True)
     assert (nothing.questions, nothing.filtered, nothing.lines) == (0, 2, [])
 
 
@@ -126,7 +126,7 @@ def test_popes_metrics_per_sampling_in_both_conventions() -> None:
         record(i, "yes_no", [gold], {"dense": (answer, gold == answer)}, kind)
         for i, (gold, answer, kind) in enumerate(said)
     ]
-    (table,) = report(records)
+    (table,) = summarise(records)
     pope = table.lines[0].pope
     assert list(pope) == ["all", "random", "popular"]
     assert pope["random"]["strict"] == pope["random"]["pope"] == Confusion(1, 0, 1, 0)
@@ -144,7 +144,7 @@ def test_popes_metrics_per_sampling_in_both_conventions() -> None:
 
 
 def test_a_kind_called_all_counts_once() -> None:
-    (table,) = report([record(i, "yes_no", ["yes"], {"dense": ("yes", True)}, "all") for i in range(2)])
+    (table,) = summarise([record(i, "yes_no", ["yes"], {"dense": ("yes", True)}, "all") for i in range(2)])
     assert {kind: each["strict"].total for kind, each in table.lines[0].pope.items()} == {"all": 2}
 
 
@@ -160,7 +160,7 @@ def captions() -> list[Record]:
 
 def test_captions_have_cider_and_what_they_name() -> None:
     """Half names too little twice, and one star two times: that is every object, and not exactly what is there."""
-    (table,) = report(captions())
+    (table,) = summarise(captions())
     dense, half = table.lines
     scores = cider([each["rows"]["half"]["answer"] for each in captions()], [each["gold"] for each in captions()])
     assert scores is not None
@@ -182,12 +182,12 @@ def test_captions_have_cider_and_what_they_name() -> None:
 
 
 def test_one_caption_has_no_cider() -> None:
-    (table,) = report(captions()[:1])
+    (table,) = summarise(captions()[:1])
     assert list(table.lines[0].figures) == ["exact", "f1", "names_every"]
 
 
 def test_json_has_no_nan() -> None:
-    told = to_json(report(letters("10", "01", "00") + captions()))
+    told = to_json(summarise(letters("10", "01", "00") + captions()))
     assert json.loads(json.dumps(told, allow_nan=False)) == told
     assert told["letter"]["rows"]["half"]["accuracy"]["test"] == {"lost": 1, "gained": 1, "p_value": 1}
 
@@ -201,7 +201,7 @@ def uncosted(records: list[Record]) -> list[Record]:
 
 
 def test_a_cost_that_is_not_modelled_is_said_to_be_so() -> None:
-    tables = report(uncosted(letters("111110", "100011", "000000")))
+    tables = summarise(uncosted(letters("111110", "100011", "000000")))
     told = to_json(tables)["letter"]["rows"]["half"]
     assert [told[name] for name in ("paper", "paper_ratio", "flops", "flops_ratio")] == [None] * 4
     assert (told["image_tokens_on_average"], told["accuracy"]["value"]) == (7.5, 0.5)
@@ -216,7 +216,7 @@ def test_the_tables_fit_and_say_the_figures(width: int) -> None:
     output = io.StringIO()
     console = Console(file=output, width=width, markup=False, highlight=False)
     yes_no = [record(0, "yes_no", ["no"], dict.fromkeys(COSTS, ("maybe", False)), "random")]
-    tables = report(letters("111110" * 20, "100011" * 20, "000000" * 20) + captions() + yes_no)
+    tables = summarise(letters("111110" * 20, "100011" * 20, "000000" * 20) + captions() + yes_no)
     tables_for_people.show(tables, {"half": "half of it"}, console)
     assert max(map(len, output.getvalue().splitlines())) <= width
     said = " ".join(output.getvalue().split())
@@ -236,7 +236,7 @@ def test_the_tables_fit_and_say_the_figures(width: int) -> None:
         assert text in said
 
 
-def swept(changed: Callable[[list[Record]], list[Record]] = list) -> tuple[list[TaskReport], list[Row]]:
+def swept(changed: Callable[[list[Record]], list[Record]] = list) -> tuple[list[TaskSummary], list[Row]]:
     """Eight lettered questions, each answered by chance in every row of a sweep."""
     rows = sweep_rows(6)
     rng = np.random.default_rng(0)
@@ -257,7 +257,7 @@ def swept(changed: Callable[[list[Record]], list[Record]] = list) -> tuple[list[
                 "kept": [],
             }
         records.append(record(place, "letter", ["A"], {}) | {"rows": answers})
-    return report(changed(records)), rows
+    return summarise(changed(records)), rows
 
 
 def test_a_curve_has_its_points_in_order_of_cost_and_becomes_a_picture(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_a_curve_has_its_points_in_order_of_cost_and_becomes_a_picture(tmp_path:
 def test_a_curve_without_a_cost_model_is_drawn_over_image_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     tables, rows = swept(uncosted)
     drawn: list[Any] = []
-    monkeypatch.setattr("visionflow.evaluation.curve.save", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr("visionflow.report.figures.curve.save", lambda figure, path: drawn.append(figure))
     draw_curve(tables, rows, Path("curve.png"))
     axis = drawn[0].axes[0]
     assert axis.get_xlabel() == "image tokens, averaged over the layers, share of dense"
@@ -292,7 +292,7 @@ def test_a_curve_without_a_cost_model_is_drawn_over_image_tokens(monkeypatch: py
 
 def test_the_legend_of_a_curve_with_one_panel_is_all_there(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Any] = []
-    monkeypatch.setattr("visionflow.evaluation.curve.save", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr("visionflow.report.figures.curve.save", lambda figure, path: drawn.append(figure))
     draw_curve(*swept(), Path("curve.png"))
     [figure] = drawn
     figure.savefig(io.BytesIO())
@@ -369,7 +369,7 @@ def test_an_answer_is_read_as_its_task_wants_it() -> None:
 
 
 def test_an_interval_of_shares_stays_within_them() -> None:
-    (table,) = report(letters("11", "00", "00"))
+    (table,) = summarise(letters("11", "00", "00"))
     for line in table.lines:
         interval = line.figures["accuracy"].interval
         assert isinstance(interval, Interval)

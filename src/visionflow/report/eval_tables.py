@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 
 from visionflow.evaluation.intervals import Interval
-from visionflow.evaluation.report import POPE_METRICS, Figure, Line, Metric, TaskReport
 from visionflow.evaluation.scores import Confusion
+from visionflow.evaluation.summary import POPE_METRICS, Figure, Line, Metric, TaskSummary
 from visionflow.report.sheet import Pairs, Sheet
 
 _TITLES: dict[Metric, str] = {
@@ -33,7 +33,7 @@ LEGEND = {
 }
 
 
-def show(tables: Sequence[TaskReport], settings: Mapping[str, str], console: Console) -> None:
+def show(tables: Sequence[TaskSummary], settings: Mapping[str, str], console: Console) -> None:
     """A table per task and metric, POPE's metrics where there are any, and what the names stand for."""
     for table in tables:
         left_out = f", {table.filtered} left out: answered rightly without the image" if table.filtered else ""

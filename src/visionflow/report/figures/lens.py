@@ -10,10 +10,10 @@ from torch import Tensor
 
 from visionflow.flow.attention_maps import PictureAttention
 from visionflow.flow.sinks import Sinks, ValueNorms
-from visionflow.viz.framing import Box
-from visionflow.viz.kept import Scene
-from visionflow.viz.patches import patches_kept
-from visionflow.viz.plotting import BLUE, ORANGE, VERMILION, new_figure, tidy
+from visionflow.report.figures.framing import Box
+from visionflow.report.figures.kept import Scene
+from visionflow.report.figures.patches import patches_kept
+from visionflow.report.figures.plotting import BLUE, ORANGE, VERMILION, new_figure, tidy
 
 FIGURES = ("attention.png", "sinks.png", "lens.png")
 

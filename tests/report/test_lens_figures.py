@@ -13,8 +13,8 @@ from torch import Tensor
 
 from visionflow.errors import VisionFlowError
 from visionflow.flow import PictureAttention, Sinks, ValueNorms, sinks
-from visionflow.viz import Framing, Scene
-from visionflow.viz.lens_figures import FAINTEST, attention_figure, sinks_figure, visible, words_figure
+from visionflow.report.figures import Framing, Scene
+from visionflow.report.figures.lens import FAINTEST, attention_figure, sinks_figure, visible, words_figure
 
 pytest.importorskip("matplotlib")
 

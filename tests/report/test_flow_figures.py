@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from visionflow.viz import bench_figures, flow_figures
+from visionflow.report.figures import bench as bench_figures
+from visionflow.report.figures import flow as flow_figures
 
 pytest.importorskip("matplotlib")
 

@@ -23,8 +23,8 @@ from tests.zoo import ZOO
 from tests.zoo.entry import BOS, END, IMAGE, START
 from visionflow.engines.hf.families import family_of
 from visionflow.errors import VisionFlowError
-from visionflow.viz import Scene, scene_or_reason
-from visionflow.viz.geometry import GRIDDED, ONE_INPUT
+from visionflow.report.figures import Scene, scene_or_reason
+from visionflow.report.figures.geometry import GRIDDED, ONE_INPUT
 
 _SQUARE = {"height": 24, "width": 24}
 _CLIP = CLIPImageProcessorPil(size={"shortest_edge": 20}, crop_size={"height": 20, "width": 20})

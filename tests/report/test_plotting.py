@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from visionflow.errors import VisionFlowError
-from visionflow.viz.plotting import line_with_band, new_figure, save
+from visionflow.report.figures.plotting import line_with_band, new_figure, save
 
 pytest.importorskip("matplotlib")
 
