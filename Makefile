@@ -45,8 +45,8 @@ test-processors: $(LMMS_READY)
 	$(LMMS)/bin/pytest -m "" tests/cli/test_families.py
 
 lint: $(READY)
-	$(BIN)/ruff check src tests docs
-	$(BIN)/ruff format --check src tests docs
+	$(BIN)/ruff check src tests docs examples
+	$(BIN)/ruff format --check src tests docs examples
 
 types: $(READY)
 	$(BIN)/mypy

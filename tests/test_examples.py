@@ -1,0 +1,90 @@
+"""Every script in examples/ runs as it stands, and shows what it says that it shows."""
+
+import re
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import PreTrainedModel, ProcessorMixin
+
+import visionflow.checkpoint
+
+FOLDER = Path(__file__).parent.parent / "examples"
+Run = Callable[[str], tuple[dict[str, Any], list[str]]]
+
+
+@pytest.fixture(scope="module")
+def loaded() -> tuple[PreTrainedModel, ProcessorMixin]:
+    return visionflow.checkpoint.load_embedded()
+
+
+@pytest.fixture
+def run(
+    loaded: tuple[PreTrainedModel, ProcessorMixin], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Runs a script on one embedded model, read once; gives its names and the lines that it printed."""
+    monkeypatch.setattr(visionflow.checkpoint, "load_embedded", lambda: loaded)
+
+    def script(name: str) -> tuple[dict[str, Any], list[str]]:
+        names = runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
+        return names, capsys.readouterr().out.splitlines()
+
+    return script
+
+
+def test_a_test_here_runs_each_of_them() -> None:
+    assert {f"test_{file.stem}" for file in FOLDER.glob("*.py")} <= globals().keys()
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.py")), ids=lambda file: file.stem)
+def test_it_is_short_and_says_how_it_is_run(file: Path) -> None:
+    text = file.read_text()
+    assert len(text.splitlines()) <= 50
+    assert text.splitlines()[0].endswith(f'python examples/{file.name}"""')
+
+
+def test_prune(run: Run) -> None:
+    names, printed = run("prune")
+    assert [line.split(":")[0] for line in printed] == ["answer", "image tokens in each layer", "FLOPs of the prefill"]
+    assert names["trace"].image_tokens[:, 0].tolist() == [144, 144, 72, 72, 36, 36, 36, 36]
+    assert names["trace"].cost("flops").ratio < 0.6
+
+
+def test_batch(run: Run) -> None:
+    names, printed = run("batch")
+    found = [re.search(r"\((\d+) image tokens kept, (\d+)% of the dense FLOPs\)$", line) for line in printed]
+    assert [(each[1], each[2] == "100") for each in found if each] == [("36", False)] * 3 + [("0", True)]
+    scene, mirrored, again, _ = (kept.tolist() for kept in names["trace"].stages[0].kept)
+    assert scene != mirrored
+    assert scene != again  # another question about the same picture
+
+
+def test_streaming(run: Run) -> None:
+    names, printed = run("streaming")
+    assert printed[-1] == "36 of 144 image tokens in the last layer"
+    with names["prune"](names["model"], names["HiMAP"](k1=2, r1=0.5, k2=4, r2=0.5)):
+        out = names["model"].generate(**names["inputs"], max_new_tokens=60, do_sample=False)
+    answer = out[0, names["inputs"]["input_ids"].shape[1] :]
+    assert printed[:-1] == names["processor"].decode(answer, skip_special_tokens=True).splitlines()
+
+
+def test_new_method(run: Run) -> None:
+    names, [printed] = run("new_method")
+    assert len(names["trace"].stages[0].kept[0]) == len(re.findall(r"\(\d+, \d+\)", printed)) == 36
+
+
+def test_saliency(run: Run) -> None:
+    names, printed = run("saliency")
+    assert len(printed) == 1 + 8
+    assert len({len(line) for line in printed}) == 1  # the columns stand under their names
+    assert [float(line.split()[2]) for line in printed[1:]] == pytest.approx(names["profile"].s_img.tolist(), abs=1e-4)
+
+
+def test_ten_questions(run: Run) -> None:
+    names, printed = run("ten_questions")
+    assert [line.split(":")[0] for line in printed[:-1]] == list(names["things"])
+    assert all(line.split(": ")[1] for line in printed[:-1])
+    assert names["trace"].image_tokens[:, 0].tolist() == [144, 144, 72, 72, 18, 18, 18, 18]
+    assert printed[-1].endswith("18 image tokens stayed in the last layer")
