@@ -17,8 +17,8 @@ from visionflow.errors import VisionFlowError
 from visionflow.evaluation.records import Records
 from visionflow.journal import Journal, sole_writer, whole_lines
 from visionflow.lmms.answers import Answers
-from visionflow.lmms.paper_tables import table_called
 from visionflow.lmms.reproduction import EMBEDDED, Reproduction
+from visionflow.lmms.tables import table_called
 
 TABLE = table_called("himap-table1")
 OTHER_PROCESS = """

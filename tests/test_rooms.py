@@ -35,6 +35,7 @@ def test_nothing_imports_the_commands() -> None:
 
 def test_tables_and_figures_have_one_home() -> None:
     assert importers_of(*SHOWN_WITH) == {"cli", "report"}
+    assert importers_of("visionflow.report") == {"cli", "report", "viz"}
 
 
 def test_old_addresses_lead_to_the_same_modules() -> None:

@@ -18,9 +18,9 @@ from rich.table import Table
 from torch import Tensor
 
 from visionflow.bootstrap import bounds, resampled_means
+from visionflow.evaluation.answers import Naming, naming
 from visionflow.evaluation.batches import batches_of, inputs_of, relevant_tokens
 from visionflow.evaluation.flow_runs import analyse, first_answer_tokens
-from visionflow.evaluation.naming import Naming, naming
 from visionflow.evaluation.records import Records
 from visionflow.evaluation.samples import Sample
 from visionflow.evaluation.suites import suite_called

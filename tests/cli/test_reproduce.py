@@ -10,7 +10,7 @@ import pytest
 from tests.cli.running import Run
 from visionflow.lmms import harness, needs
 from visionflow.lmms.harness import collect, last_words
-from visionflow.lmms.paper_tables import PAPER_TABLES
+from visionflow.lmms.tables import PAPER_TABLES
 
 TASKS = ("scienceqa_img_himap", "aokvqa_himap", "pope_himap")
 ROWS = {"dense": 144, "fastv": 72, "himap-paid": 18, "himap-received": 18}
@@ -240,4 +240,5 @@ def test_the_printed_tables_are_whole() -> None:
     for table in PAPER_TABLES.values():
         for model in ("LLaVA-v1.5-7B", "LLaVA-v1.5-13B"):
             for row in table.rows:
-                assert len(table.printed[model, row.printed].scores) == len(table.columns)
+                assert table.paper.columns == tuple(column.title for column in table.columns)
+                assert len(table.printed(model, row).scores) == len(table.columns)

@@ -1,14 +1,16 @@
 """The figures that the papers print, or that were counted on the real shapes."""
 
+from dataclasses import replace
+
 import pytest
 
 from visionflow.core.plan import Plan
 from visionflow.cost import PRESETS, DecoderShape, cost_of
-from visionflow.cost.himap_tables import Row, label, rows
 from visionflow.methods import FastV, HiMAP, Method
+from visionflow.papers import HIMAP_TABLES, Printed
 
 SEVEN, THIRTEEN = PRESETS["llava-1.5-7b"], PRESETS["llava-1.5-13b"]
-ROWS = list(rows())
+LINES = [(table.number, line) for table in HIMAP_TABLES for line in table.lines]
 
 
 def three_digits(value: float) -> object:
@@ -70,15 +72,17 @@ FOLLOWS = {  # (table, model, method): cells of the HiMAP paper that do not foll
 }
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.table}-{row.model}-{label(row.method)}")
-def test_which_cells_of_the_paper_follow(row: Row) -> None:
-    marks = ("" if row.tera_follows else "T") + ("" if row.percent_follows else "%")
-    assert marks == FOLLOWS.get((row.table, row.model, label(row.method)), "")
-    assert bool(row.reason) == bool(marks), "a reason for every cell that does not follow, and for no other"
+@pytest.mark.parametrize(("table", "line"), LINES, ids=lambda each: getattr(each, "label", str(each)))
+def test_which_cells_of_the_paper_follow(table: int, line: Printed) -> None:
+    marks = ("" if line.tera_follows else "T") + ("" if line.percent_follows else "%")
+    assert marks == FOLLOWS.get((table, line.model, line.label), "")
+    assert bool(line.reason) == bool(marks), "a reason for every cell that does not follow, and for no other"
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if "would fit" in row.reason], ids=lambda row: row.reason)
-def test_what_is_said_to_fit_fits(row: Row) -> None:
-    instead = Row(row.table, row.model, row.nearest, row.printed_tera, row.printed_percent)
+@pytest.mark.parametrize(
+    "line", [line for _, line in LINES if "would fit" in line.reason], ids=lambda line: line.reason
+)
+def test_what_is_said_to_fit_fits(line: Printed) -> None:
+    instead = replace(line, method=line.nearest)
     assert instead.tera_follows
     assert instead.percent_follows

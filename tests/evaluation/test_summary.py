@@ -17,8 +17,8 @@ from rich.console import Console
 from tests.questions import sample
 from tests.scenes.strategies import SPARSE
 from visionflow.evaluation import Confusion, Interval, McNemar, bootstrap_difference, bootstrap_mean, cider, wilson
+from visionflow.evaluation.answers import Naming, naming
 from visionflow.evaluation.marking import is_right, marked
-from visionflow.evaluation.naming import Naming, naming
 from visionflow.evaluation.records import Record
 from visionflow.evaluation.rows import Row, sweep_rows
 from visionflow.evaluation.summary import Lost, TaskSummary, summarise, to_json
@@ -313,6 +313,7 @@ def test_the_legend_of_a_curve_with_one_panel_is_all_there(monkeypatch: pytest.M
         ("2 red circles and 12 blue crosses.", ("red circle",) * 2 + ("blue cross",) * 12, 14, 14),
         ("2 red circles.", ("red circle",) * 3, 2, 2),
         ("0 red circles.", ("red circle",), 0, 0),
+        ("Zero red circles and twelve blue crosses.", ("red circle",) + ("blue cross",) * 12, 12, 12),
         ("1. A blue cross 2. red circle", ("blue cross", "red circle"), 2, 2),
         ("1. A blue cross 2. red circle", ("red circle",) * 2, 1, 2),
         ("A red circle, a red circle and a green star", ("red circle",) * 2, 2, 3),

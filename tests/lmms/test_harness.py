@@ -11,7 +11,7 @@ from tests.lmms.conftest import QUESTIONS, TASKS, Bench, Ended
 from visionflow.lmms import marks
 from visionflow.lmms.harness import Cell
 from visionflow.lmms.marks import estimate
-from visionflow.lmms.paper_tables import PAPER_TABLES
+from visionflow.lmms.tables import PAPER_TABLES
 from visionflow.scenes.export import rows_of
 
 HIMAP = "pretrained=embedded,method=himap,k1=2,r1=0.5,k2=4,r2=0.75"

@@ -173,13 +173,12 @@ def _course_of(method: str, options: dict[str, Any]) -> "Course":
 
 
 def _print_paper_table(others: set[str], as_json: bool) -> None:
-    from visionflow.cost.himap_tables import rows
     from visionflow.report.flops import show_tables, tables_to_json
     from visionflow.report.sheet import screen
 
     if others:
         raise VisionFlowError(f"--table has the paper's own settings: leave out {', '.join(map(flag, sorted(others)))}")
     if as_json:
-        print_json(tables_to_json(list(rows())))
+        print_json(tables_to_json())
     else:
-        show_tables(list(rows()), screen())
+        show_tables(screen())

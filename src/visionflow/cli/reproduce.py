@@ -14,8 +14,8 @@ from visionflow.cli.values import names, one_of, place, whole, word
 from visionflow.errors import VisionFlowError
 
 if TYPE_CHECKING:
-    from visionflow.lmms.paper_tables import Column, PaperTable
     from visionflow.lmms.reproduction import Reproduction
+    from visionflow.lmms.tables import Column, PaperTable
 
 
 def reproduce(
@@ -62,8 +62,8 @@ def reproduce(
     is asked questions of the generated world, in the columns of each data set.
     """
     from visionflow.lmms.harness import check_installed
-    from visionflow.lmms.paper_tables import table_called
     from visionflow.lmms.reproduction import Reproduction
+    from visionflow.lmms.tables import table_called
 
     chosen = table_called(table)
     if data_dir and not data_dir.is_dir():

@@ -1,11 +1,9 @@
 """Scoring: what answers say, how many are right, and how sure that is. No model, no files."""
 
-from visionflow.evaluation.answers import YesNoConvention, matches, normalised, yes_no
+from visionflow.evaluation.answers import YesNoConvention, matches, normalised, option_letter, words, yes_no
 from visionflow.evaluation.captions import cider
 from visionflow.evaluation.intervals import Interval, McNemar, bootstrap_difference, bootstrap_mean, mcnemar, wilson
-from visionflow.evaluation.letters import option_letter
 from visionflow.evaluation.scores import Confusion, accuracy
-from visionflow.evaluation.words import words
 
 __all__ = [
     "Confusion",

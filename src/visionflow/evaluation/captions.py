@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visionflow.errors import VisionFlowError
-from visionflow.evaluation.words import words
+from visionflow.evaluation.answers import words
 
 
 def cider(captions: Sequence[str], references: Sequence[Sequence[str]]) -> NDArray[np.float64] | None:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from visionflow.errors import VisionFlowError
+from visionflow.evaluation.answers import words
 from visionflow.evaluation.samples import FORMS, Form, Relevance, Sample, Suite
-from visionflow.evaluation.words import words
 from visionflow.loading.pictures import decoded
 from visionflow.scenes import CELLS, Scene, relevant_patches
 from visionflow.scenes.export import layout, scene_of

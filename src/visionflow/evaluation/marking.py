@@ -1,8 +1,6 @@
 """Whether an answer is right, by the form that its task wants."""
 
-from visionflow.evaluation.answers import matches, yes_no
-from visionflow.evaluation.letters import option_letter
-from visionflow.evaluation.naming import naming
+from visionflow.evaluation.answers import matches, naming, option_letter, yes_no
 from visionflow.evaluation.records import Record
 from visionflow.evaluation.samples import Sample
 

@@ -8,16 +8,15 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from visionflow.evaluation.answers import YesNoConvention, yes_no
+from visionflow.evaluation.answers import YesNoConvention, naming, yes_no
 from visionflow.evaluation.captions import cider
 from visionflow.evaluation.intervals import Interval, McNemar, bootstrap_difference, bootstrap_mean, mcnemar, wilson
-from visionflow.evaluation.naming import naming
 from visionflow.evaluation.records import Record
 from visionflow.evaluation.rows import BLIND, REFERENCE
 from visionflow.evaluation.scores import Confusion
 
 Metric = Literal["accuracy", "cider", "exact", "f1", "names_every"]
-"""``exact``, ``f1`` and ``names_every`` are of captions: see `visionflow.evaluation.naming`."""
+"""``exact``, ``f1`` and ``names_every`` are of captions: see `visionflow.evaluation.answers`."""
 Scores = NDArray[np.float64]
 
 YES_OR_NO: frozenset[Metric] = frozenset(("accuracy", "exact", "names_every"))

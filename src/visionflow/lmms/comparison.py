@@ -8,8 +8,9 @@ from typing import Any
 from visionflow.cost import Convention
 from visionflow.lmms.harness import Cell
 from visionflow.lmms.marks import Estimate, difference, estimate
-from visionflow.lmms.paper_tables import PRINTED_MODELS, Column, Printed, Row
 from visionflow.lmms.reproduction import Reproduction
+from visionflow.lmms.tables import Column, Row
+from visionflow.papers import MODELS, Printed
 
 
 @dataclass(frozen=True)
@@ -100,14 +101,14 @@ def compare(done: Reproduction, seed: int = 0) -> Compared:
     table = done.table
     shape = done.shape()
     model = table.model_of(shape)
-    beside = model or next(iter(PRINTED_MODELS))
+    beside = model or next(iter(MODELS))
     cells = {(row, column): _cell(done, row, column) for row in table.rows for column in done.columns}
     scores = [score for column in done.columns for score in _scores(done, beside, column, cells, seed)]
     spent = [
         _spent(
             row,
             str(table.method(row, shape, done.model) or "no pruning"),
-            table.printed[beside, row.printed],
+            table.printed(beside, row),
             table.convention,
             [cells[row, column] for column in done.columns],
         )
@@ -130,7 +131,7 @@ def _scores(
     marks = {row: column.marks(cells[row, column].samples) for row in done.table.rows}
 
     def printed(row: Row) -> float:
-        return float(done.table.printed[beside, row.printed].scores[place])
+        return float(done.table.printed(beside, row).scores[place])
 
     found = []
     for row in done.table.rows:
@@ -166,7 +167,7 @@ def _spent(row: Row, settings: str, printed: Printed, convention: Convention, ce
         settings,
         printed.tera,
         printed.percent,
-        printed.note,
+        printed.note(),
         convention,
         cost(convention),
         cost("flops"),

@@ -7,9 +7,9 @@ from typing import Any
 from rich.console import Console
 
 from visionflow.cost.conventions import COUNTS, UNITS
-from visionflow.cost.himap_tables import Row, label
 from visionflow.cost.model import Cost
 from visionflow.cost.visipruner import Accounting
+from visionflow.papers import HIMAP_TABLES
 from visionflow.report.sheet import Pairs, Sheet
 
 _PREFIXES = ((12, "T"), (9, "G"), (6, "M"))
@@ -83,48 +83,49 @@ class Report:
             console.print(f"\n{_PAPER_CHARGES}")
 
 
-def tables_to_json(rows: list[Row]) -> dict[str, Any]:
-    """The paper's cost columns, ours, and whether ours follow."""
+def tables_to_json() -> dict[str, Any]:
+    """HiMAP's cost columns, ours, and whether ours follow."""
     return {
         "paper": "HiMAP, Tables 1 and 2",
         "convention": "paper",
         "unit": UNITS["paper"],
         "rows": [
             {
-                "table": row.table,
-                "model": row.model,
-                "method": label(row.method),
-                "printed_tflops": float(row.printed_tera),
-                "tflops": row.cost().pruned / 1e12,
-                "tflops_follows": row.tera_follows,
-                "printed_ratio": float(row.printed_percent) / 100,
-                "ratio": row.cost().ratio,
-                "ratio_follows": row.percent_follows,
-                "reason": row.note(),
+                "table": table.number,
+                "model": line.model,
+                "method": line.label,
+                "printed_tflops": float(line.tera),
+                "tflops": line.cost().pruned / 1e12,
+                "tflops_follows": line.tera_follows,
+                "printed_ratio": float(line.percent) / 100,
+                "ratio": line.cost().ratio,
+                "ratio_follows": line.percent_follows,
+                "reason": line.note(),
             }
-            for row in rows
+            for table in HIMAP_TABLES
+            for line in table.lines
         ],
     }
 
 
-def show_tables(rows: list[Row], console: Console) -> None:
+def show_tables(console: Console) -> None:
     """The same for people; a cell that does not follow carries the number of its reason."""
-    reasons = list(dict.fromkeys(row.note() for row in rows if row.reason))
-    for number, group in groupby(rows, key=lambda row: row.table):
-        console.print(f"HiMAP, Table {number}: as printed, and ours from the stated setting")
+    reasons = list(dict.fromkeys(line.note() for table in HIMAP_TABLES for line in table.lines if line.reason))
+    for table in HIMAP_TABLES:
+        console.print(f"HiMAP, Table {table.number}: as printed, and ours from the stated setting")
         pairs = ("TFLOPs: printed", "ours"), ("ratio %: printed", "ours")
-        table = Sheet("model", "method", *pairs, labels=2, left=("ours",), grouped=True)
-        for row in group:
-            mark = f" [{reasons.index(row.note()) + 1}]" if row.reason else ""
-            table.add_row(
-                row.model,
-                label(row.method),
-                row.printed_tera,
-                f"{row.cost().pruned / 1e12:.3f}" + ("" if row.tera_follows else mark),
-                row.printed_percent,
-                f"{100 * row.cost().ratio:.1f}" + ("" if row.percent_follows else mark),
+        sheet = Sheet("model", "method", *pairs, labels=2, left=("ours",), grouped=True)
+        for line in table.lines:
+            mark = f" [{reasons.index(line.note()) + 1}]" if line.reason else ""
+            sheet.add_row(
+                line.model,
+                line.label,
+                line.tera,
+                f"{line.cost().pruned / 1e12:.3f}" + ("" if line.tera_follows else mark),
+                line.percent,
+                f"{100 * line.cost().ratio:.1f}" + ("" if line.percent_follows else mark),
             )
-        console.print(table)
+        console.print(sheet)
         console.print()
     console.print("[n]: the printed figure does not follow from the setting that the paper states.")
     console.print(Pairs({f"[{number}]": reason for number, reason in enumerate(reasons, start=1)}))

@@ -1,13 +1,12 @@
 """Tables 1 and 2 of the HiMAP paper, as printed and, below, in the same layout, on a suite of ours."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 
-from visionflow.cost import himap_tables
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation.rows import REFERENCE
 from visionflow.evaluation.summary import Figure, Line, Metric, Spent, TaskSummary
+from visionflow.papers import HIMAP_TABLES, PrintedTable
 from visionflow.report.eval_tables import NOT_MODELLED
 
 METHODS = {
@@ -25,54 +24,8 @@ CERTAIN = 0.05
 _TITLES: dict[Metric, str] = {"accuracy": "accuracy", "cider": "CIDEr", "exact": "exact", "f1": "F1"}
 
 
-@dataclass(frozen=True)
-class PaperTable:
-    """One table of the paper.
-
-    Attributes:
-        number: which.
-        columns: the paper's data sets.
-        tasks: our tasks that stand for them, in the same order.
-        printed: the paper's scores, row by row; the rows' models and costs are in `visionflow.cost.himap_tables`.
-    """
-
-    number: int
-    columns: tuple[str, ...]
-    tasks: tuple[str, ...]
-    printed: tuple[tuple[str, ...], ...]
-
-
-TABLES = (
-    PaperTable(
-        1,
-        ("Sci-VQA", "A-OKVQA", "POPE"),
-        ("science", "choice", "existence"),
-        (
-            ("67.9", "76.6", "86.4"),
-            ("68.1", "77", "84.9"),
-            ("68.3", "77.2", "86.2"),
-            ("71.6", "82", "87.2"),
-            ("71.3", "81.3", "84.8"),
-            ("72.1", "81.4", "86.5"),
-            ("68", "75.7", "84.5"),
-            ("68.2", "75.3", "82.7"),
-            ("68.5", "75.9", "83.7"),
-        ),
-    ),
-    PaperTable(
-        2,
-        ("Nocaps", "Flickr30k", "LLaVA-Bench", "MM-Vet"),
-        ("caption", "caption", "open", "open"),
-        (
-            ("78.8", "50.9", "65.7", "33.4"),
-            ("78.6", "50.6", "62.4", "31.2"),
-            ("78.7", "51.3", "66.5", "33.7"),
-            ("82.8", "53.6", "73.5", "37.4"),
-            ("82.9", "53.8", "71.7", "35.5"),
-            ("83.7", "53.8", "74.5", "37.3"),
-        ),
-    ),
-)
+TASKS = (("science", "choice", "existence"), ("caption", "caption", "open", "open"))
+"""Our tasks that stand for the data sets of each table, in the same order."""
 
 
 def check_tasks(tasks: Collection[str]) -> None:
@@ -81,7 +34,7 @@ def check_tasks(tasks: Collection[str]) -> None:
     Raises:
         VisionFlowError: says which task it is.
     """
-    needed = dict.fromkeys(task for table in TABLES for task in table.tasks)
+    needed = dict.fromkeys(task for tasks in TASKS for task in tasks)
     for task in needed:
         if task not in tasks:
             raise VisionFlowError(
@@ -103,7 +56,10 @@ def paper_tables(reports: Sequence[TaskSummary], model: str = "embedded") -> str
             raise VisionFlowError(f"the filter left no question of {report.task}: raise --limit, or leave --filter out")
         if not METHODS.keys() <= {line.row for line in report.lines}:
             raise VisionFlowError(f"the paper's tables need the rows {', '.join(METHODS)}: leave --methods out")
-    tables = (_printed(table) + "\n\n" + _rebuilt(table, by_task, model) for table in TABLES)
+    tables = (
+        _printed(table) + "\n\n" + _rebuilt(table.number, [by_task[task] for task in dict.fromkeys(tasks)], model)
+        for table, tasks in zip(HIMAP_TABLES, TASKS, strict=True)
+    )
     return "\n\n".join(tables) + f"\n\n{_NOTE}"
 
 
@@ -115,18 +71,13 @@ _NOTE = (
 )
 
 
-def _printed(table: PaperTable) -> str:
+def _printed(table: PrintedTable) -> str:
     lines = [_row("Model", "Method", "TFLOPs", "Ratio", *table.columns), _rule(len(table.columns))]
-    costs = [row for row in himap_tables.rows() if row.table == table.number]
-    lines += [
-        _row(row.model, himap_tables.label(row.method).split()[0], row.printed_tera, f"{row.printed_percent}%", *scores)
-        for row, scores in zip(costs, table.printed, strict=True)
-    ]
+    lines += [_row(each.model, each.name, each.tera, f"{each.percent}%", *each.scores) for each in table.lines]
     return f"**Table {table.number} as printed**\n\n" + "\n".join(lines)
 
 
-def _rebuilt(table: PaperTable, by_task: dict[str, TaskSummary], model: str) -> str:
-    reports = [by_task[task] for task in dict.fromkeys(table.tasks)]
+def _rebuilt(number: int, reports: Sequence[TaskSummary], model: str) -> str:
     columns = [
         f"{report.task} ({_TITLES[metric]}, {report.questions})"
         for report in reports
@@ -137,7 +88,7 @@ def _rebuilt(table: PaperTable, by_task: dict[str, TaskSummary], model: str) -> 
         own = [next(line for line in report.lines if line.row == row) for report in reports]
         scores = [_score(line.figures[metric]) for line in own for metric in _metrics(line)]
         lines.append(_row(model, name, *_cost([line.spent for line in own]), *scores))
-    return f"**Table {table.number} on the generated world**\n\n" + "\n".join(lines)
+    return f"**Table {number} on the generated world**\n\n" + "\n".join(lines)
 
 
 def _cost(spent: Sequence[Spent]) -> tuple[str, str]:

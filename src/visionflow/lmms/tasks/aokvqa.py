@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 from typing import Any
 
-from visionflow.evaluation.letters import option_letter
+from visionflow.evaluation.answers import option_letter
 
 Document = Mapping[str, Any]
 

@@ -1,19 +1,16 @@
-"""The tables of the HiMAP and the VisiPruner paper: what is printed, and what has to be run for it."""
+"""What has to be run for the tables of the HiMAP and the VisiPruner paper."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from visionflow.cost import PRESETS, Convention, DecoderShape, himap_tables
+from visionflow.cost import PRESETS, Convention, DecoderShape
 from visionflow.errors import VisionFlowError
 from visionflow.lmms import data_sets, marks
 from visionflow.lmms.data_sets import DataSet
 from visionflow.lmms.marks import Marks, Sample, Total, percent
 from visionflow.lmms.settings import DENSE, method_of
 from visionflow.methods import HiMAP, Method
-from visionflow.report.paper_tables import TABLES
-
-PRINTED_MODELS = {"LLaVA-v1.5-7B": "llava-1.5-7b", "LLaVA-v1.5-13B": "llava-1.5-13b"}
-"""The papers' models that can be run, and what this package calls their shapes and presets."""
+from visionflow.papers import HIMAP_TABLES, MODELS, VISIPRUNER_TABLE, Printed, PrintedTable
 
 
 @dataclass(frozen=True)
@@ -59,23 +56,6 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Printed:
-    """One row of the paper, for one model.
-
-    Attributes:
-        tera: its "TFLOPs".
-        percent: its "Ratio"; empty where the paper prints none.
-        scores: column by column.
-        note: why the cost does not follow from the paper's settings; empty where it does.
-    """
-
-    tera: str
-    percent: str
-    scores: tuple[str, ...]
-    note: str = ""
-
-
-@dataclass(frozen=True)
 class PaperTable:
     """One table.
 
@@ -86,7 +66,7 @@ class PaperTable:
         convention: in which its cost is counted.
         rows: what is run.
         columns: what is asked.
-        printed: by model and row.
+        paper: what is printed.
         left_out: what of the paper's table is not here, and why.
     """
 
@@ -96,12 +76,16 @@ class PaperTable:
     convention: Convention
     rows: tuple[Row, ...]
     columns: tuple[Column, ...]
-    printed: dict[tuple[str, str], Printed]
+    paper: PrintedTable
     left_out: str
+
+    def printed(self, model: str, row: Row) -> Printed:
+        """What the paper prints of one of its models, and the method that `row` is held against."""
+        return next(each for each in self.paper.lines if (each.model, each.name) == (model, row.printed))
 
     def model_of(self, shape: DecoderShape) -> str | None:
         """The paper's name of the model with this shape; None where it is none of the paper's."""
-        return next((name for name, preset in PRINTED_MODELS.items() if PRESETS[preset] == shape), None)
+        return next((name for name, preset in MODELS.items() if PRESETS[preset] == shape), None)
 
     def method(self, row: Row, shape: DecoderShape, name: str) -> Method | None:
         """A row's method with the paper's settings, or, for a model that is not the paper's, at a like depth.
@@ -116,7 +100,7 @@ class PaperTable:
         """
         model, settings = self.model_of(shape), dict[str, object](row.settings)
         if model and row.method == HiMAP.name:
-            preset = HiMAP.preset(PRINTED_MODELS[model], self.kind)
+            preset = HiMAP.preset(MODELS[model], self.kind)
             settings |= {"k1": preset.k1, "r1": preset.r1, "k2": preset.k2, "r2": preset.r2}
         return method_of(row.method, settings, shape.num_layers, name)
 
@@ -188,22 +172,6 @@ _VISIPRUNER_COLUMNS = (
     Column("MMB", "mmbench_en_dev_static", data_sets.MMBENCH, marks.mmbench),
     Column("MMStar", "mmstar", data_sets.MMSTAR, marks.mmstar),
 )
-_VISIPRUNER_NOTE = "the paper charges no attention to the layers before the cut, about 15, which compute it"
-
-
-def _himap_printed(number: int) -> dict[tuple[str, str], Printed]:
-    scores = next(table.printed for table in TABLES if table.number == number)
-    costs = [row for row in himap_tables.rows() if row.table == number]
-    return {
-        (cost.model, "Baseline" if cost.method is None else type(cost.method).__name__): Printed(
-            cost.printed_tera,
-            cost.printed_percent,
-            printed,
-            "" if cost.tera_follows and cost.percent_follows else cost.note(),
-        )
-        for cost, printed in zip(costs, scores, strict=True)
-    }
-
 
 PAPER_TABLES: dict[str, PaperTable] = {
     table.name: table
@@ -215,7 +183,7 @@ PAPER_TABLES: dict[str, PaperTable] = {
             "paper",
             _HIMAP_ROWS,
             _MULTIPLE_CHOICE,
-            _himap_printed(1),
+            HIMAP_TABLES[0],
             "QwenVL-Chat-7B is left out: the paper states no setting for it (the model itself is in visionflow.legacy)",
         ),
         PaperTable(
@@ -225,7 +193,7 @@ PAPER_TABLES: dict[str, PaperTable] = {
             "paper",
             _HIMAP_ROWS,
             _OPEN_ENDED,
-            _himap_printed(2),
+            HIMAP_TABLES[1],
             "",
         ),
         PaperTable(
@@ -238,20 +206,7 @@ PAPER_TABLES: dict[str, PaperTable] = {
                 Row("visipruner", "VisiPruner", "VisiPruner", "visipruner"),
             ),
             _VISIPRUNER_COLUMNS,
-            {
-                ("LLaVA-v1.5-7B", "Baseline"): Printed(
-                    "3.82", "", ("62.0", "66.8", "58.2", "85.9", "1507.6", "64.3", "33.7")
-                ),
-                ("LLaVA-v1.5-7B", "VisiPruner"): Printed(
-                    "1.76", "", ("60.3", "66.7", "55.2", "84.4", "1428.3", "62.0", "33.3"), _VISIPRUNER_NOTE
-                ),
-                ("LLaVA-v1.5-13B", "Baseline"): Printed(
-                    "7.44", "", ("63.3", "71.6", "61.3", "85.9", "1531.3", "67.7", "36.2")
-                ),
-                ("LLaVA-v1.5-13B", "VisiPruner"): Printed(
-                    "3.31", "", ("61.3", "72.0", "59.1", "84.7", "1485.3", "66.9", "36.0"), _VISIPRUNER_NOTE
-                ),
-            },
+            VISIPRUNER_TABLE,
             "InternVL2.5-8B, Qwen2-VL-7B and MobileVLM-v2-3B are left out: the paper states no settings for them",
         ),
     )
