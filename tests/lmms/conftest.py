@@ -1,4 +1,4 @@
-"""lmms-eval in a process of its own, with no network, on stand-ins for the public data sets."""
+"""lmms-eval in a process of its own, with no network, on generated questions in their columns."""
 
 import json
 import os
@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from visionflow.lmms import data_sets, stand_ins
+from tests.lmms.seed_bench import SEED_BENCH
+from visionflow.lmms import data_sets, generated
 from visionflow.lmms.data_sets import DataSet
 from visionflow.lmms.harness import Cell, collect
 from visionflow.lmms.local_tasks import local_name, write_tasks
@@ -43,7 +44,7 @@ TASKS: dict[str, DataSet] = {
     "mme": data_sets.MME,
     "mmbench_en_dev_static": data_sets.MMBENCH,
     "mmstar": data_sets.MMSTAR,
-    "seedbench_ppl": data_sets.SEED_BENCH,
+    "seedbench_ppl": SEED_BENCH,
 }
 
 
@@ -101,7 +102,7 @@ class Bench:
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """Six questions of each data set, and all tasks on them."""
     folder = tmp_path_factory.mktemp("lmms")
-    stand_ins.write(folder / "data", set(TASKS.values()), QUESTIONS)
+    generated.write(folder / "data", set(TASKS.values()), QUESTIONS)
     write_tasks(folder / "tasks", {task: (each, each.local(folder / "data")) for task, each in TASKS.items()})
     return Bench(folder)
 

@@ -5,6 +5,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 import transformers
 
@@ -18,7 +19,7 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
         "processor": _processor(),
         "cores": cores(),
         "threads": torch.get_num_threads(),
-        "memory_bytes": _physical_memory(),
+        "memory_bytes": psutil.virtual_memory().total,
         "device_memory_bytes": torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else None,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
@@ -32,7 +33,7 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
 def _words(machine: dict[str, Any]) -> str:
     """One line: ``cpu: Intel Xeon, 2 cores, 2 threads, 23 GiB; torch 2.13.0, transformers 5.23.0``."""
     memory = machine["device_memory_bytes"] or machine["memory_bytes"]
-    size = f", {memory / 2**30:.0f} GiB" if memory else ""
+    size = f", {memory / 2**30:.0f} GiB"
     return (
         f"{machine['device']}{size if machine['device'] != 'cpu' else ''}: {machine['processor']}, "
         f"{machine['cores']} cores, {machine['threads']} threads{size if machine['device'] == 'cpu' else ''}; "
@@ -45,25 +46,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be allocated on `device`; None where the system does not tell."""
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be allocated on `device`; those of the system where the device has none of its own."""
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0] + cached)
-    table = Path("/proc/meminfo")
-    if device.type == "cpu" and table.is_file():
-        return next(
-            (int(line.split()[1]) * 1024 for line in table.read_text().splitlines() if line.startswith("MemAvailable")),
-            None,
-        )
-    return _physical_memory()
-
-
-def _physical_memory() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not a POSIX system
-        return None
+    return int(psutil.virtual_memory().available)
 
 
 def _processor() -> str:

@@ -226,7 +226,7 @@ def _no_room(model: PreTrainedModel, point: Point, text_tokens: int, kv_bytes: i
     text = model.config.get_text_config()
     numbers = point.batch * (point.image_tokens + text_tokens) * (4 * text.intermediate_size + 10 * text.hidden_size)
     needed, free = kv_bytes + 2 * numbers * model.dtype.itemsize, free_memory(model.device)
-    if free is None or needed <= free:
+    if needed <= free:
         return ""
     return f"it needs about {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
 

@@ -61,9 +61,7 @@ def fitting_depth(name: str, dtype: torch.dtype, device: torch.device, tokens: i
     """
     depth = SHAPES[name][0]
     limits = {depth: ""}
-    in_memory = _layers_in_memory(name, dtype, device)
-    if in_memory is not None:
-        limits.setdefault(in_memory, f"as many as fit the free memory of {device}")
+    limits.setdefault(_layers_in_memory(name, dtype, device), f"as many as fit the free memory of {device}")
     if device.type == "cpu":
         shape = DecoderShape.from_config(shape_config(name))
         one = cost_of(Plan(), shape, "flops", image_tokens=0, text_tokens=tokens).dense / depth
@@ -75,12 +73,9 @@ def fitting_depth(name: str, dtype: torch.dtype, device: torch.device, tokens: i
     return layers, f"{layers} of {depth} decoder layers, {why}; more with --layers"
 
 
-def _layers_in_memory(name: str, dtype: torch.dtype, device: torch.device) -> int | None:
-    free = free_memory(device)
-    if free is None:
-        return None
+def _layers_in_memory(name: str, dtype: torch.dtype, device: torch.device) -> int:
     one, others = weight_counts(shape_config(name))
-    return int((free * _FOR_WEIGHTS / dtype.itemsize - others) / one)
+    return int((free_memory(device) * _FOR_WEIGHTS / dtype.itemsize - others) / one)
 
 
 def _check_memory(name: str, layers: int, dtype: torch.dtype, device: torch.device) -> None:
@@ -88,7 +83,7 @@ def _check_memory(name: str, layers: int, dtype: torch.dtype, device: torch.devi
     free = free_memory(device)
     one, others = weight_counts(shape_config(name, layers))
     needed = (one * layers + others) * dtype.itemsize
-    if free is not None and needed > free:
+    if needed > free:
         raise VisionFlowError(
             f"{layers} layers of {name} in {dtype} are {needed / 2**30:.1f} GiB, and "
             f"{free / 2**30:.1f} GiB are free on {device}: give fewer --layers"

@@ -1,8 +1,7 @@
 """How sure a figure is: 95 % intervals of one method, and paired comparisons of two on the same questions."""
 
 from dataclasses import dataclass
-from math import sqrt
-from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,25 +36,18 @@ class McNemar:
 def wilson(right: int, total: int) -> Interval | None:
     """Wilson's score interval of a proportion; None of nothing.
 
-    With p = right / total, n = total and z the 97.5 % point of the normal distribution (about 1.96):
-    ``(p + z^2 / 2n +- z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)``
-    (E. B. Wilson, Journal of the American Statistical Association 22, 1927). Unlike p +- z sqrt(p (1 - p) / n) it
-    stays within 0 and 1 and has a width when all answers are right.
+    Unlike p +- 1.96 sqrt(p (1 - p) / n) it stays within 0 and 1 and has a width when all answers are right
+    (E. B. Wilson, Journal of the American Statistical Association 22, 1927).
 
     Raises:
-        VisionFlowError: more are right than there are, or fewer than none.
+        VisionFlowError: scipy is missing, more are right than there are, or fewer than none.
     """
     if not 0 <= right <= total:
         raise VisionFlowError(f"{right} of {total} is not a proportion: right must lie between 0 and total")
     if total == 0:
         return None
-    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-    p, n = right / total, total
-    centre = p + z**2 / (2 * n)
-    reach = z * sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    scale = 1 + z**2 / n
-    # At 0 and at 1 a bound equals p: rounding must not carry it past.
-    return Interval(min(p, max(0.0, (centre - reach) / scale)), max(p, min(1.0, (centre + reach) / scale)))
+    interval = _binomial_test(right, total).proportion_ci(CONFIDENCE, "wilson")
+    return Interval(float(interval.low), float(interval.high))
 
 
 def bootstrap_mean(values: ArrayLike, seed: int = 0) -> Interval | None:
@@ -90,17 +82,21 @@ def mcnemar(method: ArrayLike, reference: ArrayLike) -> McNemar:
     Raises:
         VisionFlowError: scipy is missing, an answer is neither 0 nor 1, or the two differ in length.
     """
-    try:
-        from scipy.stats import binomtest
-    except ImportError as error:
-        raise VisionFlowError("McNemar's test needs the package scipy: pip install visionflow[eval]") from error
     ours, theirs = _paired(method, reference)
     if not np.isin(np.concatenate((ours, theirs)), (0, 1)).all():
         raise VisionFlowError("McNemar's test compares right and wrong answers: give 1 and 0, or bootstrap_difference")
     lost, gained = int((theirs > ours).sum()), int((ours > theirs).sum())
     if lost == gained:
         return McNemar(lost, gained, 1.0)
-    return McNemar(lost, gained, float(binomtest(lost, lost + gained).pvalue))
+    return McNemar(lost, gained, float(_binomial_test(lost, lost + gained).pvalue))
+
+
+def _binomial_test(right: int, total: int) -> Any:
+    try:
+        from scipy.stats import binomtest
+    except ImportError as error:
+        raise VisionFlowError("statistics of right answers need scipy: pip install 'visionflow[eval]'") from error
+    return binomtest(right, total)
 
 
 def _paired(method: ArrayLike, reference: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -71,7 +71,6 @@ TEXT_VQA = DataSet("lmms-lab-encoder/textvqa", "data/validation-*.parquet", "val
 MME = DataSet("lmms-lab-encoder/MME", "data/test-*.parquet", "test", 2374, 865, 865)
 MMBENCH = DataSet("lmms-lab-encoder/MMBench", "en/dev-*.parquet", "dev", 4329, 97, 238)
 MMSTAR = DataSet("Lin-Chen/MMStar", "mmstar.parquet", "val", 1500, 42, 42)
-SEED_BENCH = DataSet("lmms-lab-encoder/SEED-Bench", "data/test-*.parquet", "test", 17990, 0, 0)
 
 ALL = (
     SCIENCE_QA,
@@ -86,7 +85,6 @@ ALL = (
     MME,
     MMBENCH,
     MMSTAR,
-    SEED_BENCH,
 )
 
 GIGABYTES = {"llava-hf/llava-1.5-7b-hf": 14.1, "llava-hf/llava-1.5-13b-hf": 26.7}

@@ -9,7 +9,7 @@ from visionflow import __version__
 from visionflow.cost import DecoderShape, load_shape
 from visionflow.errors import VisionFlowError
 from visionflow.journal import sole_writer
-from visionflow.lmms import data_sets, stand_ins
+from visionflow.lmms import data_sets, generated
 from visionflow.lmms.harness import Cell, collect, command, last_words, run
 from visionflow.lmms.judges import check_judge
 from visionflow.lmms.local_tasks import local_name, write_tasks
@@ -21,8 +21,8 @@ from visionflow.lmms.tables import Column, PaperTable, Row
 from visionflow.lmms.tasks.gqa import PICTURES
 
 EMBEDDED = "embedded"
-GENERATED = 200
-"""Questions of each stand-in, where no limit is given."""
+GENERATED_QUESTIONS = 200
+"""Of each data set, where no limit is given."""
 
 _SHAPES = {"llava-hf/llava-1.5-7b-hf": "llava-1.5-7b", "llava-hf/llava-1.5-13b-hf": "llava-1.5-13b"}
 
@@ -129,7 +129,7 @@ class Reproduction:
             ) from error
         if self.generated:
             wanted = dict.fromkeys(column.data_set for column in self.columns)
-            stand_ins.write(self._data(), wanted, self.limit or GENERATED)
+            generated.write(self._data(), wanted, self.limit or GENERATED_QUESTIONS)
         copies = self._copies()
         write_tasks(
             self._tasks(), {self.task(column): (column.data_set, copies.get(column)) for column in self.columns}
@@ -211,7 +211,7 @@ class Reproduction:
         return f"from {self.data_dir.resolve()}" if self.data_dir else "from the Hub"
 
     def _data(self) -> Path:
-        return self.out / f"generated-{self.limit or GENERATED}"
+        return self.out / f"generated-{self.limit or GENERATED_QUESTIONS}"
 
     def _tasks(self) -> Path:
         return self.out / "tasks"

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from tests.lmms.seed_bench import SEED_BENCH
 from visionflow.errors import VisionFlowError
-from visionflow.lmms import data_sets, stand_ins
+from visionflow.lmms import data_sets, generated
 from visionflow.lmms.data_sets import DataSet
 
 datasets = pytest.importorskip("datasets")
@@ -28,8 +29,8 @@ COLUMNS: dict[DataSet, set[str]] = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("stand-ins")
-    stand_ins.write(folder, data_sets.ALL, 4)
+    folder = tmp_path_factory.mktemp("generated")
+    generated.write(folder, (*data_sets.ALL, SEED_BENCH), 4)
     return folder
 
 
@@ -40,8 +41,8 @@ def read(folder: Path, wanted: DataSet, pattern: str = "") -> Any:
     return datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(folder / "cache"))
 
 
-@pytest.mark.parametrize("wanted", data_sets.ALL, ids=lambda wanted: str(wanted.repo))
-def test_every_data_set_has_a_stand_in(folder: Path, wanted: DataSet) -> None:
+@pytest.mark.parametrize("wanted", [*data_sets.ALL, SEED_BENCH], ids=lambda wanted: str(wanted.repo))
+def test_every_data_set_is_generated(folder: Path, wanted: DataSet) -> None:
     rows = read(folder, wanted)
     assert len(rows) == 4
     pictures = read(folder, wanted, str(wanted.pictures)) if wanted.pictures else rows
@@ -55,7 +56,7 @@ def test_types_and_nesting(folder: Path) -> None:
     value, lists = datasets.Value, datasets.List
     science = read(folder, data_sets.SCIENCE_QA).features
     assert (science["choices"], science["answer"]) == (lists(value("string")), value("int8"))
-    assert read(folder, data_sets.SEED_BENCH).features["image"] == lists(datasets.Image())
+    assert read(folder, SEED_BENCH).features["image"] == lists(datasets.Image())
     step = {"operation": value("string"), "argument": value("string"), "dependencies": lists(value("int32"))}
     assert read(folder, data_sets.GQA).features["semantic"] == lists(step)
     assert read(folder, data_sets.NOCAPS).features["annotations_captions"] == lists(value("string"))

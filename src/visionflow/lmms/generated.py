@@ -9,7 +9,7 @@ from typing import Any
 
 from visionflow.errors import VisionFlowError
 from visionflow.lmms.data_sets import DataSet
-from visionflow.lmms.stand_in_rows import PICTURE, STAND_INS, TEXT, Row
+from visionflow.lmms.generated_sets import GENERATED, PICTURE, TEXT, Fields
 from visionflow.scenes.export import rows_of
 
 
@@ -22,7 +22,7 @@ def write(folder: Path, wanted: Iterable[DataSet], limit: int) -> None:
         VisionFlowError: the `datasets` library is missing, or a file cannot be written.
     """
     for each in wanted:
-        made = STAND_INS[each]
+        made = GENERATED[each]
         items = list(rows_of(made.task, "test", -(-limit // made.apiece)))
         rows = [made.row(items[n // made.apiece], n) for n in range(limit)]
         place = folder / each.repo.partition("/")[2]
@@ -36,7 +36,7 @@ def _file(pattern: str) -> str:
     return pattern.replace("-*.parquet", "-00000-of-00001.parquet")
 
 
-def _write(path: Path, columns: Row, rows: Sequence[Row]) -> None:
+def _write(path: Path, columns: Fields, rows: Sequence[Fields]) -> None:
     if path.exists():
         return
     try:

@@ -7,8 +7,8 @@ from typing import Any
 from visionflow.lmms import data_sets
 from visionflow.lmms.data_sets import DataSet
 
-Row = dict[str, Any]
-Maker = Callable[[Row, int], Row]
+Fields = dict[str, Any]
+Maker = Callable[[Fields, int], Fields]
 PICTURE, TEXT = "image", "string"
 
 _PERCEPTION = ("existence", "count", "position", "color")  # of MME's categories, those that this world has
@@ -24,7 +24,7 @@ _ABILITIES = (
 
 
 @dataclass(frozen=True)
-class StandIn:
+class Generated:
     """How one data set is made up.
 
     Attributes:
@@ -35,25 +35,25 @@ class StandIn:
     """
 
     task: str
-    columns: Row
+    columns: Fields
     row: Maker
     apiece: int = 1
 
 
-STAND_INS: dict[DataSet, StandIn] = {}
+GENERATED: dict[DataSet, Generated] = {}
 
 
-def stand_in(data_set: DataSet, task: str, apiece: int = 1, /, **columns: Any) -> Callable[[Maker], Maker]:
-    """The decorated function makes the rows of `data_set`; see `StandIn`."""
+def generated(data_set: DataSet, task: str, apiece: int = 1, /, **columns: Any) -> Callable[[Maker], Maker]:
+    """The decorated function makes the rows of `data_set`; see `Generated`."""
 
     def note(row: Maker) -> Maker:
-        STAND_INS[data_set] = StandIn(task, columns, row, apiece)
+        GENERATED[data_set] = Generated(task, columns, row, apiece)
         return row
 
     return note
 
 
-@stand_in(
+@generated(
     data_sets.SCIENCE_QA,
     "science",
     image=PICTURE,
@@ -62,25 +62,25 @@ def stand_in(data_set: DataSet, task: str, apiece: int = 1, /, **columns: Any) -
     answer="int8",
     **dict.fromkeys(("hint", "task", "grade", "subject", "topic", "category", "skill", "lecture", "solution"), TEXT),
 )
-def _science(row: Row, n: int) -> Row:
+def _science(item: Fields, n: int) -> Fields:
     return {
-        "image": row["image"],
-        "question": row["question"],
-        "choices": row["options"],
-        "answer": "ABCDE".index(row["gold"][0]),
+        "image": item["image"],
+        "question": item["question"],
+        "choices": item["options"],
+        "answer": "ABCDE".index(item["gold"][0]),
         "hint": "" if n % 2 else "Look at the shapes.",
         "task": "closed choice",
         "grade": "grade2",
         "subject": "natural science",
         "topic": "physics",
         "category": "Materials",
-        "skill": row["kind"],
+        "skill": item["kind"],
         "lecture": "",
         "solution": "",
     }
 
 
-@stand_in(
+@generated(
     data_sets.A_OKVQA,
     "choice",
     image=PICTURE,
@@ -92,40 +92,40 @@ def _science(row: Row, n: int) -> Row:
     difficult_direct_answer="bool",
     rationales=[TEXT],
 )
-def _aokvqa(row: Row, n: int) -> Row:
-    right = "ABCD".index(row["gold"][0])
+def _aokvqa(item: Fields, n: int) -> Fields:
+    right = "ABCD".index(item["gold"][0])
     return {
-        "image": row["image"],
-        "question_id": row["id"],
-        "question": row["question"],
-        "choices": row["options"],
+        "image": item["image"],
+        "question_id": item["id"],
+        "question": item["question"],
+        "choices": item["options"],
         "correct_choice_idx": right,
-        "direct_answers": str([row["options"][right]] * 10),
+        "direct_answers": str([item["options"][right]] * 10),
         "difficult_direct_answer": False,
         "rationales": [],
     }
 
 
-@stand_in(
+@generated(
     data_sets.POPE,
     "existence",
     **dict.fromkeys(("id", "question_id", "question", "answer", "image_source"), TEXT),
     image=PICTURE,
     category=TEXT,
 )
-def _pope(row: Row, n: int) -> Row:
+def _pope(item: Fields, n: int) -> Fields:
     return {
         "id": str(n),
         "question_id": str(n + 1),
-        "question": row["question"],
-        "answer": row["gold"][0],
-        "image_source": row["id"],
-        "image": row["image"],
-        "category": row["kind"],
+        "question": item["question"],
+        "answer": item["gold"][0],
+        "image_source": item["id"],
+        "image": item["image"],
+        "category": item["kind"],
     }
 
 
-@stand_in(
+@generated(
     data_sets.NOCAPS,
     "caption",
     image=PICTURE,
@@ -135,70 +135,70 @@ def _pope(row: Row, n: int) -> Row:
     annotations_ids=["int32"],
     annotations_captions=[TEXT],
 )
-def _nocaps(row: Row, n: int) -> Row:
+def _nocaps(item: Fields, n: int) -> Fields:
     return {
-        "image": row["image"],
+        "image": item["image"],
         "image_coco_url": "",
         "image_date_captured": "2018-11-06 11:04:33",
-        "image_file_name": f"{row['id']}.png",
+        "image_file_name": f"{item['id']}.png",
         "image_height": 168,
         "image_width": 168,
         "image_id": n,
         "image_license": 0,
-        "image_open_images_id": row["id"],
-        "annotations_ids": list(range(5 * n, 5 * n + len(row["gold"]))),
-        "annotations_captions": row["gold"],
+        "image_open_images_id": item["id"],
+        "annotations_ids": list(range(5 * n, 5 * n + len(item["gold"]))),
+        "annotations_captions": item["gold"],
     }
 
 
-@stand_in(data_sets.FLICKR30K, "caption", image=PICTURE, caption=[TEXT], sentids=[TEXT], img_id=TEXT, filename=TEXT)
-def _flickr30k(row: Row, n: int) -> Row:
+@generated(data_sets.FLICKR30K, "caption", image=PICTURE, caption=[TEXT], sentids=[TEXT], img_id=TEXT, filename=TEXT)
+def _flickr30k(item: Fields, n: int) -> Fields:
     return {
-        "image": row["image"],
-        "caption": row["gold"],
-        "sentids": [str(5 * n + place) for place in range(len(row["gold"]))],
+        "image": item["image"],
+        "caption": item["gold"],
+        "sentids": [str(5 * n + place) for place in range(len(item["gold"]))],
         "img_id": str(n),
-        "filename": f"{row['id']}.png",
+        "filename": f"{item['id']}.png",
     }
 
 
-@stand_in(
+@generated(
     data_sets.LLAVA_BENCH,
     "open",
     question_id="int64",
     **dict.fromkeys(("question", "caption", "gpt_answer", "category", "image_id"), TEXT),
     image=PICTURE,
 )
-def _llava_bench(row: Row, n: int) -> Row:
+def _llava_bench(item: Fields, n: int) -> Fields:
     return {
         "question_id": n,
-        "question": row["question"],
+        "question": item["question"],
         "caption": "A picture of coloured shapes.",
-        "gpt_answer": row["gold"][0],
+        "gpt_answer": item["gold"][0],
         "category": ("conv", "detail", "complex")[n % 3],
-        "image_id": row["id"],
-        "image": row["image"],
+        "image_id": item["id"],
+        "image": item["image"],
     }
 
 
-@stand_in(
+@generated(
     data_sets.MM_VET,
     "open",
     **dict.fromkeys(("question_id", "question", "answer", "image_source", "capability"), TEXT),
     image=PICTURE,
 )
-def _mmvet(row: Row, n: int) -> Row:
+def _mmvet(item: Fields, n: int) -> Fields:
     return {
         "question_id": f"v1_{n}",
-        "image": row["image"],
-        "question": row["question"],
-        "answer": row["gold"][0],
+        "image": item["image"],
+        "question": item["question"],
+        "answer": item["gold"][0],
         "image_source": "",
         "capability": ("rec", "rec,spat", "rec,know")[n % 3],
     }
 
 
-@stand_in(
+@generated(
     data_sets.GQA,
     "open",
     **dict.fromkeys(
@@ -210,38 +210,38 @@ def _mmvet(row: Row, n: int) -> Row:
     annotations={part: [{"objectId": TEXT, "value": TEXT}] for part in ("question", "answer", "fullAnswer")},
     semantic=[{"operation": TEXT, "argument": TEXT, "dependencies": ["int32"]}],
 )
-def _gqa(row: Row, n: int) -> Row:
+def _gqa(item: Fields, n: int) -> Fields:
     return {
         "id": f"{n:08}",
-        "imageId": row["id"],
-        "question": row["question"],
-        "answer": row["gold"][0],
-        "fullAnswer": f"It is {row['gold'][0]}.",
+        "imageId": item["id"],
+        "question": item["question"],
+        "answer": item["gold"][0],
+        "fullAnswer": f"It is {item['gold'][0]}.",
         "isBalanced": True,
-        "groups": {"global": "", "local": row["kind"]},
+        "groups": {"global": "", "local": item["kind"]},
         "entailed": "[]",
         "equivalent": f"['{n:08}']",
-        "types": {"structural": "query", "semantic": "attr", "detailed": row["kind"]},
+        "types": {"structural": "query", "semantic": "attr", "detailed": item["kind"]},
         "annotations": {"question": [], "answer": [], "fullAnswer": []},
-        "semantic": [{"operation": "select", "argument": row["kind"], "dependencies": []}],
-        "semanticStr": f"select: {row['kind']}",
+        "semantic": [{"operation": "select", "argument": item["kind"], "dependencies": []}],
+        "semanticStr": f"select: {item['kind']}",
     }
 
 
-@stand_in(data_sets.MME, "existence", question_id=TEXT, image=PICTURE, question=TEXT, answer=TEXT, category=TEXT)
-def _mme(row: Row, n: int) -> Row:
+@generated(data_sets.MME, "existence", question_id=TEXT, image=PICTURE, question=TEXT, answer=TEXT, category=TEXT)
+def _mme(item: Fields, n: int) -> Fields:
     """Items of existence come in pairs of yes and no, on two pictures where MME asks both of one."""
     category = _PERCEPTION[n // 2 % len(_PERCEPTION)]
     return {
         "question_id": f"{category}/{n // 2:04}.png",
-        "image": row["image"],
-        "question": f"{row['question']} Please answer yes or no.",
-        "answer": row["gold"][0].capitalize(),
+        "image": item["image"],
+        "question": f"{item['question']} Please answer yes or no.",
+        "answer": item["gold"][0].capitalize(),
         "category": category,
     }
 
 
-@stand_in(
+@generated(
     data_sets.TEXT_VQA,
     "open",
     **dict.fromkeys(("image_id", "question", "flickr_original_url", "flickr_300k_url", "set_name"), TEXT),
@@ -249,25 +249,25 @@ def _mme(row: Row, n: int) -> Row:
     **{name: [TEXT] for name in ("question_tokens", "answers", "image_classes", "ocr_tokens")},
     image=PICTURE,
 )
-def _textvqa(row: Row, n: int) -> Row:
+def _textvqa(item: Fields, n: int) -> Fields:
     return {
-        "image_id": row["id"],
+        "image_id": item["id"],
         "question_id": 34602 + n,
-        "question": row["question"],
-        "question_tokens": row["question"].lower().rstrip("?.").split(),
-        "image": row["image"],
+        "question": item["question"],
+        "question_tokens": item["question"].lower().rstrip("?.").split(),
+        "image": item["image"],
         "image_width": 168,
         "image_height": 168,
         "flickr_original_url": "",
         "flickr_300k_url": "",
-        "answers": row["gold"] * 10,
+        "answers": item["gold"] * 10,
         "image_classes": ["Shape"],
         "set_name": "val",
         "ocr_tokens": [],
     }
 
 
-@stand_in(
+@generated(
     data_sets.MMBENCH,
     "choice",
     2,
@@ -276,17 +276,17 @@ def _textvqa(row: Row, n: int) -> Row:
     **dict.fromkeys(("L2-category", "comment", "split"), TEXT),
     image=PICTURE,
 )
-def _mmbench(row: Row, n: int) -> Row:
+def _mmbench(item: Fields, n: int) -> Fields:
     """Each question comes twice, its options turned by one, and counts if both are answered rightly."""
-    turn, right = n % 2, "ABCD".index(row["gold"][0])
+    turn, right = n % 2, "ABCD".index(item["gold"][0])
     return {
         "index": n // 2 + turn * 1_000_000,
-        "question": row["question"],
+        "question": item["question"],
         "hint": "nan",
         "answer": "ABCD"[(right + turn) % 4],
-        **{"ABCD"[(place + turn) % 4]: option for place, option in enumerate(row["options"])},
-        "category": row["kind"],
-        "image": row["image"],
+        **{"ABCD"[(place + turn) % 4]: option for place, option in enumerate(item["options"])},
+        "category": item["kind"],
+        "image": item["image"],
         "source": "visionflow",
         "L2-category": "finegrained_perception (instance-level)",
         "comment": "nan",
@@ -294,7 +294,7 @@ def _mmbench(row: Row, n: int) -> Row:
     }
 
 
-@stand_in(
+@generated(
     data_sets.MMSTAR,
     "choice",
     index="int64",
@@ -302,38 +302,15 @@ def _mmbench(row: Row, n: int) -> Row:
     image=PICTURE,
     meta_info={"source": TEXT, "split": TEXT, "image_path": TEXT},
 )
-def _mmstar(row: Row, n: int) -> Row:
+def _mmstar(item: Fields, n: int) -> Fields:
     category, ability = _ABILITIES[n % len(_ABILITIES)]
-    options = ", ".join(f"{letter}: {text}" for letter, text in zip("ABCD", row["options"], strict=False))
+    options = ", ".join(f"{letter}: {text}" for letter, text in zip("ABCD", item["options"], strict=False))
     return {
         "index": n,
-        "question": f"{row['question']}\nOptions: {options}",
-        "image": row["image"],
-        "answer": row["gold"][0],
+        "question": f"{item['question']}\nOptions: {options}",
+        "image": item["image"],
+        "answer": item["gold"][0],
         "category": category,
         "l2_category": ability,
         "meta_info": {"source": "visionflow", "split": "val", "image_path": f"images/{n}.png"},
-    }
-
-
-@stand_in(
-    data_sets.SEED_BENCH,
-    "choice",
-    **dict.fromkeys(("answer", "choice_a", "choice_b", "choice_c", "choice_d"), TEXT),
-    **dict.fromkeys(("data_id", "data_type", "question", "question_id"), TEXT),
-    question_type_id="int16",
-    image=[PICTURE],
-    segment=["int64"],
-)
-def _seed_bench(row: Row, n: int) -> Row:
-    return {
-        "answer": row["gold"][0],
-        **dict(zip(("choice_a", "choice_b", "choice_c", "choice_d"), row["options"], strict=True)),
-        "data_id": row["id"],
-        "data_type": "image",
-        "question": row["question"],
-        "question_id": str(n),
-        "question_type_id": 1,
-        "image": [row["image"]],
-        "segment": [],
     }
