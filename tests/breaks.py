@@ -32,23 +32,23 @@ BREAKS = [
     Break(
         "1 identity",
         "the sequence is laid out anew although nothing is dropped",
-        "runtime/prompt.py",
-        "return not any(self._cuts_sample(cut, n)",
-        "return False and not any(self._cuts_sample(cut, n)",
+        "core/cutting.py",
+        "return any(cuts_sample(cut, n)",
+        "return True or any(cuts_sample(cut, n)",
         "test_dropping_nothing_changes_no_bit",
     ),
     Break(
         "2 drop equals mask",
         "the padding mask is forgotten after a cut",
-        "runtime/forward.py",
+        "engines/hf/fitting.py",
         "if mask is None and held.full:",
-        "if self._past == 0:",
+        "if self.past == 0:",
         "test_dropping_equals_masking",
     ),
     Break(
         "3 cached equals uncached",
         "decoding takes the first generated key for a filler",
-        "runtime/held.py",
+        "engines/hf/held.py",
         "real = torch.ones_like(tail, dtype=torch.bool)\n        return Held(torch.cat([self.index, tail], 1), "
         "torch.cat([self.real, real], 1), self.full, total)",
         "real = tail > self.covered\n        return Held(torch.cat([self.index, tail], 1), "
@@ -58,7 +58,7 @@ BREAKS = [
     Break(
         "4 batch equals single",
         "all samples are ranked by the scores of the first",
-        "runtime/tokens.py",
+        "core/selection.py",
         "ranked = scores.float()",
         "ranked = scores[:1].expand_as(scores).float()",
         "test_a_sample_gets_in_a_batch_what_it_gets_alone",
@@ -66,15 +66,15 @@ BREAKS = [
     Break(
         "5 score equals definition",
         "the maximum over heads instead of the mean",
-        "runtime/attention.py",
-        "weights.float().mean(dim=1)",
-        "weights.float().amax(dim=1)",
+        "core/attention.py",
+        "over_processes(weights.mean(dim=1)",
+        "over_processes(weights.amax(dim=1)",
         "test_scores_equal_the_definition_on_eager_attention",
     ),
     Break(
         "5 score equals definition",
         "one key too many is left out as too late for a chunk of rows",
-        "runtime/attention.py",
+        "core/attention.py",
         "self.index.shape[1] - end if self.by_place",
         "self.index.shape[1] - end + 1 if self.by_place",
         "test_reductions_equal_the_whole_matrix",
@@ -82,7 +82,7 @@ BREAKS = [
     Break(
         "5 score equals definition",
         "the log-sum-exp counts keys that come after the row",
-        "runtime/reductions.py",
+        "core/reductions.py",
         "(columns.unsqueeze(1) <= index.unsqueeze(2))",
         "(columns.unsqueeze(1) >= 0)",
         "test_what_rows_pay_from_the_log_sum_exp",
@@ -90,7 +90,7 @@ BREAKS = [
     Break(
         "5 score equals definition",
         "what text between pictures reads of later ones counts for these",
-        "runtime/reductions.py",
+        "core/reductions.py",
         "_received(rows, _all if rows.by_place else _of_earlier)",
         "_received(rows, _all)",
         "test_received_after_counts_text",
@@ -98,7 +98,7 @@ BREAKS = [
     Break(
         "5 score equals definition",
         "scores are not capped",
-        "runtime/attention.py",
+        "core/attention.py",
         "if self.softcap is not None:",
         "if False:",
         "test_every_row_is_that_of_the_layer",
@@ -106,7 +106,7 @@ BREAKS = [
     Break(
         "5 score equals definition",
         "products are made in bf16 under autocast",
-        "runtime/attention.py",
+        "core/attention.py",
         "    with out_of_autocast(rows.device):\n",
         "    with nullcontext():\n",
         "test_what_watches_compute_is_that_of_fp32",
@@ -114,7 +114,7 @@ BREAKS = [
     Break(
         "6 restored",
         "the probed attention module keeps its copied config",
-        "runtime/scope.py",
+        "engines/hf/scope.py",
         'self._undo.append(partial(setattr, module, "config", config))',
         "pass",
         "test_the_model_is_restored",
@@ -122,7 +122,7 @@ BREAKS = [
     Break(
         "6 restored",
         "an exception leaves the hooks where they are",
-        "runtime/scope.py",
+        "engines/hf/scope.py",
         "        self.remove()\n\n    def enter",
         "        if error is None:\n            self.remove()\n\n    def enter",
         "test_the_model_is_restored_after_an_exception_in_the_forward_pass",
@@ -138,15 +138,15 @@ BREAKS = [
     Break(
         "8 positions",
         "kept tokens are numbered anew",
-        "runtime/prompt.py",
-        "index = rows.to(value.device).view(",
-        "index = torch.arange(rows.shape[1], device=value.device).expand(rows.shape).reshape(",
+        "engines/hf/present.py",
+        "index = places.to(value.device).view(",
+        "index = torch.arange(places.shape[1], device=value.device).expand(places.shape).reshape(",
         "test_kept_and_generated_tokens_have_their_unpruned_positions",
     ),
     Break(
         "blocks",
         "a blocked layer blocks all later ones too, as the released code does",
-        "runtime/blocking.py",
+        "engines/hf/blocking.py",
         "if block.mode == mode and layer in block.layers",
         "if block.mode == mode and layer >= min(block.layers, default=99)",
         "test_layers_after_a_blocked_one_run_free",
@@ -154,7 +154,7 @@ BREAKS = [
     Break(
         "zeroed flow",
         "rows lose all that they read where they should lose a part",
-        "runtime/layer.py",
+        "core/layer.py",
         "output.scatter_add(1, index",
         "output.scatter(1, index",
         "test_zeroed_flow_is_gone_and_the_rest_stays_as_it_was",
@@ -170,7 +170,7 @@ BREAKS = [
     Break(
         "leave-one-out",
         "what the token itself weighs is left out of the length of the rest",
-        "runtime/contribution.py",
+        "core/contribution.py",
         "left = (total - 2 * dot + square)",
         "left = (total - 2 * dot)",
         "test_closed_form_equals_the_direct_computation",
@@ -178,7 +178,7 @@ BREAKS = [
     Break(
         "leave-one-out",
         "the output is that of the first chunk of keys",
-        "runtime/contribution.py",
+        "core/contribution.py",
         "for a, v in chunks]).sum(0)",
         "for a, v in chunks])[0]",
         "test_closed_form_equals_the_direct_computation",
@@ -210,15 +210,15 @@ BREAKS = [
     Break(
         "withheld keys",
         "they stay in the cache, and the record says that they are gone",
-        "runtime/prompt.py",
-        "cache.layers[layer].forget(place)",
+        "engines/hf/passes.py",
+        "self.cache.layers[layer].forget(place)",
         "pass",
         "test_the_cache_is_as_large_as_the_cost_says",
     ),
     Break(
         "withheld keys",
         "a layer without them tells its own length for the length of the sequence",
-        "runtime/caches.py",
+        "engines/hf/caches.py",
         "return int(super().get_seq_length() + (self.gone if self.is_initialized else 0))",
         "return int(super().get_seq_length())",
         "test_kept_and_generated_tokens_have_their_unpruned_positions",
@@ -226,7 +226,7 @@ BREAKS = [
     Break(
         "pruned caches",
         "samples are reordered, and what is held of them is not",
-        "runtime/caches.py",
+        "engines/hf/caches.py",
         "self._move(beam_idx, lambda part: part.index_select(0, beam_idx.to(part.device)))",
         "pass",
         "test_samples_are_moved_with_what_is_held_of_them",
@@ -234,7 +234,7 @@ BREAKS = [
     Break(
         "pruned caches",
         "a plain model reads what fills up the shorter samples",
-        "runtime/caches.py",
+        "engines/hf/caches.py",
         "alone = alone and all(held.full for held in pruned)",
         "alone = alone",
         "test_what_needs_a_scope_says_so",
@@ -242,7 +242,7 @@ BREAKS = [
     Break(
         "skipped pairs",
         "they are counted as run",
-        "runtime/trace.py",
+        "core/trace.py",
         "pairs = [n * n - skipped[-1]",
         "pairs = [n * n",
         "test_counted_flops_equal_modelled_flops",
@@ -250,7 +250,7 @@ BREAKS = [
     Break(
         "skipped pairs",
         "the shorter samples of a batch read what fills them up",
-        "runtime/skip.py",
+        "engines/hf/skip.py",
         "own = masks.forbid(masks.take_columns(mask, keys.to(mask.device)), ~real.to(mask.device)[:, None, None, :])",
         "own = masks.take_columns(mask, keys.to(mask.device))",
         "test_skipping_equals_masking",
@@ -258,15 +258,15 @@ BREAKS = [
     Break(
         "skipped pairs",
         "a look at the layer finds attention where nothing was read",
-        "runtime/prompt.py",
-        "look(self._blocking.as_read(attention))",
-        "look(attention)",
+        "engines/hf/passes.py",
+        "see(self.blocking.as_read(attention))",
+        "see(attention)",
         "test_a_watch_sees_what_was_read",
     ),
     Break(
         "folded flow",
         "the image tokens keep what the first of them is given",
-        "runtime/layer.py",
+        "core/layer.py",
         "read.sum(3, keepdim=True) * first - read",
         "read.sum(3, keepdim=True) * first",
         "test_folded_attention_goes_to_the_first_image_token",
@@ -274,7 +274,7 @@ BREAKS = [
     Break(
         "calibration",
         "norms are those of the first layer looked at, not of the layer that fires",
-        "methods/visipruner_calibration.py",
+        "tuning/thresholds.py",
         "torch.cat([of_layers[layer] for",
         "torch.cat([of_layers[0] for",
         "test_the_share_asked_for_fires_and_keeps_as_many_as_asked_for",

@@ -12,9 +12,19 @@ from transformers import PreTrainedModel
 
 from tests.tiny import LAYERS, Prompt, prompt, tiny_llava
 from visionflow import VTW, FastV, HiMAP, Method, RandomPruning, VisiPruner
-from visionflow.core import AttentionRows, Cut, Probe, received
+from visionflow.core import Attention, AttentionRows, Cut, Positive, Reduction, received
 from visionflow.methods import METHODS as methods_by_name
 from visionflow.methods.defaults import default_options
+
+
+@dataclass(frozen=True)
+class Excess(Reduction):
+    """How much more a token is read than the image tokens are on average."""
+
+    def __call__(self, rows: AttentionRows) -> Tensor:
+        """A difference."""
+        read, image = received(rows), rows.tokens.image.mask
+        return read - (read * image).sum(1, keepdim=True) / image.sum(1, keepdim=True).clamp(min=1)
 
 
 @dataclass(frozen=True)
@@ -27,11 +37,7 @@ class AboveAverage(Method):
 
     def cuts(self) -> tuple[Cut, ...]:
         """One cut without a count."""
-        return (Cut(self.k, None, Probe("instruction", self._excess)),)
-
-    def _excess(self, rows: AttentionRows) -> Tensor:
-        read, image = received(rows), rows.tokens.image.mask
-        return read - (read * image).sum(1, keepdim=True) / image.sum(1, keepdim=True).clamp(min=1)
+        return (Cut(self.k, Positive(), Attention("instruction", Excess())),)
 
 
 WRITTEN: list[Method] = [
@@ -52,7 +58,7 @@ METHODS = WRITTEN + [methods_by_name[name](**default_options(name, LAYERS)) for 
 NOTHING_DROPPED: list[Method] = [HiMAP(2, 0.0, 4, 0.0), FastV(2, 0.0), RandomPruning(2, 0.0)]
 FAMILIES = {"llava": 4, "llava-grouped": 2}
 
-PROBING = [method for method in METHODS if any(cut.probe for cut in method.cuts())]
+PROBING = [method for method in METHODS if any(cut.probed is not None for cut in method.cuts())]
 
 methods = pytest.mark.parametrize("method", METHODS, ids=str)
 probing_methods = pytest.mark.parametrize("method", PROBING, ids=str)

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,7 +13,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tests.tiny import IMAGE_TOKEN
 from visionflow import Method
-from visionflow.core import Block, Cut, Plan
+from visionflow.core import Block, Cut, Plan, Positive, Shown, Tokens
+from visionflow.core.evidence import FromTokens
 
 HIDDEN = torch.finfo(torch.float32).min
 
@@ -79,6 +80,20 @@ def masked_from(
             handle.remove()
 
 
+@dataclass(frozen=True, eq=False)
+class Given(FromTokens):
+    """Given columns of each sample."""
+
+    samples: tuple[Tensor, ...]
+
+    def show(self, tokens: Tokens) -> Shown:
+        """1 for these, 0 for others."""
+        batch = tokens.columns.shape[0]
+        repeat = batch // len(self.samples)  # beams and returned sequences repeat each sample
+        kept = [torch.isin(tokens.columns[row], self.samples[row // repeat]) for row in range(batch)]
+        return Shown(torch.stack(kept).float())
+
+
 class Keep(Method):
     """A method that keeps given columns per sample, at given layers."""
 
@@ -94,17 +109,7 @@ class Keep(Method):
 
     def cuts(self) -> tuple[Cut, ...]:
         """One cut per layer, of as many tokens as are given."""
-        return tuple(Cut(layer, None, score=self._score(layer)) for layer in sorted(self.kept))
-
-    def _score(self, layer: int) -> Any:
-        def score(tokens: Any) -> Tensor:
-            batch, samples = tokens.columns.shape[0], self.kept[layer]
-            repeat = batch // len(samples)  # beams and returned sequences repeat each sample
-            return torch.stack(
-                [torch.isin(tokens.columns[row], samples[row // repeat]) for row in range(batch)]
-            ).float()
-
-        return score
+        return tuple(Cut(layer, Positive(), Given(tuple(self.kept[layer]))) for layer in sorted(self.kept))
 
     @classmethod
     def of(cls, trace: Any, method: Method) -> "Keep":

@@ -17,8 +17,8 @@ from tests.tiny import batch_of, prompt
 from visionflow import Method, VisiPruner, prune
 from visionflow.bench.shapes import SHAPES
 from visionflow.cli import main
-from visionflow.core import Cut, Probe, paid
-from visionflow.methods.base import keep_ratio
+from visionflow.core import Attention, Cut, Paid
+from visionflow.methods.base import Ratio
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -63,8 +63,8 @@ def test_the_new_method_of_the_design_page_runs(model: PreTrainedModel) -> None:
     code = re.search(r"## A new method\n\n```python\n(.*?)```", (DOCS / "design.md").read_text(), re.S)
     assert code is not None
     names: dict[str, Any] = {
-        "dataclass": dataclass, "ClassVar": ClassVar, "Method": Method, "Cut": Cut, "Probe": Probe, "paid": paid,
-        "keep_ratio": keep_ratio,
+        "dataclass": dataclass, "ClassVar": ClassVar, "Method": Method, "Cut": Cut, "Paid": Paid,
+        "Attention": Attention, "Ratio": Ratio,
     }  # fmt: skip
     exec(code[1], names)
     with prune(model, names["KeepLargestReaders"](2, 0.5)) as trace, torch.no_grad():

@@ -21,8 +21,8 @@ from rich.table import Table
 from visionflow import VisiPruner, prune
 from visionflow.loading.models import Loaded, load_model
 from visionflow.loading.prompts import make_prompts
-from visionflow.methods.visipruner_calibration import calibrate
 from visionflow.scenes import draw, sample_item
+from visionflow.tuning.thresholds import calibrate
 
 TASKS = ("existence", "choice", "science", "open", "caption")
 COLUMNS = ("prompts", "fires", "firing layer", "kept, median", "kept, mean", "exits", "exit layer")

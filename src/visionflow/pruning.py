@@ -52,7 +52,7 @@ class PruningTrace(Trace):
         Raises:
             VisionFlowError: nothing was run yet, or the cost of this kind of decoder is not modelled.
         """
-        return self._cost(self.work, self.image_tokens, convention, logits_rows)
+        return self._cost(self.work, self.image_tokens, self.given_image_tokens, convention, logits_rows)
 
     def cost_of(
         self, sample: int, convention: Literal["paper", "gated", "flops"] = "flops", logits_rows: int | None = 1
@@ -62,9 +62,17 @@ class PruningTrace(Trace):
         Raises:
             VisionFlowError: nothing was run yet.
         """
-        return self._cost(self.work_of(sample), self.image_tokens[:, [sample]], convention, logits_rows)
+        return self._cost(
+            self.work_of(sample),
+            self.image_tokens[:, [sample]],
+            self.given_image_tokens[[sample]],
+            convention,
+            logits_rows,
+        )
 
-    def _cost(self, work: Work, image_tokens: Tensor, convention: Convention, logits_rows: int | None) -> Cost:
+    def _cost(
+        self, work: Work, image_tokens: Tensor, given: Tensor, convention: Convention, logits_rows: int | None
+    ) -> Cost:
         if self.shape is None and self.uncosted:
             raise VisionFlowError(self.uncosted)
         if self.shape is None or not self.rows or not self.rows[0]:
@@ -76,6 +84,7 @@ class PruningTrace(Trace):
             convention,
             logits_rows=logits_rows if self.has_head else 0,
             bytes_per_element=self.bytes_per_element,
+            given=given.tolist(),
         )
 
 

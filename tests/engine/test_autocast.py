@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from transformers import PreTrainedModel
 from tests.matrix import AboveAverage, methods, model_of, prompts
 from tests.tiny import batch_of, tiny_llava
 from visionflow import FastV, HiMAP, Method, VisiPruner, prune
-from visionflow.core import AttentionRows, Contribution, Cut, Plan, Probe, reductions
+from visionflow.core import Attention, AttentionRows, Contribution, Cut, Plan, reductions
 from visionflow.core.layer import LayerAttention, folded, without
 from visionflow.core.plan import Watch
 from visionflow.engines.hf.scope import Scope
@@ -66,14 +67,14 @@ def test_scores_are_those_of_fp32(
     seen: list[tuple[AttentionRows, Callable[[AttentionRows], Tensor], Tensor]] = []
 
     def spying(cut: Cut) -> Cut:
-        assert cut.probe is not None
-        own = reduce or cut.probe.reduce
+        assert isinstance(cut.evidence, Attention)
+        own = reduce or cut.evidence.reduce
 
         def spy(rows: AttentionRows) -> Tensor:
             seen.append((rows, own, own(rows)))
             return seen[-1][2]
 
-        return Cut(cut.layer, cut.count, Probe(cut.probe.rows, spy))
+        return replace(cut, evidence=replace(cut.evidence, reduce=spy))
 
     with in_bf16(), Scope(model, Plan(tuple(map(spying, method.cuts())))) as trace:
         model(**inputs)

@@ -15,7 +15,7 @@ from tests.matrix import idle_methods, methods, models, probing_methods, prompts
 from tests.reference import Keep, fingerprint, image_columns, instruction_columns, masked_from
 from tests.tiny import IMAGE_TOKEN, batch_of, positions, prompt
 from visionflow import HiMAP, Method, prune
-from visionflow.core import AttentionRows, Plan
+from visionflow.core import Attention, AttentionRows, Plan
 from visionflow.core.attention import tokens_at
 from visionflow.engines.hf.scope import Scope
 
@@ -212,13 +212,13 @@ def test_scores_equal_the_definition_on_eager_attention(model: PreTrainedModel, 
     seen: dict[int, tuple[Callable[[AttentionRows], Tensor], AttentionRows, Tensor]] = {}
     cuts = []
     for cut in method.cuts():
-        if cut.probe:
+        if isinstance(cut.evidence, Attention):
 
-            def spy(rows: AttentionRows, layer: int = cut.layer, reduce: Any = cut.probe.reduce) -> Tensor:
+            def spy(rows: AttentionRows, layer: int = cut.layer, reduce: Any = cut.evidence.reduce) -> Tensor:
                 seen[layer] = (reduce, rows, reduce(rows))
                 return seen[layer][2]
 
-            cut = replace(cut, probe=replace(cut.probe, reduce=spy))
+            cut = replace(cut, evidence=replace(cut.evidence, reduce=spy))
         cuts.append(cut)
     with Scope(model, Plan(tuple(cuts))) as trace, torch.no_grad():
         attentions = model(**inputs, output_attentions=True).attentions
@@ -235,7 +235,8 @@ def test_scores_equal_the_definition_on_eager_attention(model: PreTrainedModel, 
                 text = [row for row, column in enumerate(present) if column in texts]
                 formula = DEFINITIONS[method.name](method, number, weights[0].mean(0), image, text)
                 torch.testing.assert_close(found[0, image], formula.float(), **ROUNDED)
-            count = cut.count(len(image)) if cut.count else int((score > 0).sum())
+            kept = cut.keep(len(image))
+            count = int((score > 0).sum()) if kept is None else kept
             best = [present[image[place]] for place in score.topk(count).indices.sort().values.tolist()]
             assert stage.kept[0].tolist() == best
         present = [column for column in present if column not in images or column in stage.kept[0].tolist()]

@@ -17,7 +17,7 @@ from visionflow import Method, prune
 from visionflow.bench.memory import peak_memory
 from visionflow.core import AttentionRows, find_tokens, paid, received
 
-COUNTED = [method for method in METHODS if method.cuts() and all(cut.count for cut in method.cuts())]
+COUNTED = [method for method in METHODS if method.cuts() and all(cut.keep(8) is not None for cut in method.cuts())]
 
 
 class Operations(TorchDispatchMode):

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from visionflow.core.tokens import Group, best, find_tokens, pack
+from visionflow.core.selection import best
+from visionflow.core.tokens import Group, find_tokens, pack
 
 IMAGE = 9
 # A prompt: pieces of text (their length) and pictures (minus their length), in any order.

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from tests.reference import Keep, masked_from
 from tests.tiny import PER_IMAGE, Prompt, batch_of, positions, prompt, tiny_llava
 from tests.zoo import ZOO
 from visionflow import VTW, FastV, HiMAP, Method, UnsupportedModelError, UnsupportedUsageError, VisionFlowError, prune
-from visionflow.core import Cut, Plan
+from visionflow.core import Cut, Plan, keep
 from visionflow.engines.hf.scope import Scope
 
 HIMAP = HiMAP(2, 0.5, 4, 0.75)
@@ -425,9 +426,17 @@ def test_compiled_mlps_and_norms_are_pruned_as_others_are() -> None:
     assert [stage.layer for stage in trace.stages] == [2, 4]
 
 
+@dataclass(frozen=True)
+class TooMany(keep.Keep):
+    """One more than there are."""
+
+    def __call__(self, n: int) -> int:
+        return n + 1
+
+
 def test_a_count_beyond_what_is_there_is_refused(model: PreTrainedModel) -> None:
     with (
-        Scope(model, Plan((Cut(2, lambda n: n + 1),))),
+        Scope(model, Plan((Cut(2, TooMany()),))),
         pytest.raises(UnsupportedUsageError, match=r"keep \[26\] of \[25\]"),
     ):
         model(**prompt(3, "image", 6).inputs)

@@ -55,7 +55,7 @@ def test_equal_budgets_are_equal(num_layers: int, image_tokens: int) -> None:
     for name in ("random-steps", "himap-received"):
         assert tokens(rows[name], image_tokens, num_layers) == himap
     assert rows["random-steps"].method is not None
-    assert all(cut.probe is None for cut in rows["random-steps"].method.cuts())
+    assert all(cut.probed is None for cut in rows["random-steps"].method.cuts())
 
 
 def test_each_stage_alone() -> None:

@@ -11,6 +11,8 @@ from transformers import PreTrainedModel
 from tests.matrix import AboveAverage
 from tests.tiny import batch_of, prompt
 from visionflow import VTW, FastV, HiMAP, Method, RandomPruning, VisionFlowError, prune
+from visionflow.core import Seeded, find_tokens
+from visionflow.core.selection import best
 from visionflow.methods import METHODS
 from visionflow.methods.base import keep_ratio
 
@@ -92,12 +94,12 @@ def test_random_draws_differ_by_seed_and_prompt_and_repeat(model: PreTrainedMode
 def test_random_draws_are_even(model: PreTrainedModel) -> None:
     """Over 400 prompts every one of the 25 places is kept about half the time (13 of 25)."""
     ids = torch.cat([prompt(3, "image", 6, seed=seed).inputs["input_ids"] for seed in range(400)])
-    from visionflow.core.tokens import best, find_tokens
-
     tokens = find_tokens(ids, None, 99)
     (cut,) = RandomPruning(2, 0.5).cuts()
-    assert cut.score is not None
-    keep = best(cut.score(tokens), tokens.image, (13,) * 400)[:, 4:29].float().mean(0)
+    assert isinstance(cut.evidence, Seeded)
+    scores = cut.evidence.show(tokens).scores
+    assert scores is not None
+    keep = best(scores, tokens.image, (13,) * 400)[:, 4:29].float().mean(0)
     assert ((keep - 13 / 25).abs() < 0.1).all()  # four standard deviations
 
 

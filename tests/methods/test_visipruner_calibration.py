@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from tests.tiny import batch_of, prompt
 from visionflow import VisionFlowError, VisiPruner, prune
-from visionflow.methods.visipruner_calibration import calibrate
+from visionflow.tuning.thresholds import calibrate
 
 
 def batches() -> list[dict[str, Any]]:

@@ -241,8 +241,7 @@ def score_equals_definition(entry: Entry, method: Method) -> None:
             score = (attention[after][:, image] * later).sum(0)
         else:
             score = attention[image][:, image].sum(1)
-        cut = method.cuts()[number]
-        count = cut.count(len(image)) if cut.count else 0
+        count = method.cuts()[number].keep(len(image))
         kept = set(stage.kept[0].tolist())
         stays = torch.tensor([present[row] in kept for row in image])
         assert len(kept) == count == int(stays.sum())

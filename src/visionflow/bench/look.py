@@ -77,7 +77,7 @@ def running_as(row: Row, model: PreTrainedModel) -> Iterator[PruningTrace | None
 
 def _probe_times(row: Row, model: PreTrainedModel, inputs: dict[str, Any]) -> list[float]:
     plan = row.method.plan() if row.method else Plan()
-    if row.method is None or not (plan.adaptive or any(cut.probe for cut in plan.cuts)):
+    if row.method is None or not (plan.adaptive or any(cut.probed is not None for cut in plan.cuts)):
         return []
     clock, limit = clock_for(model.device), TimeLimit(_PROBES_S)
     times: list[float] = []

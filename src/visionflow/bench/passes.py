@@ -10,8 +10,9 @@ from transformers import PreTrainedModel
 
 from visionflow.bench.clock import Clock
 from visionflow.core.attention import AttentionRows
+from visionflow.core.evidence import Attention
 from visionflow.core.layer import LayerAttention
-from visionflow.core.plan import Cut, Decider, Decision, Plan
+from visionflow.core.plan import AdaptiveCuts, Cut, Decider, Decision, Plan
 from visionflow.core.tokens import Tokens
 from visionflow.errors import VisionFlowError
 from visionflow.methods.base import Method
@@ -76,13 +77,13 @@ class TimedProbes(Method):
     def plan(self) -> Plan:
         """The method's plan, its probes between marks."""
         plan = self.method.plan()
-        adaptive = plan.adaptive and replace(plan.adaptive, start=self._start(plan.adaptive.start))
+        adaptive = plan.adaptive and _TimedCuts(plan.adaptive, self.clock)
         return replace(plan, cuts=tuple(map(self._cut, plan.cuts)), adaptive=adaptive)
 
     def _cut(self, cut: Cut) -> Cut:
-        if cut.probe is None:
+        if not isinstance(cut.evidence, Attention):
             return cut
-        reduce = cut.probe.reduce
+        reduce = cut.evidence.reduce
 
         def timed(rows: AttentionRows) -> Tensor:
             self.clock.mark()
@@ -90,10 +91,22 @@ class TimedProbes(Method):
             self.clock.mark()
             return scores
 
-        return replace(cut, probe=replace(cut.probe, reduce=timed))
+        return replace(cut, evidence=replace(cut.evidence, reduce=timed))
 
-    def _start(self, start: Callable[[Tokens], Decider]) -> Callable[[Tokens], Decider]:
-        return lambda tokens: cast(Decider, _TimedDecider(start(tokens), self.clock))
+
+@dataclass(frozen=True)
+class _TimedCuts(AdaptiveCuts):
+    """Adaptive cuts that are decided between marks."""
+
+    cuts: AdaptiveCuts
+    clock: Clock
+
+    @property
+    def named_layers(self) -> dict[str, int]:
+        return self.cuts.named_layers
+
+    def start(self, tokens: Tokens) -> Decider:
+        return cast(Decider, _TimedDecider(self.cuts.start(tokens), self.clock))
 
 
 class _TimedDecider:

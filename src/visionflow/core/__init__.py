@@ -2,28 +2,55 @@
 
 from visionflow.core.attention import AttentionRows
 from visionflow.core.contribution import Contribution, contribution
+from visionflow.core.evidence import Attention, Evidence, Features, FeatureScore, Nothing, Seeded, Shown, Tower
+from visionflow.core.forms import Form
+from visionflow.core.keep import Count, Keep, Positive, Ratio
 from visionflow.core.layer import LayerAttention
-from visionflow.core.plan import AdaptiveCuts, Block, Cut, Decision, Plan, Probe, Selection, Watch, Withhold
-from visionflow.core.reductions import paid, received, received_after
+from visionflow.core.plan import AdaptiveCuts, Block, Cut, Decision, Plan, Selection, Watch, Withhold
+from visionflow.core.reductions import Paid, Received, ReceivedAfter, Reduction, paid, received, received_after
+from visionflow.core.selection import Chosen, Select, Top
 from visionflow.core.tokens import Group, Tokens, find_tokens
 from visionflow.core.trace import Stage, Trace
 from visionflow.core.work import Look, Work
 
+Probe = Attention
+"""What `Attention` was called."""
+
 __all__ = [
     "AdaptiveCuts",
+    "Attention",
     "AttentionRows",
     "Block",
+    "Chosen",
     "Contribution",
+    "Count",
     "Cut",
     "Decision",
+    "Evidence",
+    "FeatureScore",
+    "Features",
+    "Form",
     "Group",
+    "Keep",
     "LayerAttention",
     "Look",
+    "Nothing",
+    "Paid",
     "Plan",
+    "Positive",
     "Probe",
+    "Ratio",
+    "Received",
+    "ReceivedAfter",
+    "Reduction",
+    "Seeded",
+    "Select",
     "Selection",
+    "Shown",
     "Stage",
     "Tokens",
+    "Top",
+    "Tower",
     "Trace",
     "Watch",
     "Withhold",

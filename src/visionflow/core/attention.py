@@ -7,12 +7,17 @@ keys, never with heads x n x n.
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.distributed import ProcessGroup, all_reduce
+from torch.distributed import ProcessGroup, ReduceOp, all_reduce, get_rank
 
 from visionflow.core.tokens import Tokens
+from visionflow.errors import UnsupportedUsageError
+
+Heads = Literal["mean", "max"] | tuple[float, ...]
+"""How the weights of the heads are joined: their mean, their maximum, or a weight for each."""
 
 CHUNK_ELEMENTS = 1 << 24  # fp32 attention weights held at a time: 64 MiB
 CHUNK_KEYS = 1024  # keys or values converted to fp32 at a time
@@ -23,16 +28,18 @@ class AttentionRows:
     """Some query rows of one layer's attention, after RoPE and norms, against all keys.
 
     Attributes:
-        query: ``[batch, heads, tokens, head_dim]`` of all tokens present.
-        key: ``[batch, kv_heads, keys, head_dim]``; the last `tokens` of the keys belong to the tokens present.
+        query: ``[batch, heads, queries, head_dim]`` of the tokens present, or of the last of them, where a prompt is
+            run in chunks.
+        key: ``[batch, kv_heads, keys, head_dim]``; the last of the keys belong to the tokens present.
         scaling: factor of the scores before the softmax.
         mask: as the layer got it: None (causal), bool or additive ``[batch or 1, heads or 1, tokens, keys]``, or bool
             ``[batch, keys]`` (causal over these keys).
-        index: int64 ``[batch, rows]``, the rows to look at, as places among the tokens present, in their order.
+        index: int64 ``[batch, rows]``, the rows to look at, as places in `query`, in their order.
         real: bool ``[batch, rows]``, False for rows that only fill up the batch.
         tokens: the tokens present.
         group: the processes that hold the heads, each as many; None where `query` has all.
         softcap: bound of the scaled scores, ``softcap * tanh(score / softcap)``; None for none.
+        joined: how A is made of the heads' weights.
     """
 
     query: Tensor
@@ -44,11 +51,22 @@ class AttentionRows:
     tokens: Tokens
     group: ProcessGroup | None = None
     softcap: float | None = None
+    joined: Heads = "mean"
 
     @property
     def past(self) -> int:
-        """Keys that were in the cache before these tokens."""
+        """Keys that were in the cache before these queries."""
         return self.key.shape[2] - self.query.shape[2]
+
+    @property
+    def before(self) -> int:
+        """Keys that were there before the tokens present: those of earlier turns."""
+        return self.key.shape[2] - self.tokens.columns.shape[1]
+
+    @property
+    def places(self) -> Tensor:
+        """The rows as places among the tokens present, int64 ``[batch, rows]``."""
+        return self.index + self.past - self.before
 
     def chunks(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Chunks of rows: their index and realness ``[batch, r]``, and A ``[batch, r, keys]``, zero in fillers.
@@ -58,14 +76,29 @@ class AttentionRows:
         for start, end, keys in self._spans():
             index, real = self.index[:, start:end], self.real[:, start:end]
             weights = self._weights(index, [part[:, :, : self._keys_before(end)] for part in keys])
-            mean = over_processes(weights.float().mean(dim=1), self.group)
-            yield index, real, (mean if self.group is None else mean / self.group.size()) * real.unsqueeze(2)
+            yield index, real, self._joined(weights.float()) * real.unsqueeze(2)
 
     def heads(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The same with A of each head that is here, ``[batch, heads, r, all keys]``, fp32 or fp64; fillers as well."""
         for start, end, keys in self._spans():
             index = self.index[:, start:end]
             yield index, self.real[:, start:end], self._weights(index, keys)
+
+    def _joined(self, weights: Tensor) -> Tensor:
+        """A ``[batch, r, keys]`` of the weights of the heads that are here."""
+        if self.joined == "max":
+            return over_processes(weights.amax(dim=1), self.group, ReduceOp.MAX)
+        if self.joined == "mean":
+            mean = over_processes(weights.mean(dim=1), self.group)
+            return mean if self.group is None else mean / self.group.size()
+        here, rank = weights.shape[1], 0 if self.group is None else get_rank(self.group)
+        shares = self.joined[rank * here : (rank + 1) * here]
+        if len(shares) != here:
+            raise UnsupportedUsageError(
+                f"{len(self.joined)} head weights do not fit a layer of {here} heads: give one weight for each head"
+            )
+        of_heads = torch.tensor(shares, device=weights.device, dtype=weights.dtype)
+        return over_processes(torch.einsum("bhrk,h->brk", weights, of_heads), self.group)
 
     def _spans(self) -> Iterator[tuple[int, int, Sequence[Tensor]]]:
         """From which row to which at a time, and the keys; many rows share one fp32 copy of these."""
@@ -112,12 +145,12 @@ class AttentionRows:
         return exact(mask).clamp(min=lowest)  # an fp64 mask's minimum would be -inf here
 
 
-def over_processes(values: Tensor, group: ProcessGroup | None) -> Tensor:
+def over_processes(values: Tensor, group: ProcessGroup | None, op: ReduceOp.RedOpType = ReduceOp.SUM) -> Tensor:
     """The sum of what the processes of `group` have, the same bits in all of them; `values` where there is no group."""
     if group is None:
         return values
     values = values.contiguous()
-    all_reduce(values, group=group)
+    all_reduce(values, op, group=group)
     return values
 
 

@@ -47,7 +47,7 @@ def contribution(rows: AttentionRows, value: Tensor) -> Contribution:
         v = exact(v)
         dots.append((a * per_group(output, v.transpose(2, 3))).sum((1, 2)))
         squares.append((a.square() * v.square().sum(3).repeat_interleave(heads, 1).unsqueeze(2)).sum((1, 2)))
-    dot, square = torch.cat(dots, 1)[:, rows.past :], torch.cat(squares, 1)[:, rows.past :]
+    dot, square = torch.cat(dots, 1)[:, rows.before :], torch.cat(squares, 1)[:, rows.before :]
     total = output.square().sum((1, 2, 3)).unsqueeze(1)
     # All three are sums over heads, and some of these may be elsewhere.
     sums = over_processes(torch.cat([dot, square, total], 1), rows.group)

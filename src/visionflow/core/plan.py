@@ -1,16 +1,20 @@
-"""What the runtime is asked to do: drop tokens before some layers (on evidence or without), block flows in others."""
+"""What an engine is asked to do, as data: drop tokens before some layers (on evidence), block flows in others."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
-from visionflow.core.attention import AttentionRows
+from visionflow.core.evidence import Attention, Evidence, Features, Nothing
+from visionflow.core.forms import Form
+from visionflow.core.keep import Keep
 from visionflow.core.layer import LayerAttention
 from visionflow.core.readings import readings
+from visionflow.core.selection import Select, Top
 from visionflow.core.tokens import SPANS, GroupName, Tokens
-from visionflow.core.work import Look, Work
+from visionflow.core.work import Compared, Look, Work
 from visionflow.errors import UnsupportedUsageError
 
 Selection = GroupName | Callable[[Tokens], Tensor]
@@ -20,37 +24,64 @@ BlockMode = Literal["renormalise", "skip", "zero", "fold"]
 
 
 @dataclass(frozen=True)
-class Probe:
-    """Evidence from the attention of the layer just before a cut.
+class Cut(Form):
+    """Before decoder layer `layer` (0-based), `keep` of each sample's n image tokens stay, chosen on `evidence`.
+
+    How many stay is, where it can be, a function of n alone, so that every length is known on the host before the
+    forward pass and only *which* tokens stay depends on activations.
 
     Attributes:
-        rows: the query rows that are looked at; only these are computed.
-        reduce: turns them into one score per token of the prompt, ``[batch, tokens]`` in fp32.
-    """
+        layer: the first layer that sees the shorter sequence; 0 for before the first.
+        keep: how many stay; n where nothing is dropped.
+        evidence: what the choice is made on.
+        select: the choice: a pure function of evidence and counts.
 
-    rows: GroupName
-    reduce: Callable[[AttentionRows], Tensor]
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Before decoder layer `layer` (0-based), keep the `count(n)` best of each sample's n image tokens.
-
-    The count is, where it can be, a function of n alone, so that every length is known on the host before the forward
-    pass and only *which* tokens stay depends on activations. Ties go to the token that comes first in the prompt.
-
-    Attributes:
-        layer: the first layer that sees the shorter sequence; at least 1.
-        count: image tokens kept of n, equal to n where nothing is dropped; None to keep the tokens whose score is
-            positive, however many, at the price of one read from the device.
-        probe: scores from the attention of layer `layer - 1`, or None.
-        score: scores from the tokens alone, ``[batch, tokens]``, where there is no probe; None where order is idle.
+    Raises:
+        UnsupportedUsageError: the evidence is not there before that layer.
     """
 
     layer: int
-    count: Callable[[int], int] | None
-    probe: Probe | None = None
-    score: Callable[[Tokens], Tensor] | None = None
+    keep: Keep
+    evidence: Evidence = Nothing()
+    select: Select = Top()
+
+    def __post_init__(self) -> None:
+        if self.layer < 0:
+            raise UnsupportedUsageError(f"a cut is before a layer, counted from 0, not {self.layer}")
+        if self.layer < self.evidence.earliest:
+            raise UnsupportedUsageError(
+                f"a cut on {type(self.evidence).__name__.lower()} of a layer that has run needs one before it: "
+                "use k >= 1"
+            )
+
+    @property
+    def probed(self) -> int | None:
+        """The layer whose attention is looked at; None for none."""
+        return self.read_layer if isinstance(self.evidence, Attention) else None
+
+    @property
+    def read_layer(self) -> int | None:
+        """The layer whose queries and keys are evidence; None for none."""
+        evidence = self.evidence
+        if isinstance(evidence, Attention):
+            return self.layer - (evidence.when == "ran")
+        return self.layer - 1 if isinstance(evidence, Features) and evidence.of == "key" else None
+
+    def look(self, rows: int, present: int) -> Look:
+        """What it costs to look at so many query rows, with so many tokens present."""
+        assert isinstance(self.evidence, Attention)
+        entry = self.evidence.when == "entry"
+        return Look(self.layer if entry else self.layer - 1, rows, projected=present if entry else 0)
+
+    def compared(self, image_tokens: int) -> Compared:
+        """The products of features that a choice among so many image tokens takes."""
+        evidence, kept = self.evidence, self.keep(image_tokens)
+        of: Literal["hidden", "key"] = "key" if isinstance(evidence, Features) and evidence.of == "key" else "hidden"
+        if kept is None or kept == image_tokens:
+            return Compared(self.layer, 0, of)
+        score = evidence.score if isinstance(evidence, Features) else None
+        pairs = self.select.pairs(image_tokens, kept) + (score.pairs(image_tokens) if score else 0)
+        return Compared(self.layer, pairs, of)
 
 
 @dataclass(frozen=True)
@@ -83,24 +114,29 @@ class Decider(Protocol):
 
 
 @dataclass(frozen=True)
-class AdaptiveCuts:
+class AdaptiveCuts(Form, ABC):
     """Cuts that depend on what the layers show: where they fall and how many tokens stay differs between samples.
 
-    Attributes:
-        first: the first layer whose attention is looked at; the earliest cut is before the layer after it.
-        named: what the method calls it.
-        latest: a layer that is to decide whatever it shows, and what the method calls it; None for none.
-        start: makes the decider of one prompt, before its first layer runs; the trace keeps it.
+    A subclass is a frozen dataclass with the settings of its decider.
     """
 
-    first: int
-    named: str
-    latest: tuple[str, int] | None
-    start: Callable[[Tokens], Decider]
+    @property
+    @abstractmethod
+    def named_layers(self) -> dict[str, int]:
+        """The layers that it names, as the method calls them; the first is the first whose attention is looked at."""
+
+    @property
+    def first(self) -> int:
+        """The first layer that is looked at; the earliest cut is before the layer after it."""
+        return next(iter(self.named_layers.values()))
+
+    @abstractmethod
+    def start(self, tokens: Tokens) -> Decider:
+        """The decider of one prompt, before its first layer runs; the trace keeps it."""
 
 
 @dataclass(frozen=True)
-class Block:
+class Block(Form):
     """In each of `layers`, no token of `target` may read the keys of `source`.
 
     ``Block(range(5), source="image", target="instruction")`` cuts the visual-textual flow of five layers.
@@ -120,6 +156,7 @@ class Block:
     mode: BlockMode = "renormalise"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(self.layers))
         if self.mode == "skip" and not (self.source == "image" and self.target in SPANS):
             raise UnsupportedUsageError(
                 "only what the system, image or instruction tokens read of the image can be skipped: "
@@ -128,23 +165,32 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Withhold:
+class Withhold(Form):
     """In each of `layers`, no token after the prompt reads the keys of `source`: the cache does not hold them."""
 
     layers: Sequence[int]
     source: Selection
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(self.layers))
+
 
 @dataclass(frozen=True)
-class Watch:
-    """`look` sees the attention of each of `layers` just after it has run on a prompt, gradients and all."""
+class Watch(Form):
+    """`see` gets the attention of each of `layers` just after it has run on a prompt, gradients and all.
+
+    For analyses: a plan with a watch does not travel.
+    """
 
     layers: Sequence[int]
-    look: Callable[[LayerAttention], None]
+    see: Callable[[LayerAttention], None]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(self.layers))
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Form):
     """Cuts in layer order, and what is blocked, withheld and watched: all that a scope does to a model.
 
     Attributes:
@@ -156,8 +202,8 @@ class Plan:
         way_out: how the method does without blocks and withheld keys, told where these cannot be had.
 
     Raises:
-        UnsupportedUsageError: on construction, when a cut is before layer 1, two cuts share a layer, or cuts at given
-            layers are mixed with adaptive ones.
+        UnsupportedUsageError: on construction, when two cuts share a layer or are out of order, or cuts at given layers
+            are mixed with adaptive ones.
     """
 
     cuts: tuple[Cut, ...] = ()
@@ -169,8 +215,6 @@ class Plan:
 
     def __post_init__(self) -> None:
         layers = [cut.layer for cut in self.cuts]
-        if any(layer < 1 for layer in layers):
-            raise UnsupportedUsageError("a cut needs at least one layer before it: use k >= 1")
         if layers != sorted(set(layers)):
             raise UnsupportedUsageError(f"cuts must be at increasing layers, not {layers}")
         if self.cuts and self.adaptive:
@@ -178,11 +222,12 @@ class Plan:
 
     def check_depth(self, num_layers: int) -> None:
         """Refuse a plan that names a layer the model does not have."""
-        least = len(self.cuts) + 1  # each cut has a layer before it, and the last has one after it
+        least = (len(self.cuts) + min(1, self.cuts[0].layer)) if self.cuts else 0
         if num_layers < least:
+            cuts = f"{len(self.cuts)} cut{'s' * (len(self.cuts) > 1)}"
             raise UnsupportedUsageError(
-                f"a method with {least - 1} cut{'s' * (least > 2)} needs at least {least} decoder layers, "
-                f"the model has {num_layers}: take one with fewer cuts, or a deeper model"
+                f"a method with {cuts} needs at least {least} decoder layers, the model has {num_layers}: "
+                "take one with fewer cuts, or a deeper model"
             )
         for cut in self.cuts:
             if cut.layer >= num_layers:
@@ -190,13 +235,12 @@ class Plan:
                     f"the cut before layer {cut.layer} is beyond the model's {num_layers} decoder layers: "
                     f"use a k between 1 and {num_layers - 1}"
                 )
-        if self.adaptive:
-            for name, layer in ((self.adaptive.named, self.adaptive.first), *filter(None, (self.adaptive.latest,))):
-                if not 0 <= layer < num_layers - 1:
-                    raise UnsupportedUsageError(
-                        f"{name}={layer} leaves nothing to cut in the model's {num_layers} decoder layers: "
-                        f"use 0 to {num_layers - 2}"
-                    )
+        for name, layer in self.adaptive.named_layers.items() if self.adaptive else ():
+            if not 0 <= layer < num_layers - 1:
+                raise UnsupportedUsageError(
+                    f"{name}={layer} leaves nothing to cut in the model's {num_layers} decoder layers: "
+                    f"use 0 to {num_layers - 2}"
+                )
         named: tuple[Block | Withhold | Watch, ...] = (*self.blocks, *self.withheld, *self.watches)
         for part in named:
             beyond = [layer for layer in part.layers if not 0 <= layer < num_layers]
@@ -208,7 +252,7 @@ class Plan:
 
     def attended_layers(self, num_layers: int) -> set[int]:
         """The layers whose attention itself is looked at or altered; all others run as they are."""
-        probed = {cut.layer - 1 for cut in self.cuts if cut.probe is not None}
+        probed = {cut.read_layer for cut in self.cuts if cut.read_layer is not None}
         altered = {layer for block in self.blocks if block.mode != "renormalise" for layer in block.layers}
         adaptive = set(range(self.adaptive.first, num_layers - 1)) if self.adaptive else set()
         return probed | altered | adaptive | {layer for watch in self.watches for layer in watch.layers}
@@ -225,10 +269,10 @@ class Plan:
             if self.adaptive and layer > self.adaptive.first:
                 raise _unknown(layer)
             if layer in cut_at:
-                count = cut_at[layer].count
-                if count is None:
+                kept = cut_at[layer].keep(image_tokens)
+                if kept is None:
                     raise _unknown(layer)
-                image_tokens = count(image_tokens)
+                image_tokens = kept
             counts.append(image_tokens)
         return counts
 
@@ -249,12 +293,15 @@ class Plan:
                 pairs[layer] = sum(reading.pairs(of_layer) for reading in readings(blind))
             for layer in self.forgotten():
                 held[layer] = text
+        before = [image_tokens, *images]  # by layer, image tokens before its cut
         looks = [
-            Look(cut.layer - 1, {**counts, "image": images[cut.layer - 1]}[cut.probe.rows])
+            cut.look({**counts, "image": before[cut.layer]}[cut.evidence.rows], text + before[cut.layer])
             for cut in self.cuts
-            if cut.probe is not None and images[cut.layer] < images[cut.layer - 1]  # a cut that drops nothing is blind
+            if isinstance(cut.evidence, Attention) and images[cut.layer] < before[cut.layer]  # else nobody looks
         ]
-        return Work(rows, pairs, held, looks, {layer for layer, groups in self.skipped().items() if "image" in groups})
+        compared = [each for cut in self.cuts if (each := cut.compared(before[cut.layer])).pairs]
+        blocked = {layer for layer, groups in self.skipped().items() if "image" in groups}
+        return Work(rows, pairs, held, looks, blocked, compared, text + image_tokens)
 
     def skipped(self) -> dict[int, set[GroupName]]:
         """By layer, the groups whose reading of the image is left uncomputed."""

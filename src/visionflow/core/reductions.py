@@ -1,12 +1,15 @@
 """Reductions of some rows of attention to one score per token, which methods rank tokens by."""
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from visionflow.core.attention import CHUNK_ELEMENTS, AttentionRows, exact, per_group, tokens_at
+from visionflow.core.forms import Form
 from visionflow.core.tokens import Group, GroupName, pack
 
 _HALF = (torch.bfloat16, torch.float16)
@@ -18,6 +21,61 @@ _KERNELS: dict[str, tuple[Any, tuple[torch.dtype, ...]]] = {
 
 _WIDEST = 256  # dimensions of a head that flash attention takes
 _WORTHWHILE = 4096  # rows; measured on a CPU, where fewer are looked at as fast without it
+
+
+class Reduction(Form, ABC):
+    """Some rows of attention to one score per token, ``[batch, tokens]`` in fp32.
+
+    Every score is a sum over rows: those of chunks of the rows add up to that of all (`joined`).
+    """
+
+    @abstractmethod
+    def __call__(self, rows: AttentionRows) -> Tensor:
+        """The scores; zero for tokens that the rows say nothing of."""
+
+
+@dataclass(frozen=True)
+class Received(Reduction):
+    """How much the rows read each token; see `received`."""
+
+    exclude_self: bool = False
+
+    def __call__(self, rows: AttentionRows) -> Tensor:
+        """The sum over rows."""
+        return received(rows, self.exclude_self)
+
+
+@dataclass(frozen=True)
+class ReceivedAfter(Reduction):
+    """How much the rows after each token read it; see `received_after`."""
+
+    def __call__(self, rows: AttentionRows) -> Tensor:
+        """The sum over rows."""
+        return received_after(rows)
+
+
+@dataclass(frozen=True)
+class Paid(Reduction):
+    """How much each row reads a group of tokens; see `paid`."""
+
+    to: GroupName
+    exclude_self: bool = False
+
+    def __call__(self, rows: AttentionRows) -> Tensor:
+        """One number per row, in the place of its token."""
+        return paid(rows, self.to, self.exclude_self)
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """The scores of all rows from those of chunks of them, in order: later chunks may know of more tokens.
+
+    Args:
+        parts: each ``[batch, tokens so far]``.
+    """
+    total = torch.zeros_like(parts[-1])
+    for part in parts:
+        total[:, : part.shape[1]] += part
+    return total
 
 
 def received(rows: AttentionRows, exclude_self: bool = False) -> Tensor:
@@ -45,7 +103,7 @@ def _received(rows: AttentionRows, counted: Callable[[AttentionRows, Tensor, Ten
     total = torch.zeros(rows.key.shape[0], rows.key.shape[2], device=rows.query.device)
     for index, _, weights in rows.chunks():
         total[:, : weights.shape[2]] += counted(rows, index, weights).sum(dim=1)
-    return total[:, rows.past :]
+    return total[:, rows.before :]
 
 
 def _all(rows: AttentionRows, index: Tensor, weights: Tensor) -> Tensor:
@@ -68,23 +126,25 @@ def paid(rows: AttentionRows, to: GroupName, exclude_self: bool = False) -> Tens
         fp32 ``[batch, tokens]``.
     """
     group, lse = rows.tokens.group(to), log_sum_exp(rows)
-    elsewhere, own = _masses(rows, group) if lse is None else _masses_from(lse, rows, group)
-    # What a row does not pay elsewhere: rows that read nothing else, as in a short window, tie at exactly 1.
-    left = rows.real.to(elsewhere.dtype) - elsewhere
+    mass, own = _masses(rows, group) if lse is None else _masses_from(lse, rows, group)
     if exclude_self:
-        left = left - own * (group.mask.gather(1, rows.index) & rows.real)
+        mass = mass - own * (group.mask.gather(1, rows.places) & rows.real)
     total = torch.zeros(rows.tokens.columns.shape, device=rows.query.device)
-    return total.scatter_add(1, rows.index, left)
+    return total.scatter_add(1, rows.places, mass)
 
 
 def _masses(rows: AttentionRows, to: Group) -> tuple[Tensor, Tensor]:
-    """What each row pays to keys outside `to`, and to its own, ``[batch, rows]``; zero in fillers."""
-    others = torch.nn.functional.pad(~to.mask, (rows.past, 0), value=True)
-    elsewhere, own = [], []
-    for index, _, weights in rows.chunks():
-        elsewhere.append((weights * others[:, None, : weights.shape[2]]).sum(dim=2))
+    """What each row pays to keys in `to`, and to its own, ``[batch, rows]``; zero in fillers."""
+    inside = torch.nn.functional.pad(to.mask, (rows.before, 0), value=False)
+    nothing = torch.zeros(len(rows.index), 0, device=rows.query.device)
+    masses, own = [nothing], [nothing]
+    for index, real, weights in rows.chunks():
+        # What a row does not pay elsewhere: rows that read nothing else, as in a short window, tie at exactly 1.
+        counted = ~inside if rows.joined == "mean" else inside
+        mass = (weights * counted[:, None, : weights.shape[2]]).sum(dim=2)
+        masses.append(real.to(mass.dtype) - mass if rows.joined == "mean" else mass)
         own.append(weights.gather(2, _own(rows, index, weights)).squeeze(2))
-    return torch.cat(elsewhere, 1), torch.cat(own, 1)
+    return torch.cat(masses, 1), torch.cat(own, 1)
 
 
 def _own(rows: AttentionRows, index: Tensor, weights: Tensor) -> Tensor:
@@ -101,6 +161,7 @@ def log_sum_exp(rows: AttentionRows) -> Tensor | None:
     query = rows.query
     kernel, dtypes = _KERNELS.get(query.device.type, (None, ()))
     plain = rows.mask is None and rows.past == 0 and rows.group is None and rows.softcap is None
+    plain = plain and rows.joined == "mean"
     fits = query.dtype in dtypes and query.shape[3] <= _WIDEST
     if not (plain and fits) or rows.index.shape[1] < _WORTHWHILE:
         return None
@@ -121,4 +182,4 @@ def _masses_from(lse: Tensor, rows: AttentionRows, to: Group) -> tuple[Tensor, T
         elsewhere.append((read * (real.unsqueeze(1) & (columns.unsqueeze(1) <= index.unsqueeze(2)))).sum(2))
         key = exact(tokens_at(rows.key, index)).repeat_interleave(query.shape[1] // rows.key.shape[1], 1)
         own.append(((query * key).sum(3) - of_rows).exp().mean(1))
-    return torch.cat(elsewhere, 1) * rows.real, torch.cat(own, 1)
+    return (1 - torch.cat(elsewhere, 1)) * rows.real, torch.cat(own, 1)

@@ -144,23 +144,3 @@ def pack(mask: Tensor, width: int) -> tuple[Tensor, Tensor]:
     order = mask.to(torch.int8).argsort(dim=1, stable=True)
     index = order[:, mask.shape[1] - width :]
     return index, mask.gather(1, index)
-
-
-def best(scores: Tensor, group: Group, counts: tuple[int, ...]) -> Tensor:
-    """The `counts[b]` members of `group` with the highest scores in each row; ties go to the first.
-
-    Args:
-        scores: ``[batch, tokens]``.
-
-    Returns:
-        bool ``[batch, tokens]``.
-    """
-    ranked = scores.float().masked_fill(~group.mask, -torch.inf)
-    # Members before strangers even where a score is -inf: two stable sorts, the second by membership.
-    order = ranked.argsort(dim=1, descending=True, stable=True)
-    order = order.gather(1, (~group.mask).to(torch.int8).gather(1, order).argsort(dim=1, stable=True))
-    rank = torch.empty_like(order).scatter_(
-        1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
-    )
-    limit = torch.tensor(counts, device=scores.device).unsqueeze(1)
-    return rank < limit

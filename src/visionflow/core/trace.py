@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from visionflow.core.tokens import Tokens
-from visionflow.core.work import Look, Work
+from visionflow.core.work import Compared, Look, Work
 from visionflow.errors import VisionFlowError
 
 
@@ -21,11 +21,14 @@ class Stage:
         layer: the first layer that saw the shorter sequence.
         tokens: the tokens that stayed.
         given: the tokens of the prompt, or of this turn of it, before any cut.
+        merged: per sample, int64 ``[2, merged]``: columns of the image tokens that were merged into others at this cut,
+            and of these; None where tokens are dropped.
     """
 
     layer: int
     tokens: Tokens
     given: Tokens
+    merged: list[Tensor] | None = None
 
     @property
     def kept(self) -> list[Tensor]:
@@ -70,7 +73,10 @@ class Trace:
     _image: list[list[int]] = field(default_factory=list, repr=False)
     _text: list[int] = field(default_factory=list, repr=False)
     _instruction: list[int] = field(default_factory=list, repr=False)
+    _given: list[int] = field(default_factory=list, repr=False)
+    _given_rows: int = field(default=0, repr=False)
     _looks: list[tuple[Look, tuple[int, ...]]] = field(default_factory=list, repr=False)
+    _compared: list[tuple[Compared, tuple[int, ...]]] = field(default_factory=list, repr=False)
     _skipped: list[list[int]] = field(default_factory=list, repr=False)
     _forgotten: list[list[int]] = field(default_factory=list, repr=False)
     _blind: set[int] = field(default_factory=set, repr=False)
@@ -96,6 +102,11 @@ class Trace:
         return self.stages[stage].patches(per_picture)
 
     @property
+    def given_image_tokens(self) -> Tensor:
+        """Image tokens that came in, before any cut, int64 ``[batch]``."""
+        return torch.tensor(self._given, dtype=torch.long)
+
+    @property
     def text_tokens(self) -> Tensor:
         """The other tokens of the prompt, padding not counted, int64 ``[batch]``."""
         return torch.tensor(self._text, dtype=torch.long)
@@ -113,7 +124,8 @@ class Trace:
         """
         pairs = [n * n - skipped[-1] for n, skipped in zip(self.rows, self._skipped, strict=True)]
         held = [n - gone[-1] for n, gone in zip(self.rows, self._forgotten, strict=True)]
-        return Work(self.rows, pairs, held, [look for look, _ in self._looks], self._blind)
+        looks, compared = [look for look, _ in self._looks], [each for each, _ in self._compared]
+        return Work(self.rows, pairs, held, looks, self._blind, compared, self._given_rows)
 
     def work_of(self, sample: int) -> Work:
         """What one sample would have gone through by itself, without the padding that its company costs."""
@@ -121,7 +133,9 @@ class Trace:
         pairs = [n * n - skipped[sample] for n, skipped in zip(rows, self._skipped, strict=True)]
         held = [n - gone[sample] for n, gone in zip(rows, self._forgotten, strict=True)]
         looks = [replace(look, rows=own[sample]) for look, own in self._looks if own[sample]]
-        return Work(rows, pairs, held, looks, self._blind if any(images[sample] for images in self._image) else set())
+        compared = [replace(each, pairs=own[sample]) for each, own in self._compared if own[sample]]
+        blind = self._blind if any(images[sample] for images in self._image) else set()
+        return Work(rows, pairs, held, looks, blind, compared, self._text[sample] + self._given[sample])
 
     def of_prompt(self, batch: int) -> Self:
         """An empty trace for a prompt of `batch` samples."""
@@ -130,7 +144,10 @@ class Trace:
             stages=[],
             decisions=[],
             rows=[0] * self.num_layers,
+            _given=[0] * batch,
+            _given_rows=0,
             _looks=[],
+            _compared=[],
             _blind=set(),
             _image=[[0] * batch for _ in range(self.num_layers)],
             _text=[0] * batch,
@@ -148,6 +165,11 @@ class Trace:
         }
         return replace(self, **lists)
 
+    def note_given(self, tokens: Tokens) -> None:
+        """Note the tokens that come in."""
+        self._given = _sum(self._given, tokens.image.counts)
+        self._given_rows += tokens.columns.shape[1]
+
     def count(self, layer: int, tokens: Tokens) -> None:
         """Note the tokens that layer `layer` is about to see; host integers only."""
         self.rows[layer] += tokens.columns.shape[1]
@@ -159,6 +181,11 @@ class Trace:
     def note_look(self, look: Look, rows: Sequence[int]) -> None:
         """Note a look: at how many rows of each place in the batch, and at how many `rows` of each sample alone."""
         self._looks.append((look, tuple(rows)))
+
+    def note_compared(self, compared: Compared, samples: Sequence[int]) -> None:
+        """Note the products of features that a choice took: in each place of the batch, and in each sample alone."""
+        if compared.pairs:
+            self._compared.append((compared, tuple(samples)))
 
     def note_skipped(self, layer: int, samples: Sequence[int], place: int, blind: bool) -> None:
         """Note the pairs that were left uncomputed in `layer`: of each sample alone, and of each place in the batch.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -12,11 +13,28 @@ class Look:
         layer: the layer looked at.
         rows: its query rows.
         products: products of these rows with all keys or values: 1 for their attention weights.
+        projected: tokens whose queries, keys and values are computed once more, before the layer runs.
     """
 
     layer: int
     rows: int
     products: int = 1
+    projected: int = 0
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Products of features that a choice took.
+
+    Attributes:
+        layer: the layer of the cut.
+        pairs: products of two vectors.
+        of: their width: that of "hidden" states, or of the "key"s of all heads.
+    """
+
+    layer: int
+    pairs: int
+    of: Literal["hidden", "key"] = "hidden"
 
 
 @dataclass(frozen=True)
@@ -29,6 +47,8 @@ class Work:
         held: prompt tokens whose keys and values its cache holds afterwards.
         looks: what was looked at besides.
         blind: layers in which image tokens do not read each other, and none of these pairs is computed.
+        compared: what choices among features took.
+        given: tokens that came in; None for those of the first layer.
     """
 
     rows: Sequence[int]
@@ -36,6 +56,8 @@ class Work:
     held: Sequence[int]
     looks: Sequence[Look] = ()
     blind: Set[int] = frozenset()
+    compared: Sequence[Compared] = ()
+    given: int | None = None
 
     @classmethod
     def plain(cls, rows: Sequence[int], looks: Sequence[Look] = ()) -> "Work":

@@ -9,6 +9,7 @@ from visionflow.cost.conventions import (
     IMAGE_TOKEN_COST,
     Convention,
     check_convention,
+    choice_flops,
     flops,
     head_flops,
     kv_bytes,
@@ -103,6 +104,7 @@ def cost_of(
         convention,
         logits_rows=logits_rows,
         bytes_per_element=bytes_per_element,
+        given=[n],
     )
 
 
@@ -114,8 +116,9 @@ def cost_of_work(
     *,
     logits_rows: int | None = 1,
     bytes_per_element: int = 2,
+    given: Sequence[int] | None = None,
 ) -> Cost:
-    """The cost of a batch whose places have each gone through `work`; the first layer is taken to have seen all tokens.
+    """The cost of a batch whose places have each gone through `work`, against the dense run of the tokens given.
 
     ``flops`` and the KV bytes count what was executed, places that only fill up the batch included; ``paper`` and
     ``gated`` count each sample's own image tokens.
@@ -127,6 +130,7 @@ def cost_of_work(
         convention: ``paper``, ``gated`` or ``flops``.
         logits_rows: tokens of each sample whose logits are computed (``flops`` only); None for the whole prompt.
         bytes_per_element: of the KV cache.
+        given: image tokens that came in, of each sample; by default those of the first layer.
 
     Raises:
         VisionFlowError: the work is not of the shape's number of layers.
@@ -137,16 +141,19 @@ def cost_of_work(
         )
     _check_count("bytes_per_element", bytes_per_element, at_least=1)
     depth, batch = shape.num_layers, len(image_tokens[0])
-    dense_rows = work.rows[0]
+    dense_rows = work.rows[0] if work.given is None else work.given
+    given = image_tokens[0] if given is None else given
     if check_convention(convention) == "flops":
         head = head_flops(shape, dense_rows if logits_rows is None else min(logits_rows, dense_rows))
         dense = batch * (depth * flops(shape, dense_rows, dense_rows**2) + head)
         layers = sum(flops(shape, rows, pairs) for rows, pairs in zip(work.rows, work.pairs, strict=True))
-        probes = sum(probe_flops(shape, look, work.rows[look.layer]) for look in work.looks)
+        before = [dense_rows, *work.rows]
+        probes = sum(probe_flops(shape, look, before[look.layer + (not look.projected)]) for look in work.looks)
+        probes += sum(choice_flops(shape, compared) for compared in work.compared)
         pruned = batch * (layers + probes + head)
     else:
         layer_cost = IMAGE_TOKEN_COST[convention]
-        dense = depth * sum(layer_cost(shape, n, n * n) for n in image_tokens[0])
+        dense = depth * sum(layer_cost(shape, n, n * n) for n in given)
         pruned = sum(
             layer_cost(shape, n, 0 if layer in work.blind else n * n)
             for layer, samples in enumerate(image_tokens)

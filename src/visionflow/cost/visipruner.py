@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from visionflow.core.contribution import PRODUCTS
+from visionflow.core.keep import Count
 from visionflow.core.plan import Cut, Plan
 from visionflow.core.work import Look, Work
 from visionflow.cost.conventions import gated
@@ -71,7 +72,7 @@ class Profile:
 
     def _plan(self) -> Plan:
         """The cuts at their layers, and the shallow phase; without the probes."""
-        cuts = Cut(self.fire_layer + 1, lambda n: min(n, self.kept)), Cut(self.exit_layer, lambda n: 0)
+        cuts = Cut(self.fire_layer + 1, Count(self.kept)), Cut(self.exit_layer, Count(0))
         return replace(VisiPruner(self.shallow_layers).plan(), cuts=cuts, adaptive=None)
 
     def work(self, image_tokens: int, system_tokens: int, instruction_tokens: int, num_layers: int) -> Work:

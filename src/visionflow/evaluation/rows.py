@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Literal, get_args
 
 from torch import Tensor
 
+from visionflow.core.evidence import FromTokens, Shown
+from visionflow.core.keep import Positive
 from visionflow.core.plan import Cut
 from visionflow.core.tokens import Tokens
 from visionflow.errors import VisionFlowError
@@ -53,13 +55,20 @@ class Oracle(Method):
 
     def cuts(self) -> tuple[Cut, ...]:
         """One cut without a count: as many stay as matter, which may be none."""
-        return (Cut(self.k, None, score=self._relevance),)
+        return (Cut(self.k, Positive(), _Relevant(self.relevant)),)
 
-    def _relevance(self, tokens: Tokens) -> Tensor:
+
+@dataclass(frozen=True, eq=False)
+class _Relevant(FromTokens):
+    """Which patches matter, bool ``[batch, patches]``."""
+
+    relevant: Tensor | None
+
+    def show(self, tokens: Tokens) -> Shown:
         if self.relevant is None:
             raise VisionFlowError("an oracle knows nothing before it is given the relevant patches of its batch")
         patch = (tokens.image.mask.cumsum(1) - 1).clamp(min=0)
-        return self.relevant.to(patch.device).gather(1, patch).float()
+        return Shown(self.relevant.to(patch.device).gather(1, patch).float())
 
 
 @dataclass(frozen=True)

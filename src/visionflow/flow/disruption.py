@@ -10,7 +10,8 @@ from transformers import PreTrainedModel
 
 from visionflow.core.draw import draw
 from visionflow.core.plan import Block, BlockMode, Plan
-from visionflow.core.tokens import Group, GroupName, Tokens, best
+from visionflow.core.selection import best
+from visionflow.core.tokens import Group, GroupName, Tokens
 from visionflow.engines.hf.scope import Scope
 from visionflow.errors import VisionFlowError
 

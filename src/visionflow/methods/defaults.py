@@ -2,7 +2,7 @@
 
 EMBEDDED = "embedded"  # as `visionflow.loading.models` calls the model of this package
 
-# From `visionflow.methods.visipruner_calibration` on the embedded model: docs/results/visipruner.md.
+# From `visionflow.tuning.thresholds` on the embedded model: docs/results/visipruner.md.
 _EMBEDDED_VISIPRUNER: dict[str, object] = {
     "shallow_layers": 1,
     "layer_threshold": 0.964,
@@ -15,7 +15,7 @@ def default_options(method: str, num_layers: int, model: str = "") -> dict[str, 
     """The settings of the papers; in a model of 8 layers or fewer, where those have no place, layers at a like depth.
 
     VisiPruner's thresholds belong to one model each: those of the embedded model were found for it, every other model
-    gets the paper's, which are LLaVA-1.5's (`visionflow.methods.visipruner_calibration.calibrate` finds its own).
+    gets the paper's, which are LLaVA-1.5's (`visionflow.tuning.thresholds.calibrate` finds its own).
 
     Args:
         method: its name; nothing is known of others than the package's.

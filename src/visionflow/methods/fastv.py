@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from visionflow.core.plan import Cut, Probe
-from visionflow.core.reductions import received
-from visionflow.methods.base import Method, check_layer, check_ratio, keep_ratio
+from visionflow.core.evidence import Attention
+from visionflow.core.keep import Ratio
+from visionflow.core.plan import Cut
+from visionflow.methods.base import Method, check_layer, check_ratio
 
 
 @dataclass(frozen=True)
@@ -37,4 +38,4 @@ class FastV(Method):
 
     def cuts(self) -> tuple[Cut, ...]:
         """One cut, decided by one row of attention."""
-        return (Cut(self.k, keep_ratio(self.r), Probe("last", received)),)
+        return (Cut(self.k, Ratio(self.r), Attention("last")),)

@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
-from torch import Tensor
-
-from visionflow.core.attention import AttentionRows
-from visionflow.core.plan import Cut, Probe
-from visionflow.core.reductions import paid, received, received_after
+from visionflow.core.evidence import Attention
+from visionflow.core.keep import Ratio
+from visionflow.core.plan import Cut
+from visionflow.core.reductions import Paid, Received, ReceivedAfter
 from visionflow.errors import VisionFlowError
-from visionflow.methods.base import Method, check_layer, check_ratio, keep_ratio
+from visionflow.methods.base import Method, check_layer, check_ratio
 
 DeepCriterion = Literal["paid", "received"]
 
@@ -94,12 +93,8 @@ class HiMAP(Method):
 
     def cuts(self) -> tuple[Cut, ...]:
         """Two cuts: the text decides the first, the image tokens decide the second."""
+        deep = Paid("image", self.exclude_self) if self.deep_criterion == "paid" else Received(self.exclude_self)
         return (
-            Cut(self.k1, keep_ratio(self.r1), Probe("instruction", received_after)),
-            Cut(self.k2, keep_ratio(self.r2), Probe("image", self._phi_dp)),
+            Cut(self.k1, Ratio(self.r1), Attention("instruction", ReceivedAfter())),
+            Cut(self.k2, Ratio(self.r2), Attention("image", deep)),
         )
-
-    def _phi_dp(self, rows: AttentionRows) -> Tensor:
-        if self.deep_criterion == "paid":
-            return paid(rows, to="image", exclude_self=self.exclude_self)
-        return received(rows, exclude_self=self.exclude_self)

@@ -1,12 +1,12 @@
 """Random pruning: the speed ceiling and the accuracy floor that every table needs."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
-from visionflow.core.draw import draw
+from visionflow.core.evidence import Seeded
+from visionflow.core.keep import Ratio
 from visionflow.core.plan import Cut
-from visionflow.methods.base import Method, check_layer, check_ratio, check_seed, keep_ratio
+from visionflow.methods.base import Method, check_layer, check_ratio, check_seed
 
 
 @dataclass(frozen=True)
@@ -38,4 +38,4 @@ class RandomPruning(Method):
 
     def cuts(self) -> tuple[Cut, ...]:
         """One cut, on no evidence at all."""
-        return (Cut(self.k, keep_ratio(self.r), score=partial(draw, seed=self.seed)),)
+        return (Cut(self.k, Ratio(self.r), Seeded(self.seed)),)

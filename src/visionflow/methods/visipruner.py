@@ -1,7 +1,7 @@
 """VisiPruner: shallow, middle and deep phases, decided for each prompt by its own attention (EMNLP 2025)."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from visionflow.core.plan import AdaptiveCuts, Block, BlockMode, Cut, Plan, Withhold
 from visionflow.core.tokens import GroupName, Tokens
@@ -42,7 +42,7 @@ class VisiPruner(Method):
         shallow_layers: S, layers of the shallow phase, and the first that may fire; at least 0.
         layer_threshold: a layer fires when an s_j is below it.
         token_threshold: image tokens with a larger m_j stay. It depends on the model; see
-            `visionflow.methods.visipruner_calibration.calibrate`.
+            `visionflow.tuning.thresholds.calibrate`.
         exit_threshold: a kept token with a smaller s_j still matters.
         exit_patience: quiet layers before the exit; at least 1.
         token_scale: `token_threshold` is compared with m_j ("absolute", the paper) or m_j / ||o|| ("relative").
@@ -111,12 +111,10 @@ class VisiPruner(Method):
 
     def plan(self) -> Plan:
         """Blocks and withheld keys of the shallow phase; cuts that wait for what the layers show."""
-        latest = None if self.fallback_layer is None else ("fallback_layer", self.fallback_layer)
-        adaptive = AdaptiveCuts(self.shallow_layers, "shallow_layers", latest, self._start)
         return Plan(
             blocks=self.blocks(),
             withheld=self._withheld(),
-            adaptive=adaptive if "middle" in self.phases else None,
+            adaptive=FiringCuts(tuple(vars(self).items())) if "middle" in self.phases else None,
             way_out="leave 'shallow' out of the phases of VisiPruner",
         )
 
@@ -140,8 +138,31 @@ class VisiPruner(Method):
             return ()
         return (Withhold(range(self.shallow_layers), "image"),)
 
-    def _start(self, tokens: Tokens) -> Phases:
-        return Phases(self, tokens)
+
+@dataclass(frozen=True)
+class FiringCuts(AdaptiveCuts):
+    """Where layers fire and tokens exit.
+
+    Attributes:
+        options: the fields of a `VisiPruner`, by name.
+    """
+
+    options: tuple[tuple[str, Any], ...]
+
+    @property
+    def method(self) -> VisiPruner:
+        """Whose cuts these are."""
+        return VisiPruner(**dict(self.options))
+
+    @property
+    def named_layers(self) -> dict[str, int]:
+        """The first layer that may fire, and one that is to fire whatever it shows."""
+        names = ("shallow_layers", "fallback_layer")
+        return {name: layer for name in names if (layer := getattr(self.method, name)) is not None}
+
+    def start(self, tokens: Tokens) -> Phases:
+        """The phases of one prompt."""
+        return Phases(self.method, tokens)
 
 
 def _check_whole(name: str, value: int, least: int) -> None:

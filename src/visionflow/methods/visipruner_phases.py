@@ -12,7 +12,8 @@ from visionflow.core.contribution import PRODUCTS, Contribution, contribution
 from visionflow.core.layer import LayerAttention
 from visionflow.core.plan import Decision
 from visionflow.core.reductions import received, received_after
-from visionflow.core.tokens import GroupName, Tokens, best
+from visionflow.core.selection import best
+from visionflow.core.tokens import GroupName, Tokens
 from visionflow.core.work import Look
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from visionflow.core import *  # noqa: F403
 
 _CORE = ("attention", "contribution", "draw", "layer", "plan", "reductions", "tokens", "trace", "work")
 _ENGINE = (
-    "backend", "block_masks", "blocking", "caches", "families", "family", "family_table", "forward", "guards", "held",
-    "masks", "prompt", "running", "scope", "skip",
+    "backend", "block_masks", "blocking", "caches", "families", "family", "family_table", "guards", "held", "masks",
+    "running", "scope", "skip",
 )  # fmt: skip
 
 for _name in (*(f"core.{name}" for name in _CORE), *(f"engines.hf.{name}" for name in _ENGINE)):

@@ -12,6 +12,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from visionflow.core.plan import Plan
 from visionflow.engines.hf.block_masks import BlockMasks, Masks
+from visionflow.engines.hf.memo import Memo
 from visionflow.errors import UnsupportedModelError, UnsupportedUsageError
 
 MaskKind = Literal["pairs", "keys", "blocks"]
@@ -40,9 +41,9 @@ class Backend:
     group: ProcessGroup | None = None
     alone: bool = False
 
-    def masks(self) -> Masks:
-        """The masks of a new forward pass."""
-        return BlockMasks() if self.kind == "blocks" else Masks()
+    def masks(self, memo: Memo) -> Masks:
+        """The masks of a forward pass."""
+        return BlockMasks(memo) if self.kind == "blocks" else Masks()
 
 
 def backend_of(model: PreTrainedModel, projection: nn.Module) -> Backend:

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, create_mask
 
+from visionflow.engines.hf.memo import Memo
 from visionflow.errors import UnsupportedUsageError
 
 
@@ -25,8 +26,8 @@ class Masks:
 class BlockMasks(Masks):
     """The masks of one forward pass as flex attention has them; made once for all layers that share them."""
 
-    def __init__(self) -> None:
-        self._other: dict[int, tuple[Any, Any]] = {}
+    def __init__(self, memo: Memo) -> None:
+        self._memo = memo
 
     def gatherable(self, mask: Any) -> Tensor | None:
         """Bool ``[batch, heads or 1, tokens, keys]``."""
@@ -48,10 +49,9 @@ class BlockMasks(Masks):
         return self._twin(mask, lambda: _block_mask(mask))
 
     def _twin(self, mask: Any, make: Callable[[], Any]) -> Any:
-        if id(mask) not in self._other:
-            twin = make()
-            self._other |= {id(mask): (mask, twin), id(twin): (twin, mask)}  # both are kept alive, and so their ids
-        return self._other[id(mask)][1]
+        twin = self._memo.once((mask,), make)
+        self._memo.pair(mask, twin)
+        return twin
 
 
 def _pairs(mask: BlockMask) -> Tensor:

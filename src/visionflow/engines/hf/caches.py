@@ -1,5 +1,6 @@
 """KV caches whose layers may hold different lengths, each of which tells what it holds; and those that may not."""
 
+import copy
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +23,9 @@ class PrunedLayer(DynamicLayer):  # type: ignore[misc]
 
     Attributes:
         held: the columns that it holds, later ones as they come; None for all.
-        gone: keys of the prompt that were taken out. transformers takes positions and masks from the length that layer
-            0 tells, and a layer that has run the whole prompt goes on telling the length of the whole sequence.
+        gone: tokens of the sequence that it counts without holding their keys. transformers takes positions and masks
+            from the length that layer 0 tells, and a layer that has run the whole prompt goes on telling that of the
+            whole sequence.
         led: a pass of a scope is running, which makes the masks fit.
         alone: a single token may be added without a scope: there is no mask for it, and every layer is read whole.
     """
@@ -31,18 +33,17 @@ class PrunedLayer(DynamicLayer):  # type: ignore[misc]
     keys: Tensor
     values: Tensor
 
-    def __init__(self, layer: DynamicLayer, held: Held | None, alone: bool) -> None:
+    def __init__(self, layer: DynamicLayer, held: Held | None, alone: bool, gone: int) -> None:
         """Take the place of `layer`."""
         super().__init__()
-        self.gone = 0
         self.led = False
         self.__dict__.update(vars(layer))
+        self.gone = gone
         self.held = held
         self.alone = alone
 
     def forget(self, place: Tensor) -> None:
         """Keep the keys at `place` ``[batch, keys]``, no others."""
-        self.gone += self.keys.shape[2] - place.shape[1]
         index = place.to(self.keys.device)[:, None, :, None]
         self.keys, self.values = (
             states.gather(2, index.expand(-1, states.shape[1], -1, states.shape[3]))
@@ -131,13 +132,21 @@ class CacheRecord:
                 )
         return cls(record, total)
 
-    def leave_in(self, cache: Any, alone: bool) -> None:
-        """Let the layers of a cache that was pruned tell what they hold; `alone`: where there are no fillers."""
+    def leave_in(self, cache: Any, alone: bool, emptied: Collection[int]) -> None:
+        """Let the layers of a cache that was pruned tell what they hold.
+
+        Args:
+            cache: the layers' cache, or None.
+            alone: there are no fillers.
+            emptied: layers that have run the whole prompt, and let go of keys.
+        """
         pruned = [held for held in self.held if held is not None]
         alone = alone and all(held.full for held in pruned)
         for layer, held in enumerate(self.held if pruned else ()):
             if keys_in(cache, layer):
-                cache.layers[layer] = PrunedLayer(cache.layers[layer], held, alone)
+                told = layer == 0 or layer in emptied or getattr(cache.layers[layer], "gone", False)
+                gone = self.total - held.length(self.total) if told and held is not None else 0
+                cache.layers[layer] = PrunedLayer(cache.layers[layer], held, alone, gone)
 
 
 def lead(cache: Any, led: bool) -> None:
@@ -145,6 +154,15 @@ def lead(cache: Any, led: bool) -> None:
     for layer in cache.layers if cache is not None else ():
         if type(layer) is PrunedLayer:
             layer.led = led
+
+
+def readable(cache: Any, layer: int) -> Any:
+    """A cache to which `layer` may write without a trace; the keys and values that there are, are shared."""
+    if cache is None:
+        return None
+    twin = copy.copy(cache)
+    twin.layers = [copy.copy(each) if place == layer else each for place, each in enumerate(cache.layers)]
+    return twin
 
 
 def new_cache(config: PreTrainedConfig) -> DynamicCache | None:

@@ -9,6 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn, SupportsIndex
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
@@ -18,9 +19,8 @@ from visionflow.core.plan import Plan
 from visionflow.core.tokens import find_tokens
 from visionflow.core.trace import Trace
 from visionflow.engines.hf.backend import backend_of, check_backend, stand_in
-from visionflow.engines.hf.caches import CacheRecord, check_cache, lead, new_cache, whole_cache
+from visionflow.engines.hf.caches import CacheRecord, check_cache, lead, new_cache, readable, whole_cache
 from visionflow.engines.hf.families import family_of
-from visionflow.engines.hf.forward import Forward
 from visionflow.engines.hf.guards import (
     check_call,
     check_length,
@@ -29,7 +29,7 @@ from visionflow.engines.hf.guards import (
     check_unpacked,
     guard_generation,
 )
-from visionflow.engines.hf.prompt import PromptForward
+from visionflow.engines.hf.passes import Arguments, Pass, PromptPass
 from visionflow.engines.hf.running import Running
 from visionflow.errors import UnsupportedModelError, UnsupportedUsageError
 
@@ -142,7 +142,7 @@ class Scope:
         process = decoder._deepstack_process
 
         def process_present(hidden: Tensor, visual: Tensor, features: Tensor) -> Tensor:
-            output: Tensor = process(hidden, *self._active().present_features(visual, features))
+            output: Tensor = process(hidden, *self._active().picture_features(visual, features))
             return output
 
         decoder._deepstack_process = process_present
@@ -174,7 +174,9 @@ class Scope:
                 return read
 
             mask = forward.masks.gatherable(attention_mask)
-            forward.probe(layer, query, key, mask, kwargs["scaling"], softcap)
+            forward.sees(layer, query, key, mask, kwargs["scaling"], softcap)
+            if forward.reading:
+                raise _Seen
             return forward.attend(layer, attend_natively, query, key, value, mask, softcap, **kwargs)
 
         # transformers looks for "sdpa" and the like inside the name, so the wrapper's name contains it.
@@ -188,8 +190,8 @@ class Scope:
 
     # -- one forward pass ---------------------------------------------------------------------------------------------
 
-    def _active(self) -> Forward:
-        forward: Forward | None = getattr(self._local, "forward", None)
+    def _active(self) -> Pass:
+        forward: Pass | None = getattr(self._local, "forward", None)
         if forward is None:
             raise UnsupportedUsageError(
                 "the text decoder was called by itself, so its image tokens are unknown: call the whole model"
@@ -217,7 +219,6 @@ class Scope:
         if cache is None and _makes_cache(self.model, call):
             cache = new_cache(self.model.config)
         check_cache(cache := whole_cache(cache))
-        self._local.cache = cache
         ids = call.get("input_ids")
         batch, length = (ids if ids is not None else call["inputs_embeds"]).shape[:2]
         record = CacheRecord.of(cache, len(self.layers), self._keyless, batch)
@@ -225,7 +226,7 @@ class Scope:
         check_length(self.model, self.plan, past + length)
         pictures = any(_given(call.get(name)) for name in (*self.family.image_inputs, "mm_encoder_outputs"))
         if past and not pictures:
-            self._local.forward = Forward(record, length, self.backend)
+            self._local.forward = Pass(record, length, self.backend, self.family, cache)
         elif ids is None:
             raise UnsupportedUsageError("inputs_embeds do not tell which tokens are image tokens: pass input_ids")
         else:
@@ -234,7 +235,7 @@ class Scope:
             if any(tokens.image.counts):
                 check_unpacked(call, tokens, masks_tell=self.backend.kind != "keys")
             trace = self.trace.of_turn(batch) if past else self.trace.of_prompt(batch)
-            self._local.forward = PromptForward(self.plan, self.family, tokens, record, trace, self.backend)
+            self._local.forward = PromptPass(self.plan, self.family, tokens, record, trace, self.backend, cache)
         lead(cache, True)
         made = cache is not None and call.get("past_key_values") is None
         return (args, {**kwargs, "past_key_values": cache}) if made else None
@@ -242,12 +243,12 @@ class Scope:
     def _before_layer(self, layer: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         forward = self._active()
         if layer == 0:
-            self._local.cache = kwargs.get("past_key_values")
-        if forward.leaves_alone and len(args) == 1 and kwargs.get("attention_mask") is None:
+            forward.cache = kwargs.get("past_key_values")  # the decoder may have made its own
+        if forward.fitting.leaves_alone and len(args) == 1 and kwargs.get("attention_mask") is None:
             return None
         kwargs = {**dict(zip(self._parameters[layer], args, strict=False)), **kwargs}
         kwargs["attention_mask"] = forward.masks.gatherable(kwargs.get("attention_mask"))
-        hidden, kwargs = forward.enter(layer, kwargs.pop("hidden_states"), kwargs)
+        hidden, kwargs = forward.enter(layer, kwargs.pop("hidden_states"), kwargs, self._read)
         return (hidden,), {**kwargs, "attention_mask": forward.masks.native(kwargs.get("attention_mask"))}
 
     def _restore(self, decoder: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
@@ -258,17 +259,28 @@ class Scope:
         return output
 
     def _end(self, merger: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        forward: Forward | None = getattr(self._local, "forward", None)
-        if isinstance(forward, PromptForward) and output is not None:
-            self._tell(forward)
-        cache = getattr(self._local, "cache", None)
-        self._local.forward = self._local.cache = None
-        lead(cache, False)
-        if forward is not None and cache is not None and output is not None:
-            forward.leave(cache)
+        forward: Pass | None = getattr(self._local, "forward", None)
+        self._local.forward = None
+        if forward is not None:
+            lead(forward.cache, False)
+            if isinstance(forward, PromptPass) and output is not None:
+                self._tell(forward)
+            if forward.cache is not None and output is not None:
+                forward.leave()
         self._running.end_pass()
 
-    def _tell(self, forward: PromptForward) -> None:
+    def _read(self, layer: int, hidden: Tensor, kwargs: Arguments) -> None:
+        """Run a layer as far as its attention function; nothing is written to the cache."""
+        cache = kwargs.get("past_key_values")
+        kwargs = {**kwargs, "attention_mask": self._active().masks.native(kwargs.get("attention_mask"))}
+        try:
+            with torch.no_grad():
+                self.layers[layer].forward(hidden, **{**kwargs, "past_key_values": readable(cache, layer)})
+        except _Seen:
+            return
+        raise UnsupportedModelError(f"layer {layer} never came to its attention function")
+
+    def _tell(self, forward: PromptPass) -> None:
         """Let the trace tell of a prompt.
 
         In one call of `generate` a prompt without pictures stands beside one with pictures, and is no news: it is what
@@ -279,6 +291,10 @@ class Scope:
             vars(self.trace).update(vars(forward.trace))
         if beside is not None:
             self._local.pictured = beside or forward.pictured
+
+
+class _Seen(Exception):
+    """The attention of a layer that was to be read was seen."""
 
 
 class _LayerHook:

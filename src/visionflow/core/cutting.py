@@ -1,0 +1,161 @@
+"""The one place where counts, looks and choices are decided: engines bring the tensors and carry out what comes back.
+
+For each cut of a plan an engine asks `drops` (is there anything to do), shows the evidence (`look`, `features_of`, or
+nothing), lets `choose` decide, and takes the hidden states at ``Taken.index``, after `merged` where tokens are merged.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from visionflow.core.attention import AttentionRows
+from visionflow.core.evidence import Attention, Features, FromTokens, Shown, Tower
+from visionflow.core.plan import Cut, Plan
+from visionflow.core.selection import Chosen
+from visionflow.core.tokens import Tokens, pack
+from visionflow.errors import UnsupportedUsageError
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The tokens that stay at a cut: the text, and the image tokens chosen.
+
+    Attributes:
+        index: int64 ``[batch, fewer]``, their places among the tokens that were present, padded on the left.
+        real: bool ``[batch, fewer]``, False for fillers.
+        tokens: the tokens that stay.
+    """
+
+    index: Tensor
+    real: Tensor
+    tokens: Tokens
+
+
+def cuts_sample(cut: Cut, image_tokens: int) -> bool:
+    """Whether `cut` may drop some of a sample's image tokens."""
+    return image_tokens > 0 and cut.keep(image_tokens) != image_tokens
+
+
+def drops(cut: Cut, tokens: Tokens) -> bool:
+    """Whether `cut` may drop something of these samples: False is certain, and then nobody looks."""
+    return any(cuts_sample(cut, n) for n in tokens.image.counts)
+
+
+def look(rows: AttentionRows, evidence: Attention) -> Shown:
+    """What some rows of attention show."""
+    return Shown(evidence.reduce(rows))
+
+
+def counts_after(cut: Cut, tokens: Tokens) -> tuple[int, ...] | None:
+    """How many image tokens of each sample stay, known on the host; None where their scores say so.
+
+    Raises:
+        UnsupportedUsageError: a number is not between 0 and the tokens that there are.
+    """
+    counts = [cut.keep(n) for n in tokens.image.counts]
+    known = tuple(kept for kept in counts if kept is not None)
+    if len(known) < len(counts):
+        return None
+    if any(not 0 <= kept <= n for kept, n in zip(known, tokens.image.counts, strict=True)):
+        raise UnsupportedUsageError(
+            f"the cut before layer {cut.layer} is to keep {list(known)} of {list(tokens.image.counts)} image tokens: "
+            "what is kept of n must lie between 0 and n"
+        )
+    return known
+
+
+def choose(cut: Cut, tokens: Tokens, shown: Shown | None) -> tuple[Chosen, tuple[int, ...]]:
+    """Which image tokens stay at `cut`, and how many of each sample.
+
+    Args:
+        cut: one that drops something.
+        tokens: the tokens present.
+        shown: the evidence; None where it is made of the tokens alone.
+    """
+    if shown is None:
+        assert isinstance(cut.evidence, FromTokens)
+        shown = cut.evidence.show(tokens)
+    counts = counts_after(cut, tokens)
+    if counts is None:
+        assert shown.scores is not None
+        keep = (shown.scores > 0) & tokens.image.mask
+        return Chosen(keep), tuple(keep.sum(1).tolist())
+    return cut.select(shown, tokens, counts), counts
+
+
+def take(tokens: Tokens, keep: Tensor, counts: tuple[int, ...]) -> Taken:
+    """The text, and the image tokens `keep` (bool ``[batch, tokens]``), `counts` of each sample."""
+    gone = (n - kept for n, kept in zip(tokens.image.counts, counts, strict=True))
+    width = max(length - fewer for length, fewer in zip(tokens.lengths(), gone, strict=True))
+    index, real = pack(tokens.valid & (keep | ~tokens.image.mask), width)
+    return Taken(index, real, tokens.take(index, real, counts))
+
+
+def merged(states: Tensor, sizes: Tensor, into: Tensor) -> tuple[Tensor, Tensor]:
+    """States in which each token that others are merged into is the mean of all, weighted by their sizes.
+
+    Args:
+        states: ``[batch, tokens, width]``.
+        sizes: fp32 ``[batch, tokens]``, how many tokens of the prompt each stands for.
+        into: int64 ``[batch, tokens]``, see `Chosen`.
+
+    Returns:
+        States, those that nothing is merged into bit for bit as they were, and the new sizes.
+    """
+    total = torch.zeros_like(sizes).scatter_add(1, into, sizes)
+    weighted = states.float() * sizes.unsqueeze(2)
+    sums = torch.zeros_like(weighted).scatter_add(1, into.unsqueeze(2).expand_as(weighted), weighted)
+    means = (sums / total.clamp(min=1).unsqueeze(2)).to(states.dtype)
+    return torch.where((total > sizes).unsqueeze(2), means, states), total
+
+
+def provenance(tokens: Tokens, into: Tensor | None) -> list[Tensor] | None:
+    """Per sample, int64 ``[2, merged]``: columns of the image tokens that were merged, and of those that took them in.
+
+    Args:
+        tokens: those present before the cut.
+        into: see `Chosen`.
+    """
+    if into is None:
+        return None
+    columns, place = tokens.columns, torch.arange(into.shape[1], device=into.device)
+    target = columns.to(into.device).gather(1, into)
+    moved = (into != place) & tokens.image.mask.to(into.device)
+    return [
+        torch.stack([columns[sample].to(into.device)[moved[sample]], target[sample][moved[sample]]]).cpu()
+        for sample in range(len(into))
+    ]
+
+
+def refusal(plan: Plan, engine: str, cannot: Collection[str]) -> str | None:
+    """Why an engine cannot carry out `plan`, in one sentence; None where it can.
+
+    Args:
+        plan: what is asked.
+        engine: what it is called.
+        cannot: of the names that `asked_of` gives.
+    """
+    why = next((reason for name, reason in asked_of(plan).items() if name in cannot), None)
+    return why and f"{engine} cannot carry this out: {why}"
+
+
+def asked_of(plan: Plan) -> dict[str, str]:
+    """What a plan asks of an engine beyond counts that are known before the pass, by name, as sentences."""
+    asked = {
+        "adaptive cuts": ("where it cuts depends on activations", plan.adaptive is not None),
+        "unknown counts": ("how much it keeps depends on activations", any(cut.keep(8) is None for cut in plan.cuts)),
+        "blocks": ("it blocks flows", bool(plan.blocks)),
+        "withheld keys": ("it takes keys out of the cache", bool(plan.withheld)),
+        "watches": ("it watches layers with a function", bool(plan.watches)),
+        "cuts at 0": ("it cuts before the first layer", any(cut.layer == 0 for cut in plan.cuts)),
+        "tower": ("it decides on the vision tower", any(isinstance(cut.evidence, Tower) for cut in plan.cuts)),
+        "entry": (
+            "it looks at the attention of a layer before that runs",
+            any(isinstance(cut.evidence, Attention) and cut.evidence.when == "entry" for cut in plan.cuts),
+        ),
+        "features": ("it decides on features", any(isinstance(cut.evidence, Features) for cut in plan.cuts)),
+        "merging": ("it merges tokens", any(cut.select.merges for cut in plan.cuts)),
+    }
+    return {name: reason for name, (reason, is_asked) in asked.items() if is_asked}

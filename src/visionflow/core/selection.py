@@ -1,0 +1,71 @@
+"""Which image tokens stay, given the evidence and how many: pure functions, by name."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from visionflow.core.evidence import Shown
+from visionflow.core.forms import Form
+from visionflow.core.tokens import Group, Tokens
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The image tokens that stay, and what becomes of the others.
+
+    Attributes:
+        keep: bool ``[batch, tokens]``.
+        into: int64 ``[batch, tokens]``, the place of the kept token that each is merged into, its own where it is not;
+            None where the others are dropped.
+    """
+
+    keep: Tensor
+    into: Tensor | None = None
+
+
+class Select(Form, ABC):
+    """A pure choice: it reads nothing from the device, so that lengths are known on the host."""
+
+    merges: ClassVar[bool] = False
+    """Dropped tokens are merged into kept ones."""
+
+    @abstractmethod
+    def __call__(self, shown: Shown, tokens: Tokens, counts: tuple[int, ...]) -> Chosen:
+        """Keep `counts` of each sample's image tokens, whose places and number `tokens` has."""
+
+    def pairs(self, n: int, kept: int) -> int:
+        """Products of two features that it takes to keep `kept` of `n`."""
+        return 0
+
+
+@dataclass(frozen=True)
+class Top(Select):
+    """Those with the highest scores; ties go to the first in the prompt."""
+
+    def __call__(self, shown: Shown, tokens: Tokens, counts: tuple[int, ...]) -> Chosen:
+        """Keep the best."""
+        assert shown.scores is not None
+        return Chosen(best(shown.scores, tokens.image, counts))
+
+
+def best(scores: Tensor, group: Group, counts: tuple[int, ...]) -> Tensor:
+    """The `counts[b]` members of `group` with the highest scores in each row; ties go to the first.
+
+    Args:
+        scores: ``[batch, tokens]``.
+
+    Returns:
+        bool ``[batch, tokens]``.
+    """
+    ranked = scores.float().masked_fill(~group.mask, -torch.inf)
+    # Members before strangers even where a score is -inf: two stable sorts, the second by membership.
+    order = ranked.argsort(dim=1, descending=True, stable=True)
+    order = order.gather(1, (~group.mask).to(torch.int8).gather(1, order).argsort(dim=1, stable=True))
+    rank = torch.empty_like(order).scatter_(
+        1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
+    )
+    limit = torch.tensor(counts, device=scores.device).unsqueeze(1)
+    return rank < limit

@@ -1,0 +1,115 @@
+"""Who cuts: the cuts of a plan on one prompt, the evidence seen so far, and what the trace is told of it."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from visionflow.core import cutting
+from visionflow.core.attention import AttentionRows, out_of_autocast
+from visionflow.core.evidence import Attention, Features, Shown
+from visionflow.core.layer import LayerAttention
+from visionflow.core.plan import Cut, Plan
+from visionflow.core.selection import Chosen, best
+from visionflow.core.tokens import Tokens
+from visionflow.core.trace import Stage, Trace
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What is to go before a layer."""
+
+    chosen: Chosen
+    counts: tuple[int, ...]
+
+
+class Cutter:
+    """Sees tokens and evidence, and says what stays; it touches no tensor of the model.
+
+    Attributes:
+        trace: what was done, of this pass alone: others may run at the same time.
+    """
+
+    def __init__(self, plan: Plan, tokens: Tokens, trace: Trace, depth: int) -> None:
+        self.trace = trace
+        self._cuts = {cut.layer: cut for cut in plan.cuts}
+        self._given = tokens
+        self._shown: dict[int, Shown] = {}
+        self._first = plan.adaptive.first if plan.adaptive else 0
+        self._decider = plan.adaptive.start(tokens) if plan.adaptive else None
+        self._decided: dict[int, Decided] = {}
+        self._depth = depth
+        trace.note_given(tokens)
+        if self._decider is not None:
+            trace.decisions.append(self._decider)
+
+    def cut(self, layer: int, tokens: Tokens) -> Cut | None:
+        """The cut before `layer`, where it drops something of these tokens."""
+        cut = self._cuts.get(layer)
+        return cut if cut is not None and cutting.drops(cut, tokens) else None
+
+    def at(self, layer: int, tokens: Tokens) -> Decided | None:
+        """What stays before `layer`; None for all."""
+        decided, cut = self._decided.pop(layer, None), self.cut(layer, tokens)
+        if cut is None:
+            return decided
+        device = tokens.columns.device
+        shown = self._shown.pop(layer, None)
+        with out_of_autocast(device):
+            return Decided(*cutting.choose(cut, tokens, shown and shown.to(device)))
+
+    def note(self, layer: int, tokens: Tokens, decided: Decided | None, present: Tokens) -> None:
+        """Tell the trace what `layer` is about to see, `present` before a cut and `tokens` after it."""
+        if decided is not None or layer in self._cuts:
+            into = decided.chosen.into if decided is not None else None
+            self.trace.stages.append(Stage(layer, tokens, self._given, cutting.provenance(present, into)))
+        self.trace.count(layer, tokens)
+
+    # -- evidence -----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def features(self, cut: Cut, evidence: Features, features: Tensor, tokens: Tokens) -> None:
+        """Take the features that `cut` asked for, ``[batch, tokens, width]``."""
+        with out_of_autocast(features.device):
+            self._shown[cut.layer] = evidence.show(features, tokens.to(features.device))
+        counts = tokens.image.counts
+        self.trace.note_compared(cut.compared(max(counts)), [cut.compared(n).pairs for n in counts])
+
+    def asked(self, layer: int, when: str, tokens: Tokens) -> Cut | None:
+        """The cut that looks at the queries or keys of `layer`, which runs now ("ran") or is about to ("entry")."""
+        cut = self.cut(layer + (when == "ran"), tokens)
+        if cut is None or cut.read_layer != layer:
+            return None
+        return cut
+
+    @torch.no_grad()
+    def attention(self, cut: Cut, rows: AttentionRows) -> None:
+        """Take what `cut` asked for from the rows of its group, all keys at hand."""
+        if isinstance(cut.evidence, Features):
+            self.features(cut, cut.evidence, rows.key[:, :, rows.before :].transpose(1, 2).flatten(2), rows.tokens)
+            return
+        assert isinstance(cut.evidence, Attention)
+        group = rows.tokens.group(cut.evidence.rows)
+        with out_of_autocast(rows.query.device):
+            self._shown[cut.layer] = cutting.look(rows, cut.evidence)
+        counts = zip(rows.tokens.image.counts, group.counts, strict=True)
+        alone = (cutting.cuts_sample(cut, n) * count for n, count in counts)
+        self.trace.note_look(cut.look(max(group.counts), rows.tokens.columns.shape[1]), tuple(alone))
+
+    # -- cuts that depend on what the layers show ---------------------------------------------------------------------
+
+    def decides_on(self, layer: int) -> bool:
+        """Whether the decider of this prompt is to see `layer`."""
+        return self._decider is not None and not self._decider.done and self._first <= layer < self._depth - 1
+
+    @torch.no_grad()
+    def decide(self, attention: LayerAttention) -> None:
+        """Let the decider of this prompt look at a layer that has just run."""
+        assert self._decider is not None
+        with out_of_autocast(attention.query.device):
+            decision = self._decider.decide(attention)
+        for look, rows in decision.looks:
+            self.trace.note_look(look, rows)
+        if decision.counts != attention.tokens.image.counts:
+            keep = best(decision.scores, attention.tokens.image, decision.counts)
+            self._decided[attention.layer + 1] = Decided(Chosen(keep), decision.counts)

@@ -1,0 +1,110 @@
+"""Masks, positions and cache layouts that fit: of the layers after a cut, and of every pass on a pruned cache."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from visionflow.core.tokens import Tokens
+from visionflow.engines.hf import masks
+from visionflow.engines.hf.backend import Backend
+from visionflow.engines.hf.caches import CacheRecord
+from visionflow.engines.hf.family import Family
+from visionflow.engines.hf.held import Held, append
+from visionflow.engines.hf.memo import Memo
+from visionflow.engines.hf.present import Present, take, taken_from
+
+
+class Fitting:
+    """Fits what comes with the hidden states of a layer to the tokens and keys that are left; decides nothing.
+
+    Attributes:
+        after: by layer, what its cache holds after this pass.
+        leaves_alone: nothing is left out anywhere: layers that get no mask are not to be given one.
+    """
+
+    def __init__(
+        self, record: CacheRecord, length: int, backend: Backend, family: Family, memo: Memo, present: Present | None
+    ) -> None:
+        self.past = record.total
+        self.total = record.total + length
+        self.after = list(record.held)
+        self.leaves_alone = present is None and all(held is None or held.full for held in record.held)
+        self._before = record.held
+        self._kind = backend.kind
+        self._memo = memo
+        self._present = present
+        self._token_axes = {"position_embeddings": -2, "position_ids": -1} | dict.fromkeys(family.token_inputs, 1)
+
+    def enter(self, layer: int, kwargs: dict[str, Any], running: int) -> dict[str, Any]:
+        """The arguments that decoder layer `layer` gets instead of its own, for `running` tokens."""
+        present = self._present
+        if present is not None and present.places is not None:
+            return self._shortened(layer, kwargs, present.tokens, present.places, running)
+        held = self._before[layer]
+        if held is None:
+            return kwargs
+        given = kwargs.get("attention_mask")
+        return {**kwargs, "attention_mask": self._memo.once((given, held), lambda: self._fit(given, held))}
+
+    def _shortened(
+        self, layer: int, kwargs: dict[str, Any], tokens: Tokens, places: Tensor, running: int
+    ) -> dict[str, Any]:
+        """The arguments of a layer that runs the tokens left, or only the last `running` of them."""
+        held = self._hold(layer, tokens)
+        given = kwargs.get("attention_mask")
+        once = self._memo.once
+        if running < places.shape[1]:  # Gemma 4 in generate: what came with these rows is cut already, but for the keys
+            return {**kwargs, "attention_mask": once((given, held), lambda: self._fit(given, held))}
+        mask = once((given, places, held), lambda: self._mask(given, places, held))
+        fitted = {name: self._of_places(kwargs.get(name), places, axis) for name, axis in self._token_axes.items()}
+        return {**kwargs, "attention_mask": mask, **{name: part for name, part in fitted.items() if part is not None}}
+
+    def _hold(self, layer: int, tokens: Tokens) -> Held:
+        before, full = self._before[layer], not self._padded
+        held: Held = self._memo.once(
+            (before, tokens), lambda: append(before, self.past, tokens.columns, tokens.valid, full, self.total)
+        )
+        self.after[layer] = held
+        return held
+
+    @property
+    def _padded(self) -> bool:
+        return self._present is not None and self._present.padded
+
+    def _of_places(self, value: Any, places: Tensor, axis: int) -> Any:
+        return taken_from(value, lambda part: self._memo.once((part, places), lambda: take(part, places, axis)))
+
+    def _mask(self, mask: Tensor | None, places: Tensor, held: Held) -> Tensor | None:
+        mask = self._fit(masks.take_rows(mask, places.to(mask.device)) if mask is not None else None, held)
+        if self._kind == "keys":
+            # Without a mask flash attention takes position ids with gaps for packed sequences, which have no past.
+            return held.real if mask is None else mask
+        return self._fillers_read_themselves(mask) if mask is not None and self._padded else mask
+
+    def _fillers_read_themselves(self, mask: Tensor) -> Tensor:
+        """A row without any key has no softmax: a filler reads itself, and nobody reads the filler."""
+        assert self._present is not None
+        own = torch.eye(mask.shape[2], device=mask.device, dtype=torch.bool)
+        own = torch.nn.functional.pad(own, (mask.shape[3] - mask.shape[2], 0))
+        return masks.allow(mask, own & ~self._present.tokens.valid.to(mask.device)[:, None, :, None])
+
+    def _fit(self, mask: Tensor | None, held: Held) -> Tensor | None:
+        """The mask with the columns that the cache holds."""
+        if mask is None and held.full:
+            return None  # causal over what is left, in its order
+        held = held.until(self.total)
+        mask = self._causal(held) if mask is None else masks.take_columns(mask, held.index.to(mask.device))
+        return mask if held.full else masks.without_keys(mask, ~held.real.to(mask.device))
+
+    def _causal(self, held: Held) -> Tensor:
+        """Causal attention over the columns held, as a mask."""
+        if self._kind == "keys":
+            return torch.ones_like(held.real)
+        return masks.causal(self._columns(held.index), held.index)
+
+    def _columns(self, like: Tensor) -> Tensor:
+        """Columns of the tokens that run, int64 ``[batch, tokens]``."""
+        if self._present is not None:
+            return self._present.tokens.columns.to(like.device)
+        return torch.arange(self.past, self.total, device=like.device).expand(len(like), -1)

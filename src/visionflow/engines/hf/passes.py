@@ -1,0 +1,250 @@
+"""One forward pass inside a scope: all that it holds is in one object, and each part of that says what it may touch."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from visionflow.core import cutting
+from visionflow.core.attention import AttentionRows, Heads
+from visionflow.core.evidence import Attention, Features
+from visionflow.core.layer import LayerAttention
+from visionflow.core.plan import Cut, Plan
+from visionflow.core.readings import pairs_in_batch, pairs_of_sample
+from visionflow.core.tokens import GroupName, Tokens
+from visionflow.core.trace import Trace
+from visionflow.engines.hf import skip
+from visionflow.engines.hf.backend import Backend
+from visionflow.engines.hf.blocking import Blocking
+from visionflow.engines.hf.caches import CacheRecord
+from visionflow.engines.hf.cutter import Cutter
+from visionflow.engines.hf.family import Family
+from visionflow.engines.hf.fitting import Fitting
+from visionflow.engines.hf.held import prompt
+from visionflow.engines.hf.memo import Memo
+from visionflow.engines.hf.present import Present
+from visionflow.engines.hf.skip import Attend
+from visionflow.errors import UnsupportedUsageError
+
+Arguments = dict[str, Any]
+Read = Callable[[int, Tensor, Arguments], None]
+"""Runs a layer as far as its attention, which is shown to the pass and goes no further: see `Pass.sees`."""
+
+
+class Pass:
+    """Decoding, or a later turn without pictures: masks are fitted to what earlier passes left in each cache.
+
+    Where the batch has neither padding nor fillers there is no mask, and nothing is done at all.
+
+    Attributes:
+        cache: the KV cache that the layers write to, or None.
+        memo: what is made once for all layers that share it.
+        masks: masks as the attention functions have them and as they can be gathered.
+        fitting: fits masks, positions and cache layouts.
+        reading: a layer is run only to see its attention.
+    """
+
+    def __init__(self, record: CacheRecord, length: int, backend: Backend, family: Family, cache: Any) -> None:
+        self.cache = cache
+        self.memo = Memo()
+        self.masks = backend.masks(self.memo)
+        self.reading = False
+        self.fitting = Fitting(record, length, backend, family, self.memo, None)
+
+    def enter(self, layer: int, hidden: Tensor, kwargs: Arguments, read: Read) -> tuple[Tensor, Arguments]:
+        """The hidden states and arguments that decoder layer `layer` gets instead of its own."""
+        return hidden, self.fitting.enter(layer, kwargs, hidden.shape[1])
+
+    def sees(
+        self, layer: int, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float, softcap: float | None
+    ) -> None:
+        """Queries and keys of `layer`, before they are attended to: nothing is decided here, so nobody looks."""
+
+    def attend(
+        self, layer: int, attend: Attend, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None,
+        softcap: float | None, **options: Any,
+    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+        """What the heads of `layer` read, ``[batch, tokens, heads, head_dim]``, and their weights or None.
+
+        `softcap` is for who looks at the layer: `attend` knows of its own.
+        """
+        return attend(query, key, value, mask, **options)
+
+    def picture_features(self, visual: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Picture features that are added between layers, and where they go: all of them."""
+        return visual, features
+
+    def restore(self, hidden: Tensor) -> Tensor:
+        """The decoder's output is as long as its input."""
+        return hidden
+
+    def leave(self) -> None:
+        """Leave in the cache what later passes have to know of it: it knows that already."""
+
+
+class PromptPass(Pass):
+    """A prompt, or a turn with pictures: tokens are dropped, on evidence, and flows are blocked.
+
+    Attributes:
+        present: which tokens there are.
+        cutter: who cuts.
+        blocking: which flows are blocked.
+        pictured: some sample has image tokens.
+    """
+
+    def __init__(
+        self, plan: Plan, family: Family, tokens: Tokens, record: CacheRecord, trace: Trace, backend: Backend,
+        cache: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(record, tokens.columns.shape[1], backend, family, cache)
+        self.present = Present(tokens, family.token_axis)
+        self.fitting = Fitting(record, tokens.columns.shape[1], backend, family, self.memo, self.present)
+        self.cutter = Cutter(plan, tokens, trace, len(record.held))
+        self.blocking = Blocking(plan, tokens)
+        self.pictured = any(tokens.image.counts)
+        self._watches = plan.watches
+        self._backend = backend
+        self._wants_pictures = any(
+            isinstance(cut.evidence, Features) and cut.evidence.of == "image" for cut in plan.cuts
+        )
+        self._pictures: Tensor | None = None
+        self._check(plan)
+
+    @property
+    def trace(self) -> Trace:
+        """What was done."""
+        return self.cutter.trace
+
+    def _check(self, plan: Plan) -> None:
+        counts = zip(self.present.given.image.counts, self.present.given.instruction.counts, strict=True)
+        for sample, (image, instruction) in enumerate(counts):
+            if image and not instruction and (plan.cuts or plan.adaptive):
+                raise UnsupportedUsageError(
+                    f"no text follows the picture in sample {sample}: put the question, or text that many questions "
+                    "share, after the image token, and give both in one piece (no chunked prefill)"
+                )
+        if self.blocking and self.fitting.past:
+            raise UnsupportedUsageError(
+                f"blocks need the prompt in one piece: start with an empty KV cache, or {plan.way_out}"
+            )
+
+    def enter(self, layer: int, hidden: Tensor, kwargs: Arguments, read: Read) -> tuple[Tensor, Arguments]:
+        """The hidden states and arguments that decoder layer `layer` gets instead of its own."""
+        before = self.present.tokens
+        if layer == 0 and self._wants_pictures:
+            self._pictures = self.present.features_in(hidden)
+        cut = self.cutter.cut(layer, before)
+        if cut is not None:
+            self._show(cut, hidden, kwargs, read)
+        decided = self.cutter.at(layer, before)
+        if decided is not None:
+            keep = decided.chosen.keep.to(hidden.device)
+            taken = cutting.take(before.to(hidden.device), keep, decided.counts)
+            hidden = self.present.drop(hidden, taken, decided.chosen.into)
+        self.cutter.note(layer, self.present.tokens, decided, before)
+        kwargs = self.fitting.enter(layer, kwargs, self.present.count_in(hidden))
+        mask = self.blocking.before(layer, self.present.tokens, kwargs.get("attention_mask"), hidden.device)
+        return hidden, {**kwargs, "attention_mask": mask}
+
+    # -- evidence -----------------------------------------------------------------------------------------------------
+
+    def _show(self, cut: Cut, hidden: Tensor, kwargs: Arguments, read: Read) -> None:
+        """Show the cutter what is known as `cut` is reached; what comes from layers that ran it has seen already."""
+        evidence, tokens = cut.evidence, self.present.tokens
+        if isinstance(evidence, Features) and evidence.of != "key":
+            pictures = self._pictures if evidence.of == "image" else None
+            features = self.present.features_in(hidden) if pictures is None else self.present.of_given(pictures)
+            self.cutter.features(cut, evidence, features, tokens)
+        elif isinstance(evidence, Attention) and evidence.when == "entry":
+            self.reading = True
+            try:
+                read(cut.layer, hidden, self.fitting.enter(cut.layer, kwargs, self.present.count_in(hidden)))
+            finally:
+                self.reading = False
+
+    def sees(
+        self, layer: int, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float, softcap: float | None
+    ) -> None:
+        """Show the cutter the queries and keys of `layer`, if a cut asks for them."""
+        tokens = self.present.tokens
+        cut = self.cutter.asked(layer, "entry" if self.reading else "ran", tokens)
+        if cut is None:
+            return
+        group, heads = _rows_for(cut)
+        tokens = tokens.to(query.device)
+        index, real = tokens.group(group).index()
+        rows = AttentionRows(query, key, scaling, mask, index, real, tokens, self._backend.group, softcap, heads)
+        self.cutter.attention(cut, rows)
+
+    def picture_features(self, visual: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the picture features that are added between layers those of the tokens present, and where they go."""
+        return self.present.picture_features(visual, features)
+
+    # -- attention ----------------------------------------------------------------------------------------------------
+
+    def attend(
+        self, layer: int, attend: Attend, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None,
+        softcap: float | None, **options: Any,
+    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+        """What the heads read, and their weights where they are at hand; then whoever looks at the layer looks."""
+        tokens, weights = self.present.tokens.to(query.device), None
+        blocked = self.blocking.skipped.get(layer)
+        if blocked:
+            parts = self.memo.once((mask, tokens, blocked), lambda: skip.parts_of(mask, tokens, blocked))
+            output = skip.attend_in_parts(attend, query, key, value, parts, **options)
+            self._note_skipped(layer, blocked)
+        else:
+            output, weights = attend(query, key, value, mask, **options)
+        attention = LayerAttention(
+            layer, query, key, value, options["scaling"], mask, output, tokens, self._backend.group, softcap
+        )
+        attention = self.blocking.after(attention)
+        watchers = [watch.see for watch in self._watches if layer in watch.layers]
+        if self.cutter.decides_on(layer):
+            watchers.append(self.cutter.decide)
+        for see in watchers:
+            see(self.blocking.as_read(attention))
+        return attention.output, weights
+
+    def _note_skipped(self, layer: int, blocked: frozenset[GroupName]) -> None:
+        tokens = self.present.tokens
+        place = tokens.columns.shape[1] ** 2 - pairs_in_batch(tokens, blocked)
+        samples = (
+            length**2 - pairs_of_sample(tokens, blocked, sample) for sample, length in enumerate(tokens.lengths())
+        )
+        self.trace.note_skipped(layer, tuple(samples), place, "image" in blocked)
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    def restore(self, hidden: Tensor) -> Tensor:
+        """The decoder's output in the places of the input; zero where tokens are gone."""
+        return self.present.restore(hidden)
+
+    def leave(self) -> None:
+        """Let the cache know what it holds, and take out of it what the answer is not to read."""
+        lost: list[tuple[int, Tensor]] = []
+        for part in self.blocking.withheld:
+            source = self.blocking.source(part)
+            lost += [(layer, self._forget(layer, source)) for layer in part.layers]
+        given = self.present.given
+        unpadded = self.fitting.past == 0 and set(given.lengths()) == {given.columns.shape[1]}
+        record = CacheRecord(self.fitting.after, self.fitting.total)
+        record.leave_in(self.cache, self._backend.alone and unpadded, [layer for layer, _ in lost])
+        for layer, place in lost:
+            self.cache.layers[layer].forget(place)
+
+    def _forget(self, layer: int, source: Tensor) -> Tensor:
+        """Places of the keys that stay when `layer` lets go of `source`."""
+        after = self.fitting.after
+        before = after[layer] or prompt(self.present.given)
+        place, held, gone = self.memo.once((after[layer], source), lambda: before.without(source))
+        after[layer] = held
+        self.trace.note_forgotten(layer, gone, before.index.shape[1] - held.index.shape[1])
+        stays: Tensor = place
+        return stays
+
+
+def _rows_for(cut: Cut) -> tuple[GroupName, Heads]:
+    """The query rows that a cut looks at, and how heads are joined; of one that looks at keys alone it is idle."""
+    evidence = cut.evidence
+    return (evidence.rows, evidence.heads) if isinstance(evidence, Attention) else ("last", "mean")
