@@ -19,8 +19,8 @@ from tests.cli.running import Run
 from tests.tiny import LAYERS, PER_IMAGE, tiny_llava
 from tests.tiny_processor import tiny_processor
 from visionflow import HiMAP
+from visionflow.answering import compare
 from visionflow.cli.methods import METHOD_OPTIONS, chosen_method
-from visionflow.comparison import compare
 from visionflow.errors import VisionFlowError
 from visionflow.loading.prompts import make_prompt
 from visionflow.methods import METHODS

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.lmms.test_answering import question
+from tests.lmms.test_questions import question
 from visionflow.errors import VisionFlowError
-from visionflow.lmms.answering import Answer
 from visionflow.lmms.answers import Answers
+from visionflow.lmms.questions import Answer
 
 RUN = {"model": "tiny", "method": "FastV(k=2, r=0.5)"}
 QUESTIONS = [question(number) for number in range(3)]

@@ -1,12 +1,13 @@
 """A stopwatch for what runs on a device, and a count of how often the host had to wait for it."""
 
-import time
 import warnings
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
+
+from visionflow.answering.timing import now
 
 
 class Clock(Protocol):
@@ -28,9 +29,7 @@ class HostClock:
 
     def mark(self) -> None:
         """Note this moment."""
-        if self._device.type != "cpu":
-            torch.accelerator.synchronize(self._device)
-        self._marks.append(time.perf_counter())
+        self._marks.append(now(self._device))
 
     def laps(self) -> list[float]:
         """Seconds between each two marks."""

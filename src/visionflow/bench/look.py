@@ -8,9 +8,10 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from visionflow.answering.facts import kv_bytes
 from visionflow.bench.clock import clock_for, host_waits
 from visionflow.bench.memory import peak_memory
-from visionflow.bench.passes import TimedProbes, answer, check_numbers, kv_bytes, prefill
+from visionflow.bench.passes import TimedProbes, answer, check_numbers, prefill
 from visionflow.bench.rounds import TimeLimit
 from visionflow.bench.rows import Row
 from visionflow.core.plan import Plan

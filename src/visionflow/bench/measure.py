@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from visionflow.answering import enough_memory
 from visionflow.bench.clock import Clock, clock_for
 from visionflow.bench.look import look_at, running_as
 from visionflow.bench.passes import answer
@@ -20,7 +21,6 @@ from visionflow.bench.results import ENCODER, ModelResult, row_result
 from visionflow.bench.rounds import Summary, TimeLimit, in_turns
 from visionflow.bench.rows import Row, all_methods, bench_rows, rows_that_fit
 from visionflow.bench.subject import Subject
-from visionflow.errors import VisionFlowError
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def measure(
         (bench_rows(settings.methods, layers), []) if settings.methods else rows_that_fit(all_methods(), layers)
     )
     total = len(rows) + settings.repeats * (len(rows) + 1)
-    try:
+    with enough_memory(model.device, "give fewer --layers, a smaller --batch or fewer --image-tokens"):
         inputs = _encoded(model, prompt)
         looked = {}
         for row in rows:
@@ -84,10 +84,6 @@ def measure(
             on_step(f"{row.name}: memory and probes", len(looked), total)
         rounds = _Rounds(model, prompt, inputs, rows, steps, clock or clock_for(model.device))
         rounds.run(settings.repeats, limit, lambda what, done: on_step(what, len(rows) + done, total))
-    except torch.OutOfMemoryError as error:
-        raise VisionFlowError(
-            f"out of memory on {model.device}: give fewer --layers, a smaller --batch or fewer --image-tokens"
-        ) from error
     return ModelResult(
         model=subject.name,
         layers=layers,

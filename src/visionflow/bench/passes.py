@@ -47,11 +47,6 @@ def prefill(model: PreTrainedModel, inputs: dict[str, Any]) -> Any:
     return model(**inputs, use_cache=True, logits_to_keep=1)
 
 
-def kv_bytes(cache: Any) -> int:
-    """Measured size of all layers' keys and values."""
-    return sum(part.nbytes for layer in cache.layers for part in (layer.keys, layer.values))
-
-
 def check_numbers(output: Any) -> None:
     """Refuse to time a model that computes with NaN or infinity, which some hardware does at another speed."""
     if not bool(output.logits.isfinite().all()):

@@ -88,7 +88,7 @@ def ask(
 
     with working(f"loading the {model} model"):
         quiet_libraries(model)
-        from visionflow.comparison import compare
+        from visionflow.answering import compare
         from visionflow.engines.hf.families import family_of
         from visionflow.loading.models import load_model
         from visionflow.loading.prompts import check_question, make_prompt

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from visionflow.answering import enough_memory
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation.batches import batches_of, inputs_of
 from visionflow.evaluation.records import FLOW, Record, Records
@@ -23,7 +24,7 @@ from visionflow.flow.lengths import sequence_lengths
 from visionflow.flow.saliency import Saliency, saliency
 from visionflow.flow.saliency_measures import MEASURES, ConventionName, Objective
 from visionflow.loading.models import Loaded
-from visionflow.loading.prompts import prompt_text
+from visionflow.loading.prompts import prompt_text, tokens_after
 
 LENGTHS = "lengths"
 """What an analysis calls the numbers of tokens of each kind."""
@@ -185,12 +186,8 @@ def _analysed(loaded: Loaded, samples: Sequence[Sample], analysis: Analysis) -> 
     if not samples:
         return []
     inputs = inputs_of(loaded, samples)
-    try:
+    with enough_memory(loaded.model.device, "lower --batch, or try --dtype bfloat16 or --device cpu"):
         return analysis(loaded, inputs, first_answer_tokens(loaded, samples, inputs))
-    except torch.OutOfMemoryError as error:
-        raise VisionFlowError(
-            f"out of memory on {loaded.model.device}: lower --batch, or try --dtype bfloat16 or --device cpu"
-        ) from error
 
 
 def _spellings(processor: Any, sample: Sample) -> set[int]:
@@ -203,11 +200,9 @@ def _spellings(processor: Any, sample: Sample) -> set[int]:
 
 
 def _first_token(tokenizer: Any, prompt: str, answer: str) -> int:
-    between = "" if prompt[-1].isspace() else " "
-    before: list[int] = tokenizer(prompt)["input_ids"]
-    after: list[int] = tokenizer(f"{prompt}{between}{answer}")["input_ids"]
-    if after[: len(before)] != before or len(after) == len(before):
+    tokens = tokens_after(tokenizer, prompt, answer if prompt[-1].isspace() else f" {answer}")
+    if not tokens:
         raise VisionFlowError(
             f"the model's tokenizer melts the prompt and the answer {answer!r}: the answer's first token is unknown"
         )
-    return after[len(before)]
+    return tokens[0]

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from visionflow.answering import Facts, answers, facts_of
+from visionflow.answering import Facts, answers, greedy
 from visionflow.cost import Convention
 from visionflow.engines.hf.families import family_of
 from visionflow.evaluation.batches import batches_of, inputs_of, relevant_tokens
@@ -70,16 +70,14 @@ def run_batch(loaded: Loaded, samples: Sequence[Sample], rows: Sequence[Row]) ->
     """The records of one batch of samples with the same form of answer, each row on the same inputs."""
     longest = LONGEST[samples[0].form]
     inputs = {sight: inputs_of(loaded, samples, sight, longest) for sight in {row.sight for row in rows}}
-    generation = {"max_new_tokens": longest, "do_sample": False, "num_beams": 1}
     relevant = relevant_tokens(loaded.model, samples)
     records = [_record(sample, None if relevant is None else relevant[n]) for n, sample in enumerate(samples)]
     for row in rows:
-        seen = inputs[row.sight]
-        said, _, trace = answers(loaded.model, loaded.processor, seen, row.on(relevant), _WAY_OUT, **generation)
-        facts = facts_of(loaded.model, seen, trace)
-        for record, sample, text, fact in zip(records, samples, said, facts, strict=True):
+        seen, method = inputs[row.sight], row.on(relevant)
+        said = answers(loaded.model, loaded.processor, seen, method, _WAY_OUT, **greedy(longest))
+        for record, sample, text, facts in zip(records, samples, said.texts, said.facts, strict=True):
             answer = text.strip()
-            record["rows"][row.name] = {"answer": answer, "right": is_right(sample, answer)} | _told(fact)
+            record["rows"][row.name] = {"answer": answer, "right": is_right(sample, answer)} | _told(facts)
     return records
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from visionflow.errors import VisionFlowError
 from visionflow.journal import Journal, whole_lines
-from visionflow.lmms.answering import Answer, Question
+from visionflow.lmms.questions import Answer, Question
 from visionflow.lmms.run_file import claim
 
 

@@ -21,9 +21,9 @@ from visionflow import __version__
 from visionflow.engines.hf.families import family_of
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation.plan import fingerprint
-from visionflow.lmms.answering import Answer, Question, Style, answer, loss
 from visionflow.lmms.answers import Answers
 from visionflow.lmms.judges import check_judge
+from visionflow.lmms.questions import Answer, Question, Style, answer, loss
 from visionflow.lmms.settings import DENSE, method_of
 from visionflow.loading.models import load_model
 

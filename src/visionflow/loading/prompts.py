@@ -10,6 +10,8 @@ from visionflow.cost.shape import image_tokens_of
 from visionflow.engines.hf.families import family_of
 from visionflow.errors import VisionFlowError
 
+_ENDLESS = 2**20  # tokens, where positions have no end
+
 GOT_OCR = (
     "<|im_start|>system\nYou should follow the instructions carefully and explain your answers in detail.<|im_end|>"
     "<|im_start|>user\n<img>{pictures}</img>\n{question}<|im_end|><|im_start|>assistant\n"
@@ -79,6 +81,22 @@ def prompt_text(processor: Any, pictures: Sequence[Image.Image], question: str) 
     return text
 
 
+def tokens_after(tokenizer: Any, prompt: str, text: str) -> list[int]:
+    """The tokens by which `prompt` grows with `text` behind it; none if the tokenizer melts the two into one.
+
+    A tokenizer may cut a word differently when it stands alone.
+    """
+    before: list[int] = tokenizer(prompt)["input_ids"]
+    after: list[int] = tokenizer(prompt + text)["input_ids"]
+    return after[len(before) :] if after[: len(before)] == before else []
+
+
+def room_after(model: PreTrainedModel, prompt: int) -> int:
+    """New tokens that `model` has positions for after so many of a prompt."""
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return _ENDLESS if longest is None else longest - prompt
+
+
 def _inputs(processor: Any, pictures: Sequence[Sequence[Image.Image]], questions: Sequence[str]) -> Any:
     options: dict[str, Any] = {"padding": True, "padding_side": "left"}
     if _layout(processor):
@@ -124,10 +142,10 @@ def _check_image_tokens(model: PreTrainedModel, inputs: Any, pictures: int) -> N
 
 
 def _check_length(model: PreTrainedModel, prompt: int, new_tokens: int) -> None:
-    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if longest is not None and prompt + new_tokens > longest:
+    room = room_after(model, prompt)
+    if new_tokens > room:
         answer, shorter = (f" and an answer of {new_tokens}", ", or for fewer new tokens") if new_tokens else ("", "")
         raise VisionFlowError(
-            f"the prompt of {prompt} tokens{answer} is more than the model's {longest} positions: "
+            f"the prompt of {prompt} tokens{answer} is more than the model's {room + prompt} positions: "
             f"ask a shorter question{shorter}"
         )

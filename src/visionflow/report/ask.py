@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from visionflow.comparison import Comparison
+from visionflow.answering import Comparison
 from visionflow.report.sheet import Pairs, Sheet
 
 # A difference smaller than this is what the clock of a busy machine gives anyway.
@@ -44,25 +44,18 @@ class AskReport:
     overlay: Path | None
     undrawn: str = ""
 
-    @property
-    def image_tokens(self) -> list[int]:
-        """Image tokens in each layer of the pruned run."""
-        tokens: list[int] = self.comparison.trace.image_tokens[:, 0].tolist()
-        return tokens
-
-    @property
-    def decided(self) -> dict[str, Any] | None:
-        """What a method that decides by prompt has decided."""
-        decisions = self.comparison.trace.decisions
-        return decisions[-1].tell(0) if decisions else None
-
     def to_json(self) -> dict[str, Any]:
         """All of it as one object; positions are columns of the prompt, patches are counted row by row from 0.
 
         ``cost`` is None where that of the decoder is not modelled.
         """
         dense, pruned, trace = self.comparison.dense, self.comparison.pruned, self.comparison.trace
-        costs = None if trace.uncosted else [trace.cost(convention) for convention in ("flops", "paper", "gated")]
+        facts = self.comparison.facts
+        costs = {
+            cost.convention: {"dense": cost.dense, "pruned": cost.pruned, "ratio": cost.ratio}
+            for cost in facts.costs.values()
+            if cost
+        }
         return {
             "image": self.images[0],
             "images": self.images,
@@ -73,16 +66,15 @@ class AskReport:
             "method": self.method,
             "dense_answer": dense.answer,
             "pruned_answer": pruned.answer,
-            "image_tokens": self.image_tokens,
+            "image_tokens": facts.image_tokens,
             "text_tokens": int(trace.text_tokens[0]),
-            "cost": costs
-            and {cost.convention: {"dense": cost.dense, "pruned": cost.pruned, "ratio": cost.ratio} for cost in costs},
+            "cost": costs or None,
             "kv_bytes_dense": dense.kv_bytes,
             "kv_bytes_pruned": pruned.kv_bytes,
             "ttft_dense_s": dense.first_token_s,
             "ttft_pruned_s": pruned.first_token_s,
             "attention_pairs": {"dense": len(trace.rows) * trace.rows[0] ** 2, "pruned": sum(trace.work.pairs)},
-            "decided": self.decided,
+            "decided": facts.decided,
             "overlay": None if self.overlay is None else str(self.overlay),
             "undrawn": self.undrawn,
             "stages": [
@@ -94,33 +86,33 @@ class AskReport:
     def show(self, console: Console) -> None:
         """Answers first, then what they cost."""
         dense, pruned, trace = self.comparison.dense, self.comparison.pruned, self.comparison.trace
+        facts = self.comparison.facts
         console.print(f"{self.model} model, {self.dtype} on {self.device}")
         console.print(f"{self.method}{self.note}\n")
         answers = {"dense": dense.answer or "(no text)", "pruned": pruned.answer or "(no text)"}
         console.print(Pairs({"question": self.question} | answers))
         console.print()
         table = Sheet("", "dense", "pruned", "ratio")
-        if trace.uncosted:
-            table.add_row("prefill, whose cost is not modelled here", "-", "-", "-")
-        else:
-            flops, paper = trace.cost("flops"), trace.cost("paper")
+        if (flops := facts.costs["flops"]) and (paper := facts.costs["paper"]):
             table.add_row("prefill, all tokens (FLOPs)", *_scaled(flops.dense, flops.pruned, _SI))
             table.add_row("prefill, image tokens (multiply-adds, paper)", *_scaled(paper.dense, paper.pruned, _SI))
+        else:
+            table.add_row("prefill, whose cost is not modelled here", "-", "-", "-")
         table.add_row("KV cache of the prompt, measured", *_scaled(dense.kv_bytes, pruned.kv_bytes, _BYTES))
         table.add_row("time to first token, measured", *_scaled(dense.first_token_s, pruned.first_token_s, _SECONDS))
         console.print(table)
         console.print()
-        facts = {
-            "image tokens": layer_ranges(self.image_tokens),
+        told = {
+            "image tokens": layer_ranges(facts.image_tokens),
             "kept patches": str(self.overlay or f"not drawn: {self.undrawn}"),
         }
-        if self.decided:
-            layers = {name.replace("_", " "): value for name, value in self.decided.items() if "layer" in name}
-            facts = {name: "none" if value is None else str(value) for name, value in layers.items()} | facts
-        console.print(Pairs(facts))
+        if facts.decided:
+            layers = {name.replace("_", " "): value for name, value in facts.decided.items() if "layer" in name}
+            told = {name: "none" if value is None else str(value) for name, value in layers.items()} | told
+        console.print(Pairs(told))
         if not dense.first_token_s - pruned.first_token_s > NOTICEABLE * dense.first_token_s:
             console.print(
-                f"\nPruning is not clearly faster here: with {self.image_tokens[0]} image and {trace.text_tokens[0]} "
+                f"\nPruning is not clearly faster here: with {facts.image_tokens[0]} image and {trace.text_tokens[0]} "
                 "text tokens on this model, choosing what to drop takes about as much time as it saves, or more. "
                 "Longer prompts and larger models gain."
             )

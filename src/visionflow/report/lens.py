@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from visionflow.answering import enough_memory
 from visionflow.errors import VisionFlowError
 from visionflow.flow import (
     PictureAttention,
@@ -175,30 +176,22 @@ def look_inside(loaded: Loaded, inputs: Any, image: str, question: str, heads: b
     Raises:
         VisionFlowError: there is not enough memory, or as the analyses do.
     """
-    try:
-        return _looked_inside(loaded, inputs, image, question, heads)
-    except torch.OutOfMemoryError as error:
-        raise VisionFlowError(
-            f"out of memory on {loaded.model.device}: try a smaller model, --dtype bfloat16, or --device cpu"
-        ) from error
-
-
-def _looked_inside(loaded: Loaded, inputs: Any, image: str, question: str, heads: bool) -> LensReport:
     model, tokenizer = loaded.model, loaded.processor.tokenizer
-    values = value_norms(model, inputs)
-    return LensReport(
-        image=image,
-        question=question,
-        model=loaded.name,
-        dtype=str(model.dtype).removeprefix("torch."),
-        device=str(model.device),
-        lengths=sequence_lengths(model, inputs)[0],
-        words=with_words(logit_lens(model, inputs, TOP).rows(), tokenizer),
-        attention=picture_attention(model, inputs),
-        values=values,
-        sinks=sinks(values, NORM_BELOW, ATTENTION_ABOVE),
-        heads=with_words(value_output_lens(model, inputs, top=TOP).rows(), tokenizer) if heads else None,
-    )
+    with enough_memory(model.device, "try a smaller model, --dtype bfloat16, or --device cpu"):
+        values = value_norms(model, inputs)
+        return LensReport(
+            image=image,
+            question=question,
+            model=loaded.name,
+            dtype=str(model.dtype).removeprefix("torch."),
+            device=str(model.device),
+            lengths=sequence_lengths(model, inputs)[0],
+            words=with_words(logit_lens(model, inputs, TOP).rows(), tokenizer),
+            attention=picture_attention(model, inputs),
+            values=values,
+            sinks=sinks(values, NORM_BELOW, ATTENTION_ABOVE),
+            heads=with_words(value_output_lens(model, inputs, top=TOP).rows(), tokenizer) if heads else None,
+        )
 
 
 def _heads_table(rows: list[dict[str, Any]], says: int) -> Sheet:

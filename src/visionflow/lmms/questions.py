@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -11,18 +10,18 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import PreTrainedModel, StoppingCriteria, StoppingCriteriaList
+from transformers import StoppingCriteriaList
 
 from visionflow.answering import Facts, answers, facts_of, scope_of
+from visionflow.answering.timing import TokenClock
 from visionflow.errors import VisionFlowError
 from visionflow.loading.models import Loaded
-from visionflow.loading.prompts import make_prompts
+from visionflow.loading.prompts import make_prompts, prompt_text, room_after, tokens_after
 from visionflow.methods import Method
 
 LONGEST = 1024
 """New tokens, at most, where a task sets no limit of its own."""
 
-_ENDLESS = 2**20
 _PARAGRAPH = "\n\n"  # what lmms-eval puts into every task that names no stop: its own models ignore it, as we do
 
 
@@ -102,24 +101,6 @@ class Answer:
     facts: dict[str, Any]
 
 
-class Clock(StoppingCriteria):  # type: ignore[misc]
-    """Notes when each new token was there, in seconds from the start of `generate`; stops nothing."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.seconds: list[float] = []
-        self.began = self._now()
-
-    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
-        self.seconds.append(self._now() - self.began)
-        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
-
-    def _now(self) -> float:
-        if self.device.type != "cpu":
-            torch.accelerator.synchronize(self.device)
-        return time.perf_counter()
-
-
 @torch.inference_mode()
 def answer(loaded: Loaded, method: Method | None, questions: Sequence[Question]) -> list[Answer]:
     """Answer a batch of questions of one style; each gets what it would get alone, as long as there is room for it.
@@ -142,14 +123,13 @@ def answer(loaded: Loaded, method: Method | None, questions: Sequence[Question])
     style = questions[0].style
     pictures, texts = [each.pictures for each in questions], [each.text for each in questions]
     inputs = make_prompts(loaded.model, loaded.processor, pictures, texts, new_tokens=1)
-    arguments = style.generation(_room(loaded.model, inputs))
-    clock = Clock(loaded.model.device)
+    arguments = style.generation(room_after(loaded.model, inputs["input_ids"].shape[1]))
+    clock = TokenClock(loaded.model.device)
     arguments["stopping_criteria"] = StoppingCriteriaList([clock])
-    said, new, trace = answers(loaded.model, loaded.processor, inputs, method, "lower --batch_size", **arguments)
-    lengths, facts = _lengths(loaded.model, new), facts_of(loaded.model, inputs, trace)
+    said = answers(loaded.model, loaded.processor, inputs, method, "lower --batch_size", **arguments)
     return [
-        Answer(style.cut(text), _told(fact) | {"output_tokens": length} | _times(clock, length))
-        for text, length, fact in zip(said, lengths, facts, strict=True)
+        Answer(style.cut(text), _told(facts) | {"output_tokens": length} | _times(clock, length))
+        for text, length, facts in zip(said.texts, said.lengths, said.facts, strict=True)
     ]
 
 
@@ -177,22 +157,13 @@ def loss(loaded: Loaded, method: Method | None, question: Question, continuation
     return float(mean), greedy, Answer(continuation, _told(facts) | {"output_tokens": len(goal)})
 
 
-def _room(model: PreTrainedModel, inputs: Any) -> int:
-    """New tokens that the model has positions for."""
-    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return _ENDLESS if longest is None else longest - int(inputs["input_ids"].shape[1])
-
-
 def _continuation(loaded: Loaded, question: Question, continuation: str) -> Tensor:
     """The tokens by which the prompt grows, int64 ``[tokens]``."""
-    shown = [{"type": "image"} for _ in question.pictures]
-    chat = [{"role": "user", "content": [*shown, {"type": "text", "text": question.text}]}]
-    prompt = loaded.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-    tokenizer = loaded.processor.tokenizer
-    before, after = tokenizer(prompt)["input_ids"], tokenizer(prompt + continuation)["input_ids"]
-    if after[: len(before)] != before or len(after) == len(before):
+    prompt = prompt_text(loaded.processor, question.pictures, question.text)
+    tokens = tokens_after(loaded.processor.tokenizer, prompt, continuation)
+    if not tokens:
         raise VisionFlowError(f"{continuation!r} does not begin with a token of its own after the prompt")
-    return torch.tensor(after[len(before) :], device=loaded.model.device)
+    return torch.tensor(tokens, device=loaded.model.device)
 
 
 def _told(facts: Facts) -> dict[str, Any]:
@@ -203,16 +174,7 @@ def _told(facts: Facts) -> dict[str, Any]:
     return told | {"kept": facts.kept if dropped else None} | costs
 
 
-def _lengths(model: PreTrainedModel, new: Tensor) -> list[int]:
-    """New tokens of each sample, up to its end-of-text token."""
-    ends = model.generation_config.eos_token_id
-    if ends is None:
-        return [new.shape[1]] * len(new)
-    ended = torch.isin(new, torch.tensor(ends, device=new.device))
-    return [int(row.int().argmax()) + 1 if bool(row.any()) else new.shape[1] for row in ended]
-
-
-def _times(clock: Clock, length: int) -> dict[str, float | None]:
+def _times(clock: TokenClock, length: int) -> dict[str, float | None]:
     first, last = clock.seconds[0], clock.seconds[length - 1]
     return {
         "seconds_to_first_token": first,

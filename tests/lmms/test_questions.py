@@ -11,7 +11,7 @@ from PIL import Image
 from tests.questions import tiny_loaded
 from tests.tiny import IMAGE_SIZE, LAYERS, PER_IMAGE
 from visionflow import HiMAP, VisionFlowError
-from visionflow.lmms.answering import LONGEST, Answer, Question, Style, answer, loss
+from visionflow.lmms.questions import LONGEST, Answer, Question, Style, answer, loss
 from visionflow.loading.prompts import make_prompts
 from visionflow.methods import Method
 from visionflow.pruning import prune

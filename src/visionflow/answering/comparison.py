@@ -1,6 +1,5 @@
 """One prompt, dense and pruned, from the same model in one run: answers, caches and times side by side."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
@@ -9,7 +8,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from visionflow.answering import answers, enough_memory
+from visionflow.answering.answers import answers, enough_memory, greedy
+from visionflow.answering.facts import Facts, kv_bytes
+from visionflow.answering.timing import seconds
 from visionflow.methods.base import Method
 from visionflow.pruning import PruningTrace, prune
 
@@ -36,10 +37,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The dense and the pruned run, and the trace of the pruned one."""
+    """The dense and the pruned run, and of the pruned one the facts and the trace."""
 
     dense: Run
     pruned: Run
+    facts: Facts
     trace: PruningTrace
 
 
@@ -57,22 +59,23 @@ def compare(model: PreTrainedModel, processor: Any, inputs: Any, method: Method,
     Raises:
         VisionFlowError: there is not enough memory, or the method does not fit the model.
     """
-    greedy = {"max_new_tokens": max_new_tokens, "do_sample": False, "num_beams": 1}
 
     def first_token() -> Any:
-        return model.generate(
-            **inputs, max_new_tokens=1, do_sample=False, num_beams=1, return_dict_in_generate=True
-        ).past_key_values
+        return model.generate(**inputs, **greedy(1), return_dict_in_generate=True).past_key_values
 
-    [dense_answer], *_ = answers(model, processor, inputs, None, _WAY_OUT, **greedy)
-    [pruned_answer], _, trace = answers(model, processor, inputs, method, _WAY_OUT, **greedy)
-    with enough_memory(model, _WAY_OUT):
-        dense_bytes = _kv_bytes(first_token())  # the warm-up of the times below, too
+    dense = answers(model, processor, inputs, None, _WAY_OUT, **greedy(max_new_tokens))
+    pruned = answers(model, processor, inputs, method, _WAY_OUT, **greedy(max_new_tokens))
+    with enough_memory(model.device, _WAY_OUT):
+        dense_bytes = kv_bytes(first_token())  # the warm-up of the times below, too
         with prune(model, method):
-            pruned_bytes = _kv_bytes(first_token())
+            pruned_bytes = kv_bytes(first_token())
         dense_s, pruned_s = _times(model, method, first_token)
-    dense = Run(dense_answer.strip(), dense_bytes, dense_s)
-    return Comparison(dense, Run(pruned_answer.strip(), pruned_bytes, pruned_s), trace)
+    return Comparison(
+        Run(dense.texts[0].strip(), dense_bytes, dense_s),
+        Run(pruned.texts[0].strip(), pruned_bytes, pruned_s),
+        pruned.facts[0],
+        pruned.trace,
+    )
 
 
 def _times(model: PreTrainedModel, method: Method, first_token: Callable[[], Any]) -> tuple[float, float]:
@@ -80,25 +83,7 @@ def _times(model: PreTrainedModel, method: Method, first_token: Callable[[], Any
     dense: list[float] = []
     pruned: list[float] = []
     while len(dense) < ROUNDS and sum(dense) + sum(pruned) < ENOUGH_S:
-        dense.append(_seconds(model, first_token))
+        dense.append(seconds(model.device, first_token))
         with prune(model, method):
-            pruned.append(_seconds(model, first_token))
+            pruned.append(seconds(model.device, first_token))
     return median(dense), median(pruned)
-
-
-def _seconds(model: PreTrainedModel, work: Callable[[], Any]) -> float:
-    _wait(model)
-    start = time.perf_counter()
-    work()
-    _wait(model)
-    return time.perf_counter() - start
-
-
-def _wait(model: PreTrainedModel) -> None:
-    """Let an accelerator finish what was queued on it."""
-    if model.device.type != "cpu":
-        torch.accelerator.synchronize(model.device)
-
-
-def _kv_bytes(cache: Any) -> int:
-    return sum(part.nbytes for layer in cache.layers for part in (layer.keys, layer.values) if part is not None)
