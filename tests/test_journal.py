@@ -11,7 +11,7 @@ import pytest
 
 from tests.checkpoint.test_training import RECIPE
 from tests.files import limited_to
-from visionflow.bench.store import Store
+from visionflow.bench.points import Points
 from visionflow.checkpoint.training import Budget, train
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation.records import Records
@@ -134,9 +134,9 @@ def written_elsewhere(file: Path) -> Iterator[None]:
 
 
 STORES: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "eval, saliency, disrupt": ("records.jsonl", lambda folder: Records.open(folder, {"rows": {}}, [])),
-    "scaling": ("points.jsonl", lambda folder: Store({"model": "tiny"}, folder)),
-    "lmms": ("answers-0.jsonl", lambda folder: Answers.open(folder, {"model": "tiny"})),
+    "eval, saliency, disrupt": ("records.jsonl", lambda folder: Records(folder, {"rows": {}}, [])),
+    "scaling": ("points.jsonl", lambda folder: Points({"model": "tiny"}, folder)),
+    "lmms": ("answers-0.jsonl", lambda folder: Answers(folder, {"model": "tiny"})),
     "train": ("state.pt", lambda folder: train(folder, RECIPE, Budget(steps=1))),
     "reproduce": ("run.json", lambda folder: Reproduction(TABLE, TABLE.columns[:1], EMBEDDED, folder).prepare()),
 }

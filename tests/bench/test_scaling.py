@@ -11,9 +11,9 @@ from transformers import PreTrainedModel
 from tests.bench.fakes import FakeClock
 from tests.tiny import LAYERS, tiny_llava
 from visionflow.bench import scaling
+from visionflow.bench.points import Points
 from visionflow.bench.rounds import TimeLimit
 from visionflow.bench.scaling import Grid, Point, Scaling, by_axis, exponents, first_layers, scale, slope
-from visionflow.bench.store import Store
 from visionflow.errors import VisionFlowError
 
 BASE = Point(25, 1, LAYERS)
@@ -92,12 +92,12 @@ def test_the_exponent_of_time_leaves_out_what_was_timed_once() -> None:
 
 
 def test_all_points_are_measured_the_cheapest_first(model: PreTrainedModel) -> None:
-    store, clock = Store({}), Steady()
+    store, clock = Points({}), Steady()
     assert scale(model, ASKED, store, clock=clock.clock) == []
-    assert len(store.entries) == len(GRID.points())
-    dense = [entry["rows"][0]["flops"] for entry in store.entries]
+    assert len(store.known) == len(GRID.points())
+    dense = [entry["rows"][0]["flops"] for entry in store.known.values()]
     assert dense == sorted(dense)
-    fitted = {(each["axis"], each["row"]): each for each in exponents(by_axis(store.entries, BASE))}
+    fitted = {(each["axis"], each["row"]): each for each in exponents(by_axis(list(store.known.values()), BASE))}
     assert fitted["batch", "none"]["flops"] == pytest.approx(1)
     assert fitted["batch", "himap"]["flops"] == pytest.approx(1)
     assert fitted["layers", "none"]["flops"] == pytest.approx(1, abs=0.05)  # but for the output head
@@ -106,30 +106,32 @@ def test_all_points_are_measured_the_cheapest_first(model: PreTrainedModel) -> N
 
 
 def test_rounds_after_the_first_count_and_shallow_models_have_fewer_rows(model: PreTrainedModel) -> None:
-    store, clock = Store({}), Steady()
+    store, clock = Points({}), Steady()
     scale(model, ASKED, store, clock=clock.clock)
-    rows = {entry["layers"]: [row["name"] for row in entry["rows"]] for entry in store.entries}
+    rows = {entry["layers"]: [row["name"] for row in entry["rows"]] for entry in store.known.values()}
     assert rows == {2: ["none"], 3: ["none", "himap"], 6: ["none", "himap"]}
-    assert all(len(row["prefill_s"]["values"]) == ASKED.repeats for entry in store.entries for row in entry["rows"])
-    assert clock.prefills == 3 * sum(len(entry["rows"]) for entry in store.entries)
+    assert all(
+        len(row["prefill_s"]["values"]) == ASKED.repeats for entry in store.known.values() for row in entry["rows"]
+    )
+    assert clock.prefills == 3 * sum(len(entry["rows"]) for entry in store.known.values())
 
 
 def test_a_long_point_is_run_once(model: PreTrainedModel) -> None:
-    store, clock = Store({}), Steady(seconds=60)
+    store, clock = Points({}), Steady(seconds=60)
     scale(model, Scaling(Grid(BASE, [], [], []), ["himap"], text_tokens=8), store, clock=clock.clock)
     assert clock.prefills == 2
-    assert [row["prefill_s"]["values"] for row in store.entries[0]["rows"]] == [[60], [60]]
+    assert [row["prefill_s"]["values"] for row in next(iter(store.known.values()))["rows"]] == [[60], [60]]
 
 
 def test_what_does_not_fit_the_memory_is_left_out_and_named(
     model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scaling, "free_memory", lambda device: 800_000)
-    store = Store({})
+    store = Points({})
     skipped = scale(model, ASKED, store, clock=Steady().clock)
     assert [point["image_tokens"] for point in skipped] == [200]
     assert "GiB are free" in skipped[0]["why"]
-    assert len(store.entries) == len(GRID.points()) - 1
+    assert len(store.known) == len(GRID.points()) - 1
 
 
 def test_what_does_not_fit_the_time_is_left_out_and_named(
@@ -137,10 +139,10 @@ def test_what_does_not_fit_the_time_is_left_out_and_named(
 ) -> None:
     clock = Steady(seconds=10)
     monkeypatch.setattr(scaling, "TimeLimit", lambda seconds: TimeLimit(seconds, lambda: clock.now))
-    asked, store = Scaling(GRID, ["himap"], text_tokens=8, repeats=1, time_limit_s=100), Store({})
+    asked, store = Scaling(GRID, ["himap"], text_tokens=8, repeats=1, time_limit_s=100), Points({})
     skipped = scale(model, asked, store, clock=clock.clock)
-    assert store.entries
-    assert len(store.entries) + len(skipped) == len(GRID.points())
+    assert store.known
+    assert len(store.known) + len(skipped) == len(GRID.points())
     assert skipped[-1]["image_tokens"] == 200
     assert skipped[-1]["why"].startswith("it would take about ")
     assert clock.now <= 100 + 20
@@ -148,46 +150,46 @@ def test_what_does_not_fit_the_time_is_left_out_and_named(
 
 def test_an_interrupted_run_goes_on(model: PreTrainedModel, tmp_path: Path) -> None:
     def stopped(laps: int) -> list[float]:
-        if len(first.entries) == 2:
+        if len(first.known) == 2:
             raise KeyboardInterrupt
         return [1.0, 0.0]
 
-    first = Store({"model": "tiny"}, tmp_path)
+    first = Points({"model": "tiny"}, tmp_path)
     with pytest.raises(KeyboardInterrupt):
         scale(model, ASKED, first, clock=FakeClock(stopped))
     with (tmp_path / "points.jsonl").open("a") as file:
         file.write('{"image_tokens": 200, "bat')  # cut off by the interruption
 
-    clock, second = Steady(), Store({"model": "tiny"}, tmp_path)
-    assert second.entries == first.entries
+    clock, second = Steady(), Points({"model": "tiny"}, tmp_path)
+    assert second.known == first.known
     scale(model, ASKED, second, clock=clock.clock)
-    assert len(second.entries) == len(GRID.points())
-    assert clock.prefills == 3 * sum(len(entry["rows"]) for entry in second.entries[2:])
-    third = Store({"model": "tiny"}, tmp_path)
-    assert third.entries == second.entries
+    assert len(second.known) == len(GRID.points())
+    assert clock.prefills == 3 * sum(len(entry["rows"]) for entry in list(second.known.values())[2:])
+    third = Points({"model": "tiny"}, tmp_path)
+    assert third.known == second.known
     lines = (tmp_path / "points.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == [{"model": "tiny"}, *second.entries]
+    assert [json.loads(line) for line in lines] == list(second.known.values())
 
 
 def test_points_of_other_settings_are_refused(tmp_path: Path) -> None:
-    Store({"model": "tiny"}, tmp_path)
-    with pytest.raises(VisionFlowError, match="holds points of other settings or machines: choose another --out"):
-        Store({"model": "large"}, tmp_path)
+    Points({"model": "tiny"}, tmp_path)
+    with pytest.raises(VisionFlowError, match="whose model is tiny, not large: choose another --out"):
+        Points({"model": "large"}, tmp_path)
 
 
-POINT = {"batch": 1, "rows": [{"name": "none", "flops": 1, "prefill_s": {}}]}
+POINT = {"image_tokens": 1, "batch": 1, "layers": 1, "rows": [{"name": "none", "flops": 1, "prefill_s": {}}]}
 
 
 @pytest.mark.parametrize(
     "points", [["[]"], [json.dumps(POINT | {"rows": [3]})], ['{"batch": 1}'], [json.dumps(POINT)] * 2, ["{", "{}"]]
 )
 def test_damaged_points_are_refused(points: list[str], tmp_path: Path) -> None:
-    Store({"model": "tiny"}, tmp_path)
+    Points({"model": "tiny"}, tmp_path)
     file = tmp_path / "points.jsonl"
     content = file.read_text() + "".join(point + "\n" for point in points)
     file.write_text(content)
-    with pytest.raises(VisionFlowError, match=r"points\.jsonl is damaged in lines? [23]"):
-        Store({"model": "tiny"}, tmp_path)
+    with pytest.raises(VisionFlowError, match=r"points\.jsonl is damaged in lines? [12]"):
+        Points({"model": "tiny"}, tmp_path)
     assert file.read_text() == content
 
 

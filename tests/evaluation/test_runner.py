@@ -17,13 +17,14 @@ from visionflow.errors import VisionFlowError
 from visionflow.evaluation import runner
 from visionflow.evaluation.batches import batches_of, inputs_of
 from visionflow.evaluation.plan import fingerprint
-from visionflow.evaluation.records import RECORDS, RUN, Records
+from visionflow.evaluation.records import RECORDS, Records
 from visionflow.evaluation.rows import Oracle, Row, chosen_rows, seeing, table_rows
 from visionflow.evaluation.runner import check_rows, evaluate
 from visionflow.evaluation.samples import Sample
 from visionflow.evaluation.suites import SUITES, suite_called
 from visionflow.loading.models import Loaded
 from visionflow.loading.prompts import make_prompt
+from visionflow.store import RUN
 
 ROWS = chosen_rows(table_rows(LAYERS), ["oracle", "random-steps", "himap-paid", "fastv-average", "vtw", "no-image"])
 NEW_TOKENS = 4
@@ -113,13 +114,13 @@ def test_a_caption_is_right_where_it_names_exactly_what_is_there(
     rows = table_rows(LAYERS)[:1]
     said = f"a {' and a '.join([*there, there[0]])}"  # one of them too often
     monkeypatch.setattr(runner, "answers", lambda *args, **kept: answers(*args, **kept)._replace(texts=[said]))
-    [record] = evaluate(loaded, asked, rows, Records.open(tmp_path, described(rows), asked))
+    [record] = evaluate(loaded, asked, rows, Records(tmp_path, described(rows), asked))
     assert (record["objects"], record["rows"]["dense"]["right"]) == (there, False)
     lines = (tmp_path / RECORDS).read_text()
     old = {name: value for name, value in json.loads(lines).items() if name != "objects"}
     old["rows"]["dense"]["right"] = True
     (tmp_path / RECORDS).write_text(json.dumps(old) + "\n")
-    assert evaluate(loaded, asked, rows, Records.open(tmp_path, described(rows), asked)) == [record]
+    assert evaluate(loaded, asked, rows, Records(tmp_path, described(rows), asked)) == [record]
 
 
 def test_a_decoder_without_a_cost_model_is_evaluated(
@@ -178,22 +179,22 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
         raise Interrupted
 
     with pytest.raises(Interrupted):
-        evaluate(loaded, asked, ROWS, Records.open(tmp_path / "run", described(), asked), 2, stop)
+        evaluate(loaded, asked, ROWS, Records(tmp_path / "run", described(), asked), 2, stop)
     file = tmp_path / "run" / RECORDS
     lines = file.read_text().splitlines(keepends=True)
     assert len(lines) == 2
     file.write_text(lines[0] + lines[1][:40])  # the second was only half written
-    records = Records.open(tmp_path / "run", described(), asked)
-    assert list(records.by_id) == ["choice-0"]
+    records = Records(tmp_path / "run", described(), asked)
+    assert list(records.known) == ["choice-0"]
     assert evaluate(loaded, asked, ROWS, records, 4) == whole
-    on_disk = Records.open(tmp_path / "run", described(), asked).by_id
+    on_disk = Records(tmp_path / "run", described(), asked).known
     assert [on_disk[sample.id] for sample in asked] == whole
 
 
 @pytest.fixture
 def folder(tmp_path: Path, asked: list[Sample], whole: list[dict[str, Any]]) -> Path:
     """A finished run."""
-    Records.open(tmp_path / "run", described(), asked).append(whole)
+    Records(tmp_path / "run", described(), asked).add(whole)
     return tmp_path / "run"
 
 
@@ -246,14 +247,14 @@ def test_missing_files_are_refused(folder: Path, asked: list[Sample], tmp_path: 
     (tmp_path / "b" / RUN).write_text('{"suite": ')
     refused(tmp_path / "b", asked, "run.json is damaged")
     (tmp_path / "file").write_text("mine")
-    refused(tmp_path / "file", asked, "cannot keep records in")
+    refused(tmp_path / "file", asked, "cannot keep results in")
 
 
 def refused(folder: Path, asked: list[Sample], message: str, run: dict[str, Any] | None = None) -> None:
     """With one sentence, and nothing is changed."""
     before = contents(folder)
     with pytest.raises(VisionFlowError, match=message) as refusal:
-        Records.open(folder, run or described(), asked)
+        Records(folder, run or described(), asked)
     assert "\n" not in str(refusal.value)
     assert contents(folder) == before
 

@@ -15,10 +15,10 @@ from visionflow.bench.clock import Clock, clock_for
 from visionflow.bench.look import dense_flops, running_as
 from visionflow.bench.machine import free_memory
 from visionflow.bench.passes import answer, check_numbers
+from visionflow.bench.points import Points
 from visionflow.bench.prompt import make_prompt
 from visionflow.bench.rounds import Summary, TimeLimit, in_turns, repeated
 from visionflow.bench.rows import rows_that_fit
-from visionflow.bench.store import Store
 from visionflow.core.plan import Plan
 from visionflow.cost import DecoderShape, cost_of
 from visionflow.engines.hf.families import family_of
@@ -83,7 +83,7 @@ class Scaling:
 def scale(
     model: PreTrainedModel,
     scaling: Scaling,
-    store: Store,
+    store: Points,
     on_step: Callable[[str, int, int], None] = lambda *_: None,
     clock: Clock | None = None,
 ) -> list[dict[str, Any]]:
@@ -103,7 +103,7 @@ def scale(
     limit, seconds_per_flop, skipped = TimeLimit(scaling.time_limit_s), 0.0, []
     points = sorted(scaling.grid.points(), key=lambda point: _dense(model, point, scaling.text_tokens)[0])
     for done, point in enumerate(points, start=1):
-        if asdict(point) in store:
+        if (point.image_tokens, point.batch, point.layers) in store.known:
             continue
         flops, kv_bytes = _dense(model, point, scaling.text_tokens)
         why = _no_room(model, point, scaling.text_tokens, kv_bytes) or _no_time(limit, flops * seconds_per_flop)
@@ -115,7 +115,7 @@ def scale(
                 why = f"out of memory on {model.device}"
             else:
                 seconds_per_flop = limit.lap() / rounds / flops  # of one round: all rows
-                store.add(asdict(point), {"rows": rows})
+                store.add([asdict(point) | {"rows": rows}])
         if why:
             skipped.append(asdict(point) | {"why": why})
         on_step(point.words, done, len(points))

@@ -111,7 +111,7 @@ def evaluate(
             seed=seed,
         )
         check_rows(loaded.model, samples, run.rows)
-        records = Records.open(out, run.described, samples) if out else Records()
+        records = Records(out, run.described, samples)
     with questions(f"{len(run.rows)} rows", len(samples), records) as on_batch:
         done = run_all(loaded, samples, run.rows, records, batch, on_batch)
     _tell(EvalReport(run, summarise(done, seed, only_visual), only_visual, sweep, out), paper, as_json)

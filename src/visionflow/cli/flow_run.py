@@ -79,7 +79,7 @@ class Asked:
 
         rows = {} if self.everything else {row.name: row.settings for row in (DENSE, WITHOUT_PICTURE)}
         described = self.describe() | {"rows": rows | {FLOW: settings}}
-        records = Records.open(self.out, described, self.samples) if self.out else Records()
+        records = Records(self.out, described, self.samples)
         with questions(what, len(self.samples), records) as on_batch:
             return analyse(self.loaded, self.samples, analysis, records, not self.everything, self.batch, on_batch)
 

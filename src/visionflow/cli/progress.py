@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from visionflow.evaluation.records import Records
+    from visionflow.store import Store
 
 
 @contextmanager
-def questions(what: str, total: int, records: "Records") -> Iterator[Callable[[str, int], None]]:
+def questions(what: str, total: int, records: "Store") -> Iterator[Callable[[str, int], None]]:
     """Yields what is to be called after each batch with its task and the number of questions done.
 
     Raises:
@@ -35,9 +35,9 @@ def questions(what: str, total: int, records: "Records") -> Iterator[Callable[[s
         with Progress(
             *columns, *clock, console=console, disable=not console.is_terminal, speed_estimate_period=600
         ) as progress:
-            bar = progress.add_task(what, total=total, completed=len(records.by_id))
+            bar = progress.add_task(what, total=total, completed=len(records.known))
             yield lambda task, done: progress.update(bar, completed=done, description=f"{what}, {task}")
     except KeyboardInterrupt:
         way_on = f"the same command goes on from {records.folder}" if records.folder else "with --out it could go on"
-        print(f"visionflow: stopped after {len(records.by_id)} of {total} questions; {way_on}", file=sys.stderr)
+        print(f"visionflow: stopped after {len(records.known)} of {total} questions; {way_on}", file=sys.stderr)
         raise typer.Exit(130) from None

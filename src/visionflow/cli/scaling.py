@@ -71,9 +71,9 @@ def scaling(
     with working(f"making {model}"):
         use_threads(threads)
         from visionflow.bench.machine import describe_machine
+        from visionflow.bench.points import Points
         from visionflow.bench.rows import bench_rows
         from visionflow.bench.scaling import Scaling, by_axis, exponents, scale
-        from visionflow.bench.store import Store
         from visionflow.bench.subject import open_subject
         from visionflow.cli.bench_progress import steps
         from visionflow.loading.models import check_device
@@ -95,14 +95,14 @@ def scaling(
         "text_tokens": text_tokens,
         "rows": {row.name: row.settings for row in rows},
     }
-    store = Store(described, out)
+    store = Points(described, out)
     with steps(f"{len(rows)} rows") as on_step:
         try:
             skipped = scale(subject.model, asked, store, on_step)
         except KeyboardInterrupt:
-            _say_stopped(len(store.entries), len(grid.points()), out)
+            _say_stopped(len(store.known), len(grid.points()), out)
             raise typer.Exit(130) from None
-    axes = by_axis(store.entries, grid.base)
+    axes = by_axis(list(store.known.values()), grid.base)
     found = described | {
         "note": subject.note,
         "base": vars(grid.base),

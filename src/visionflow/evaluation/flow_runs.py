@@ -58,7 +58,7 @@ def analyse(
     """
     if any(sample.form == "caption" for sample in samples):
         raise VisionFlowError("a caption has no one answer token to follow: leave the task out with --tasks")
-    todo = [sample for sample in samples if sample.id not in records.by_id]
+    todo = [sample for sample in samples if sample.id not in records.known]
     for several in batches_of(todo, batch):
         found = run_batch(loaded, several, [DENSE, WITHOUT_PICTURE] if only_visual else [])
         chosen = [place for place, record in enumerate(found) if _needs_picture(record)]
@@ -67,9 +67,9 @@ def analyse(
             record["rows"][FLOW] = None
         for place, fact in zip(chosen, facts, strict=True):
             found[place]["rows"][FLOW] = fact
-        records.append(found)
-        on_batch(several[0].task, len(records.by_id))
-    return [records.by_id[sample.id] for sample in samples]
+        records.add(found)
+        on_batch(several[0].task, len(records.known))
+    return [records.known[sample.id] for sample in samples]
 
 
 def analysed(records: Iterable[Record]) -> list[Any]:

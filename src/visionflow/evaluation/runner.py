@@ -48,11 +48,11 @@ def evaluate(
             enough memory, or the records cannot be written.
     """
     check_rows(loaded.model, samples, rows)
-    todo = [sample for sample in samples if sample.id not in records.by_id]
+    todo = [sample for sample in samples if sample.id not in records.known]
     for several in batches_of(todo, batch):
-        records.append(run_batch(loaded, several, rows))
-        on_batch(several[0].task, len(records.by_id))
-    return [marked(records.by_id[sample.id], sample) for sample in samples]
+        records.add(run_batch(loaded, several, rows))
+        on_batch(several[0].task, len(records.known))
+    return [marked(records.known[sample.id], sample) for sample in samples]
 
 
 def check_rows(model: PreTrainedModel, samples: Sequence[Sample], rows: Sequence[Row]) -> None:

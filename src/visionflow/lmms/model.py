@@ -100,7 +100,7 @@ class VisionFlow(lmms):  # type: ignore[misc]
                 "method": str(self.method) if self.method else "no pruning",
                 "visionflow": __version__,
             }
-            self.answers = Answers.open(Path(answers), run, self._rank) if answers else Answers()
+            self.answers = Answers(Path(answers) if answers else None, run, self._rank)
 
     @property
     def device(self) -> Any:
@@ -142,8 +142,8 @@ class VisionFlow(lmms):  # type: ignore[misc]
     def _answered(self, batch: list[Question]) -> list[Answer]:
         new = [question for question in batch if question.key not in self.answers.known]
         if new:
-            self.answers.add(new, answer(self.loaded, self.method, new))
-        return [self.answers.known[question.key] for question in batch]
+            self.answers.keep(new, answer(self.loaded, self.method, new))
+        return [self.answers.to(question) for question in batch]
 
 
 class VisionFlowChat(VisionFlow):

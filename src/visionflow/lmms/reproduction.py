@@ -15,10 +15,10 @@ from visionflow.lmms.judges import check_judge
 from visionflow.lmms.local_tasks import local_name, write_tasks
 from visionflow.lmms.marks import unmarked
 from visionflow.lmms.needs import Need, needs_of
-from visionflow.lmms.run_file import RUN, claim
 from visionflow.lmms.settings import settings_of
 from visionflow.lmms.tables import Column, PaperTable, Row
 from visionflow.lmms.tasks.gqa import PICTURES
+from visionflow.store import RUN, claim
 
 EMBEDDED = "embedded"
 GENERATED_QUESTIONS = 200
