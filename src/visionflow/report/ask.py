@@ -1,13 +1,13 @@
 """What `visionflow ask` found out, for people and for programs."""
 
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from visionflow.answering import Comparison
+from visionflow.report.numbers import BYTES, SECONDS, SI, Units, layer_runs, percent, unit_for
 from visionflow.report.sheet import Pairs, Sheet
 
 # A difference smaller than this is what the clock of a busy machine gives anyway.
@@ -94,12 +94,12 @@ class AskReport:
         console.print()
         table = Sheet("", "dense", "pruned", "ratio")
         if (flops := facts.costs["flops"]) and (paper := facts.costs["paper"]):
-            table.add_row("prefill, all tokens (FLOPs)", *_scaled(flops.dense, flops.pruned, _SI))
-            table.add_row("prefill, image tokens (multiply-adds, paper)", *_scaled(paper.dense, paper.pruned, _SI))
+            table.add_row("prefill, all tokens (FLOPs)", *_scaled(flops.dense, flops.pruned, SI))
+            table.add_row("prefill, image tokens (multiply-adds, paper)", *_scaled(paper.dense, paper.pruned, SI))
         else:
             table.add_row("prefill, whose cost is not modelled here", "-", "-", "-")
-        table.add_row("KV cache of the prompt, measured", *_scaled(dense.kv_bytes, pruned.kv_bytes, _BYTES))
-        table.add_row("time to first token, measured", *_scaled(dense.first_token_s, pruned.first_token_s, _SECONDS))
+        table.add_row("KV cache of the prompt, measured", *_scaled(dense.kv_bytes, pruned.kv_bytes, BYTES))
+        table.add_row("time to first token, measured", *_scaled(dense.first_token_s, pruned.first_token_s, SECONDS))
         console.print(table)
         console.print()
         told = {
@@ -120,22 +120,11 @@ class AskReport:
 
 def layer_ranges(counts: list[int]) -> str:
     """Runs of layers with the same count: ``layers 0-1: 144, 2-7: 72, 8-11: 18``."""
-    ranges = []
-    first = 0
-    for count, layers in groupby(counts):
-        last = first + len(list(layers)) - 1
-        ranges.append(f"{first}: {count}" if first == last else f"{first}-{last}: {count}")
-        first = last + 1
-    return "layers " + ", ".join(ranges)
+    return "layers " + ", ".join(f"{layers}: {count}" for layers, count in layer_runs(counts))
 
 
-_SI = [(1e12, "T"), (1e9, "G"), (1e6, "M")]
-_BYTES = [(2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB")]
-_SECONDS = [(1.0, "s"), (1e-3, "ms")]
-
-
-def _scaled(dense: float, pruned: float, units: list[tuple[float, str]]) -> tuple[str, str, str]:
+def _scaled(dense: float, pruned: float, units: Units) -> tuple[str, str, str]:
     """Both in the unit that suits the first, and their ratio."""
-    size, unit = next((each for each in units if dense >= each[0]), units[-1])
-    ratio = f"{pruned / dense:.1%}" if dense else "-"
+    size, unit = unit_for(dense, units)
+    ratio = percent(pruned / dense if dense else None)
     return f"{dense / size:.2f} {unit}", f"{pruned / size:.2f} {unit}", ratio

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from visionflow.report.numbers import BYTES, SECONDS, amount, bracketed, percent, unit_for
 from visionflow.report.sheet import Pairs, Sheet
 
 _LEGEND = {
@@ -70,7 +71,7 @@ def _rest(model: Mapping[str, Any]) -> Sheet:
         table.add_row(
             row["name"],
             _seconds(row["probe_s"]),
-            f"{row['probe_share']:.2%}" if row["probe_s"] else "-",
+            percent(row["probe_share"], 2),
             _bytes(row["kv_bytes"]),
             _bytes(row["peak_bytes"]),
             f"{row['host_waits_prefill']} / {row['host_waits_answer']}"
@@ -80,24 +81,21 @@ def _rest(model: Mapping[str, Any]) -> Sheet:
     return table
 
 
-def _ratio(of: Mapping[str, float | None] | None) -> str:
+def _ratio(of: Mapping[str, Any] | None) -> str:
     if of is None:
         return "-"
-    return f"{of['value']:.2f}" + (f" [{of['low']:.2f}, {of['high']:.2f}]" if of["low"] is not None else "")
+    return f"{of['value']:.2f}" + ("" if of["low"] is None else f" {bracketed(of['low'], of['high'], '.2f')}")
 
 
 def _seconds(of: Mapping[str, Any] | None) -> str:
     """Three digits of the median, and as many decimals of the spread."""
     if of is None:
         return "-"
-    size, unit = next((each for each in ((1.0, "s"), (1e3, "ms")) if of["median"] * each[0] >= 1), (1e6, "us"))
-    median, spread = of["median"] * size, (of["q3"] - of["q1"]) / 2 * size
+    size, unit = unit_for(of["median"], SECONDS)
+    median, spread = of["median"] / size, (of["q3"] - of["q1"]) / 2 / size
     decimals = max(0, 2 - math.floor(math.log10(median))) if median > 0 else 2
     return f"{median:.{decimals}f}" + f" ± {spread:.{decimals}f}" * (len(of["values"]) > 1) + f" {unit}"
 
 
 def _bytes(count: int | None) -> str:
-    if count is None:
-        return "-"
-    size, unit = next((each for each in ((2.0**30, "GiB"), (2.0**20, "MiB")) if count >= each[0]), (2.0**10, "KiB"))
-    return f"{count / size:.1f} {unit}"
+    return "-" if count is None else amount(count, BYTES, ".1f")

@@ -7,6 +7,7 @@ from rich.console import Console
 from visionflow.evaluation.intervals import Interval
 from visionflow.evaluation.scores import Confusion
 from visionflow.evaluation.summary import POPE_METRICS, Figure, Line, Metric, TaskSummary
+from visionflow.report.numbers import SI, amount, bracketed, percent
 from visionflow.report.sheet import Pairs, Sheet
 
 _TITLES: dict[Metric, str] = {
@@ -16,7 +17,6 @@ _TITLES: dict[Metric, str] = {
     "f1": "F1 %",
     "names_every": "names all %",
 }
-_PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
 
 NOT_MODELLED = "not modelled"
 LEGEND = {
@@ -69,13 +69,13 @@ def _task_table(lines: Sequence[Line], metric: Metric) -> Sheet:
         spent = line.spent
         table.add_row(
             line.row,
-            _amount(spent.paper),
-            _percent(spent.paper_ratio),
-            _amount(spent.flops),
-            _percent(spent.flops_ratio),
+            _operations(spent.paper),
+            percent(spent.paper_ratio),
+            _operations(spent.flops),
+            percent(spent.flops_ratio),
             f"{spent.image_tokens_at_end:.1f}",
             f"{spent.image_tokens_on_average:.1f}",
-            _percent(spent.relevant_kept),
+            percent(spent.relevant_kept),
             *_cells(metric, line.figures[metric]),
         )
     return table
@@ -115,23 +115,14 @@ def _pope_table(lines: Sequence[Line]) -> Sheet:
 
 
 def _pope_cells(confusion: Confusion) -> list[str]:
-    return [_percent(getattr(confusion, metric)) for metric in POPE_METRICS]
+    return [percent(getattr(confusion, metric)) for metric in POPE_METRICS]
 
 
-def _amount(operations: float | None) -> str:
-    if operations is None:
+def _operations(count: float | None) -> str:
+    if count is None:
         return NOT_MODELLED
-    if not operations:
-        return "0"
-    size, prefix = next((each for each in _PREFIXES if operations >= each[0]), _PREFIXES[-1])
-    return f"{operations / size:.3g} {prefix}"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}"
+    return amount(count, SI, ".3g") if count else "0"
 
 
 def _interval(interval: Interval | None, scale: float, places: int, sign: str = "") -> str:
-    if interval is None:
-        return ""
-    return f"[{scale * interval.low:{sign}.{places}f}, {scale * interval.high:{sign}.{places}f}]"
+    return "" if interval is None else bracketed(scale * interval.low, scale * interval.high, f"{sign}.{places}f")

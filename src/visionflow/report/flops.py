@@ -1,7 +1,6 @@
 """The cost of one prompt, and the paper's tables, for people and for programs."""
 
 from dataclasses import asdict, dataclass
-from itertools import groupby
 from typing import Any
 
 from rich.console import Console
@@ -10,9 +9,8 @@ from visionflow.cost.conventions import COUNTS, UNITS
 from visionflow.cost.model import Cost
 from visionflow.cost.visipruner import Accounting
 from visionflow.papers import HIMAP_TABLES
+from visionflow.report.numbers import SI, amount, layer_runs, percent, unit_for
 from visionflow.report.sheet import Pairs, Sheet
-
-_PREFIXES = ((12, "T"), (9, "G"), (6, "M"))
 
 _PAPER_CHARGES = (
     "The paper's 99 % is attention alone, and charges none to the layers up to the one that fires, although those "
@@ -135,12 +133,9 @@ def _stages(image_tokens: list[int], average: float) -> Sheet:
     """Runs of layers with the same number of image tokens."""
     full = image_tokens[0] or 1
     table = Sheet("layers", "image tokens", "share")
-    first = 0
-    for count, layers in groupby(image_tokens):
-        last = first + len(list(layers)) - 1
-        table.add_row(f"{first}" if first == last else f"{first}-{last}", str(count), f"{count / full:.1%}")
-        first = last + 1
-    table.add_row("average", f"{average:.1f}", f"{average / full:.1%}")
+    for layers, count in layer_runs(image_tokens):
+        table.add_row(layers, str(count), percent(count / full))
+    table.add_row("average", f"{average:.1f}", percent(average / full))
     return table
 
 
@@ -148,11 +143,16 @@ def _costs(costs: list[Cost]) -> Sheet:
     """Dense, pruned and ratio under each convention, then of the KV cache."""
     table = Sheet("prefill", "dense", "pruned", "ratio")
     for cost in costs:
-        dense, pruned = _with_prefix(cost.dense, cost.pruned)
-        table.add_row(cost.convention, dense, pruned, f"{cost.ratio:.1%}")
+        size, unit = unit_for(cost.dense, SI)
+        table.add_row(
+            cost.convention,
+            f"{cost.dense / size:.3f} {unit}",
+            f"{cost.pruned / size:.3f} {unit}",
+            percent(cost.ratio),
+        )
     dense_bytes, pruned_bytes = costs[0].kv_bytes_dense, costs[0].kv_bytes_pruned
     ratio = pruned_bytes / dense_bytes if dense_bytes else 1.0
-    table.add_row("KV cache", f"{dense_bytes / 2**20:.1f} MiB", f"{pruned_bytes / 2**20:.1f} MiB", f"{ratio:.1%}")
+    table.add_row("KV cache", f"{dense_bytes / 2**20:.1f} MiB", f"{pruned_bytes / 2**20:.1f} MiB", percent(ratio))
     return table
 
 
@@ -160,16 +160,10 @@ def _accounting(accounting: Accounting) -> Sheet:
     """The paper's count beside what is executed."""
     table = Sheet("", "as the paper counts", "executed")
     printed, executed, dense = (
-        _with_prefix(n)[0]
-        for n in (accounting.multiply_adds, accounting.multiply_adds_executed, accounting.multiply_adds_dense)
+        amount(count, SI, ".3f")
+        for count in (accounting.multiply_adds, accounting.multiply_adds_executed, accounting.multiply_adds_dense)
     )
     table.add_row(f"multiply-adds, {dense} dense", printed, executed)
     saved = (accounting.attention_saved, accounting.attention_saved_executed)
-    table.add_row("vision-related attention saved", *(f"{share:.1%}" for share in saved))
+    table.add_row("vision-related attention saved", *map(percent, saved))
     return table
-
-
-def _with_prefix(*values: int) -> list[str]:
-    """All values with the prefix that suits the first."""
-    power, prefix = next((power, prefix) for power, prefix in _PREFIXES if values[0] >= 10**power or power == 6)
-    return [f"{value / 10**power:.3f} {prefix}" for value in values]

@@ -10,6 +10,7 @@ from visionflow.evaluation.intervals import Interval, bootstrap_mean
 from visionflow.flow.disruption import layers_named
 from visionflow.flow.saliency import Saliency
 from visionflow.flow.saliency_measures import MEASURES, ConventionName
+from visionflow.report.numbers import bracketed
 from visionflow.report.sheet import Pairs, Sheet
 
 SALIENCY_LEGENDS: dict[ConventionName, dict[str, str]] = {
@@ -97,7 +98,7 @@ def _estimate(estimate: Mapping[str, Any], form: str) -> tuple[str, str]:
 
 
 def _with_bounds(value: float, bounds: Sequence[float], form: str) -> tuple[str, str]:
-    return f"{value:{form}}", f"[{bounds[0]:{form}}, {bounds[1]:{form}}]"
+    return f"{value:{form}}", bracketed(bounds[0], bounds[1], form)
 
 
 def _legend(entries: Mapping[str, str], console: Console) -> None:

@@ -27,6 +27,7 @@ from visionflow.loading.models import Loaded
 from visionflow.report.figures import Scene
 from visionflow.report.figures.lens import FIGURES, attention_figure, sinks_figure, visible, words_figure
 from visionflow.report.figures.plotting import save
+from visionflow.report.numbers import percent
 from visionflow.report.sheet import Pairs, Sheet
 
 GROUPS = ("image", "system", "instruction")
@@ -158,9 +159,9 @@ class LensReport:
             table.add_row(
                 str(layer["layer"]),
                 _said(row, SHOWN),
-                *map(_percent, shares),
+                *(percent(share, 0) for share in shares),
                 str(len(layer["sinks"])),
-                _percent(layer["sinks_share"]),
+                percent(layer["sinks_share"], 0),
             )
         return table
 
@@ -211,10 +212,6 @@ def _said(row: dict[str, Any], count: int) -> str:
     """The likeliest `count` words with their probabilities."""
     words = zip(row["words"][:count], row["probabilities"], strict=False)
     return " ".join(f"{visible(word)} ({share:.0%})" for word, share in words)
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.0%}"
 
 
 def _without_sample(row: dict[str, Any]) -> dict[str, Any]:

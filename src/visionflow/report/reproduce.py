@@ -11,9 +11,9 @@ from visionflow.lmms.local_tasks import LOCAL
 from visionflow.lmms.marks import Estimate, has_java
 from visionflow.lmms.needs import Need
 from visionflow.lmms.reproduction import Reproduction
+from visionflow.report.numbers import SI, amount, bracketed, percent
 from visionflow.report.sheet import Sheet
 
-_PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
 _COUNTED = {
     "paper": "multiply-adds of the image tokens, HiMAP eq. 10",
     "gated": "multiply-adds of the image tokens, all three matrices of the feed-forward network",
@@ -148,10 +148,10 @@ def _costs(costs: Sequence[Spent]) -> Sheet:
             spent.row,
             f"{spent.printed_tera} T{marked}",
             f"{spent.printed_percent} %{marked}" if spent.printed_percent else "",
-            _amount(spent.papers[0]),
-            f"{spent.papers[1]:.1%}",
-            _amount(spent.flops[0]),
-            f"{spent.flops[1]:.1%}",
+            amount(spent.papers[0], SI, ".3f"),
+            percent(spent.papers[1]),
+            amount(spent.flops[0], SI, ".3f"),
+            percent(spent.flops[1]),
             f"{spent.image_tokens[0]:.1f}",
             f"{spent.image_tokens[1]:.1f}",
             f"{1000 * spent.seconds_to_first_token:.0f} ms",
@@ -162,9 +162,4 @@ def _costs(costs: Sequence[Spent]) -> Sheet:
 
 def _interval(estimate: Estimate) -> str:
     interval = estimate.interval
-    return "" if interval is None else f"[{interval.low:.1f}, {interval.high:.1f}]"
-
-
-def _amount(number: float) -> str:
-    size, prefix = next(((size, prefix) for size, prefix in _PREFIXES if number >= size), (1.0, ""))
-    return f"{number / size:.3f} {prefix}"
+    return "" if interval is None else bracketed(interval.low, interval.high, ".1f")
