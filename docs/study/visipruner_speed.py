@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import PreTrainedModel
 
-from visionflow.bench.look import running_as
+from visionflow.bench.unclocked import running_as
 from visionflow.bench.passes import TimedProbes, prefill
 from visionflow.bench.prompt import make_prompt
 from visionflow.bench.rounds import Summary, in_turns, ratio_of_medians

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from tests.bench.fakes import FakeClock
 from tests.tiny import LAYERS, tiny_llava
-from visionflow.bench import look, measure
+from visionflow.bench import measure, unclocked
 from visionflow.bench.measure import Settings
 from visionflow.bench.results import ModelResult, why_not
 from visionflow.bench.rows import Row, bench_rows
@@ -126,7 +126,7 @@ def test_two_reasons_why_pruning_does_not_pay() -> None:
 
 def test_the_probes_time_is_theirs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two looks of 1 s with 5 s between them are 2 s."""
-    monkeypatch.setattr(look, "clock_for", lambda device: FakeClock(lambda laps: [1.0, 5.0, 1.0][:laps]))
+    monkeypatch.setattr(unclocked, "clock_for", lambda device: FakeClock(lambda laps: [1.0, 5.0, 1.0][:laps]))
     spy_less = Settings(("himap", "fastv"), 1, IMAGE, TEXT, 1, repeats=1)
     rows = measure.measure(Subject(tiny_llava(), "tiny"), spy_less, clock=FakeClock(lambda laps: [1.0] * laps)).rows
     assert [row.probe_s and row.probe_s.values for row in rows] == [None, [2.0] * 3, [1.0] * 3]
@@ -179,6 +179,6 @@ def test_too_little_memory_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
     def full(*args: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(measure, "look_at", full)
+    monkeypatch.setattr(measure, "run_unclocked", full)
     with pytest.raises(VisionFlowError, match="out of memory on cpu: give fewer --layers"):
         measure.measure(Subject(tiny_llava(), "tiny"), Settings(("fastv",), 1, IMAGE, TEXT))

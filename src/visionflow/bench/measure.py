@@ -14,13 +14,13 @@ from transformers import PreTrainedModel
 
 from visionflow.answering import enough_memory
 from visionflow.bench.clock import Clock, clock_for
-from visionflow.bench.look import look_at, running_as
 from visionflow.bench.passes import answer
 from visionflow.bench.prompt import PICTURE, BenchPrompt, make_prompt
 from visionflow.bench.results import ENCODER, ModelResult, row_result
 from visionflow.bench.rounds import Summary, TimeLimit, in_turns
 from visionflow.bench.rows import Row, all_methods, bench_rows, rows_that_fit
 from visionflow.bench.subject import Subject
+from visionflow.bench.unclocked import run_unclocked, running_as
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ def measure(
     total = len(rows) + settings.repeats * (len(rows) + 1)
     with enough_memory(model.device, "give fewer --layers, a smaller --batch or fewer --image-tokens"):
         inputs = _encoded(model, prompt)
-        looked = {}
+        unclocked = {}
         for row in rows:
-            looked[row.name] = look_at(row, model, inputs, prompt.image_tokens, steps)
-            on_step(f"{row.name}: memory and probes", len(looked), total)
+            unclocked[row.name] = run_unclocked(row, model, inputs, prompt.image_tokens, steps)
+            on_step(f"{row.name}: memory and probes", len(unclocked), total)
         rounds = _Rounds(model, prompt, inputs, rows, steps, clock or clock_for(model.device))
         rounds.run(settings.repeats, limit, lambda what, done: on_step(what, len(rows) + done, total))
     return ModelResult(
@@ -96,7 +96,7 @@ def measure(
         notes=[note for note in (subject.note, *left_out) if note],
         order=rounds.order,
         encoder_s=Summary.of([lap for [lap] in rounds.laps[ENCODER]]),
-        rows=[row_result(row, looked, rounds.laps, steps) for row in rows],
+        rows=[row_result(row, unclocked, rounds.laps, steps) for row in rows],
     )
 
 

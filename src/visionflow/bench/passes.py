@@ -55,11 +55,11 @@ def check_numbers(output: Any) -> None:
 
 @dataclass(frozen=True)
 class TimedProbes(Method):
-    """A method whose looks at attention are timed, at the price of waiting for the device before and after each.
+    """A method whose probes are timed, at the price of waiting for the device before and after each.
 
     Attributes:
         method: what it is.
-        clock: gets two marks for each look.
+        clock: gets two marks for each probe.
     """
 
     method: Method

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from visionflow.bench.look import Looked
 from visionflow.bench.rounds import Ratio, Summary, ratio_of_medians
 from visionflow.bench.rows import DENSE, Row
+from visionflow.bench.unclocked import Unclocked
 
 ENCODER = "vision encoder"
 """The name in `Laps` of the one lap that no method changes."""
@@ -97,14 +97,14 @@ class ModelResult:
         return asdict(self)
 
 
-def row_result(row: Row, looked: Mapping[str, Looked], laps: Laps, steps: int) -> RowResult:
+def row_result(row: Row, unclocked: Mapping[str, Unclocked], laps: Laps, steps: int) -> RowResult:
     """The figures of one row, beside those of the unpruned model.
 
     Args:
-        looked: of each row.
+        unclocked: of each row.
         steps: decoding steps of each answer.
     """
-    own, bound = looked[row.name], looked[DENSE].flops / looked[row.name].flops
+    own, bound = unclocked[row.name], unclocked[DENSE].flops / unclocked[row.name].flops
     encoder = [lap for [lap] in laps[ENCODER]]
     prefills, decodes = zip(*laps[row.name], strict=True)
     dense_prefills, dense_decodes = zip(*laps[DENSE], strict=True)

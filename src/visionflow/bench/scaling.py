@@ -12,13 +12,13 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from visionflow.bench.clock import Clock, clock_for
-from visionflow.bench.look import dense_flops, running_as
 from visionflow.bench.machine import free_memory
 from visionflow.bench.passes import answer, check_numbers
 from visionflow.bench.points import Points
 from visionflow.bench.prompt import make_prompt
 from visionflow.bench.rounds import Summary, TimeLimit, in_turns, repeated
 from visionflow.bench.rows import rows_that_fit
+from visionflow.bench.unclocked import dense_flops, running_as
 from visionflow.core.plan import Plan
 from visionflow.cost import DecoderShape, cost_of
 from visionflow.engines.hf.families import family_of

@@ -44,7 +44,7 @@ def lens(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Look inside one answer: what the model would say after each layer, where it looks, which patches are sinks.
+    """Inside one answer: what the model would say after each layer, where it looks, which patches are sinks.
 
     All is read at the last prompt token, which chooses the first word of the answer.
     """
@@ -64,15 +64,15 @@ def lens(
         from visionflow.loading.models import load_model
         from visionflow.loading.prompts import check_question, make_prompt
         from visionflow.report.figures import scene_or_reason
-        from visionflow.report.lens import look_inside
+        from visionflow.report.lens import lens_report
 
         check_question(asked)
         use_threads(threads)
         loaded = load_model(model, dtype, device, attention)
     inputs = make_prompt(loaded.model, loaded.processor, [picture], asked)
     scene, undrawn = scene_or_reason(loaded.model, loaded.processor, [picture], inputs)
-    with working("looking inside"):
-        report = look_inside(loaded, inputs, image or DEMO_PICTURE, asked, heads)
+    with working("reading the layers"):
+        report = lens_report(loaded, inputs, image or DEMO_PICTURE, asked, heads)
         figures = report.draw(scene, out) if out else []
     if as_json:
         print_json(report.to_json() | {"figures": [str(path) for path in figures], "undrawn": undrawn})

@@ -80,12 +80,12 @@ def picture_attention(
     chosen = layers_or_all(model, layers)
     read: dict[int, Tensor] = {}
 
-    def look(attention: LayerAttention) -> None:
+    def see(attention: LayerAttention) -> None:
         tokens = attention.tokens
         readers = rows(tokens) & tokens.valid if callable(rows) else tokens.group(rows).mask
         read[attention.layer] = mean_read(attention, readers).cpu()
 
-    tokens = run_prompt(model, inputs, Watch(chosen, look)).to(torch.device("cpu"))
+    tokens = run_prompt(model, inputs, Watch(chosen, see)).to(torch.device("cpu"))
     attention = torch.stack([read[layer] for layer in chosen], 1)
     masses = {name: _mass(attention, tokens, name) for name in ("image", "system", "instruction")}
     return PictureAttention(chosen, of_image(tokens.columns, tokens), of_image(attention, tokens), *masses.values())

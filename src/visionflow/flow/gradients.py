@@ -68,7 +68,7 @@ def backward(model: PreTrainedModel, loss: Callable[[], Tensor], visit: Callable
         UnsupportedUsageError: the model is in training mode or in a scope, or was loaded in ``torch.inference_mode``.
     """
 
-    def look(attention: LayerAttention) -> None:
+    def see(attention: LayerAttention) -> None:
         # The hook must not hold the output itself: a tensor that is held by its own hook is never freed.
         rows = attention.rows(attention.tokens.valid)
         hook = partial(meet, attention.layer, rows, attention.value)
@@ -84,7 +84,7 @@ def backward(model: PreTrainedModel, loss: Callable[[], Tensor], visit: Callable
         raise UnsupportedUsageError(
             "the model was loaded inside torch.inference_mode(), so nothing can be differentiated: load it outside"
         )
-    scope = Scope(model, Plan(watches=(Watch(range(len(layers)), look),)))
+    scope = Scope(model, Plan(watches=(Watch(range(len(layers)), see),)))
     with scope, _frozen(model), torch.inference_mode(False), torch.enable_grad(), _graph_from(layers[0]) as start:
         torch.autograd.grad(loss() * SCALE, start)
 

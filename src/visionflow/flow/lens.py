@@ -148,10 +148,10 @@ def value_output_lens(
     modules = family.layers_of(model)
     written: dict[int, Tensor] = {}
 
-    def look(attention: LayerAttention) -> None:
+    def see(attention: LayerAttention) -> None:
         written[attention.layer] = head_outputs(attention, family.projection_of(modules[attention.layer]))
 
-    run_prompt(model, inputs, Watch(chosen, look))
+    run_prompt(model, inputs, Watch(chosen, see))
     ids, probabilities = zip(*(_most_likely(model, written[layer], top) for layer in chosen), strict=True)
     return ValueOutputLens(chosen, torch.stack(ids, 1), torch.stack(probabilities, 1))
 

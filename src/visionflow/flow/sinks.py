@@ -100,12 +100,12 @@ def value_norms(model: PreTrainedModel, inputs: Mapping[str, Any], layers: Seque
     chosen = layers_or_all(model, layers)
     found: dict[int, Tensor] = {}
 
-    def look(attention: LayerAttention) -> None:
+    def see(attention: LayerAttention) -> None:
         norms = exact(attention.value).abs().sum((1, 3)).float()
         readers = [mean_read(attention, attention.tokens.group(name).mask) for name in ("last", "instruction")]
         found[attention.layer] = torch.stack([norms, *readers], 1).cpu()
 
-    tokens = run_prompt(model, inputs, Watch(chosen, look)).to(torch.device("cpu"))
+    tokens = run_prompt(model, inputs, Watch(chosen, see)).to(torch.device("cpu"))
     norms, from_last, from_instruction = (
         of_image(values, tokens) for values in torch.stack([found[layer] for layer in chosen], 2).unbind(1)
     )

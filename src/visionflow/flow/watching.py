@@ -16,7 +16,7 @@ from visionflow.flow.lengths import tokens_of
 
 
 def run_prompt(model: PreTrainedModel, inputs: Mapping[str, Any], *watches: Watch) -> Tokens:
-    """Run the prompts once, without gradients and without a KV cache, for `watches` to look at; what tokens they have.
+    """Run the prompts once, without gradients and without a KV cache, for `watches` to see; what tokens they have.
 
     Raises:
         UnsupportedModelError: the model is not supported.
@@ -31,7 +31,7 @@ def run_prompt(model: PreTrainedModel, inputs: Mapping[str, Any], *watches: Watc
 
 
 def layers_or_all(model: PreTrainedModel, layers: Sequence[int] | None) -> tuple[int, ...]:
-    """The decoder layers to look at; all of them for None.
+    """The decoder layers to watch; all of them for None.
 
     Raises:
         UnsupportedUsageError: there are none.

@@ -9,7 +9,7 @@ from visionflow.cost import Convention
 from visionflow.lmms.harness import Cell
 from visionflow.lmms.marks import Estimate, difference, estimate
 from visionflow.lmms.reproduction import Reproduction
-from visionflow.lmms.tables import Column, Row
+from visionflow.lmms.tables import Column, TableRow
 from visionflow.papers import MODELS, Printed
 
 
@@ -117,20 +117,20 @@ def compare(done: Reproduction, seed: int = 0) -> Compared:
     return Compared(beside, model is not None, scores, spent)
 
 
-def _cell(done: Reproduction, row: Row, column: Column) -> Cell:
+def _cell(done: Reproduction, row: TableRow, column: Column) -> Cell:
     cell = done.cell(row, column)
     assert cell is not None, "compare is for finished runs"
     return cell
 
 
 def _scores(
-    done: Reproduction, beside: str, column: Column, cells: dict[tuple[Row, Column], Cell], seed: int
+    done: Reproduction, beside: str, column: Column, cells: dict[tuple[TableRow, Column], Cell], seed: int
 ) -> list[Score]:
     place = done.table.columns.index(column)
     baseline, *_ = done.table.rows
     marks = {row: column.marks(cells[row, column].samples) for row in done.table.rows}
 
-    def printed(row: Row) -> float:
+    def printed(row: TableRow) -> float:
         return float(done.table.printed(beside, row).scores[place])
 
     found = []
@@ -153,7 +153,7 @@ def _scores(
     return found
 
 
-def _spent(row: Row, settings: str, printed: Printed, convention: Convention, cells: Sequence[Cell]) -> Spent:
+def _spent(row: TableRow, settings: str, printed: Printed, convention: Convention, cells: Sequence[Cell]) -> Spent:
     facts = [sample["token_counts"][0] for cell in cells for sample in cell.samples]
 
     def cost(counted: Convention) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from visionflow.lmms.local_tasks import local_name, write_tasks
 from visionflow.lmms.marks import unmarked
 from visionflow.lmms.needs import Need, needs_of
 from visionflow.lmms.settings import settings_of
-from visionflow.lmms.tables import Column, PaperTable, Row
+from visionflow.lmms.tables import Column, PaperTable, TableRow
 from visionflow.lmms.tasks.gqa import PICTURES
 from visionflow.store import RUN, claim
 
@@ -171,7 +171,7 @@ class Reproduction:
                         f"lmms-eval did not finish {self.task(column)}: {last_words(log)} (all of it is in {log})"
                     )
 
-    def cell(self, row: Row, column: Column) -> Cell | None:
+    def cell(self, row: TableRow, column: Column) -> Cell | None:
         """What one method answered to one data set; None where it has not been run to its end."""
         out = self.out / row.name / "lmms-eval"
         task = self.task(column)
@@ -189,11 +189,11 @@ class Reproduction:
             environment["HF_HUB_OFFLINE"] = "1"  # nothing is fetched: do not wait for a network
         return environment
 
-    def _done(self, row: Row, column: Column) -> bool:
+    def _done(self, row: TableRow, column: Column) -> bool:
         cell = self.cell(row, column)
         return cell is not None and not unmarked(cell.samples)
 
-    def _arguments(self, row: Row) -> dict[str, object]:
+    def _arguments(self, row: TableRow) -> dict[str, object]:
         method = settings_of(self.table.method(row, self.shape(), self.model))
         chosen = {"device": self.device, "dtype": self.dtype, "answers": self.out / row.name / "answers"}
         given = {name: value for name, value in chosen.items() if value is not None}

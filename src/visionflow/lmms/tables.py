@@ -37,7 +37,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One method of a table.
 
     Attributes:
@@ -74,12 +74,12 @@ class PaperTable:
     title: str
     kind: str
     convention: Convention
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     columns: tuple[Column, ...]
     paper: PrintedTable
     left_out: str
 
-    def printed(self, model: str, row: Row) -> Printed:
+    def printed(self, model: str, row: TableRow) -> Printed:
         """What the paper prints of one of its models, and the method that `row` is held against."""
         return next(each for each in self.paper.lines if (each.model, each.name) == (model, row.printed))
 
@@ -87,7 +87,7 @@ class PaperTable:
         """The paper's name of the model with this shape; None where it is none of the paper's."""
         return next((name for name, preset in MODELS.items() if PRESETS[preset] == shape), None)
 
-    def method(self, row: Row, shape: DecoderShape, name: str) -> Method | None:
+    def method(self, row: TableRow, shape: DecoderShape, name: str) -> Method | None:
         """A row's method with the paper's settings, or, for a model that is not the paper's, at a like depth.
 
         Args:
@@ -117,10 +117,10 @@ def table_called(name: str) -> PaperTable:
 
 
 _HIMAP_ROWS = (
-    Row("dense", "Baseline", "Baseline", DENSE),
-    Row("fastv", "FastV", "FastV", "fastv"),
-    Row("himap-paid", "HiMAP (eq. 9 as printed)", "HiMAP", "himap", (("deep_criterion", "paid"),)),
-    Row("himap-received", "HiMAP (as released)", "HiMAP", "himap", (("deep_criterion", "received"),)),
+    TableRow("dense", "Baseline", "Baseline", DENSE),
+    TableRow("fastv", "FastV", "FastV", "fastv"),
+    TableRow("himap-paid", "HiMAP (eq. 9 as printed)", "HiMAP", "himap", (("deep_criterion", "paid"),)),
+    TableRow("himap-received", "HiMAP (as released)", "HiMAP", "himap", (("deep_criterion", "received"),)),
 )
 _NOT_HARNESS = "the same model scores {score} in lmms-eval according to FastV's README, so the paper scored otherwise"
 _OPEN_PROMPT = "the paper states no prompt"
@@ -202,8 +202,8 @@ PAPER_TABLES: dict[str, PaperTable] = {
             "",
             "gated",
             (
-                Row("dense", "Baseline", "Baseline", DENSE),
-                Row("visipruner", "VisiPruner", "VisiPruner", "visipruner"),
+                TableRow("dense", "Baseline", "Baseline", DENSE),
+                TableRow("visipruner", "VisiPruner", "VisiPruner", "visipruner"),
             ),
             _VISIPRUNER_COLUMNS,
             VISIPRUNER_TABLE,

@@ -45,7 +45,7 @@ LEGEND = {
 
 @dataclass(frozen=True)
 class LensReport:
-    """One answer, looked into at the last prompt token.
+    """One answer, read at the last prompt token.
 
     Attributes:
         image: source of the picture, as it was given.
@@ -166,13 +166,13 @@ class LensReport:
         return table
 
 
-def look_inside(loaded: Loaded, inputs: Any, image: str, question: str, heads: bool) -> LensReport:
+def lens_report(loaded: Loaded, inputs: Any, image: str, question: str, heads: bool) -> LensReport:
     """Run the analyses on a prompt of one picture.
 
     Args:
         loaded: the model.
         inputs: the prompt that `question` about `image` became, a batch of one.
-        heads: whether to look at each head, too.
+        heads: whether to read each head, too.
 
     Raises:
         VisionFlowError: there is not enough memory, or as the analyses do.

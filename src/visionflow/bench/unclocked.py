@@ -19,11 +19,11 @@ from visionflow.cost import DecoderShape, cost_of
 from visionflow.pruning import PruningTrace, prune
 
 _PROBE_RUNS, _PROBES_S = 3, 20.0  # at most, and one at least
-_WARM_UP = {"cuda": 3}  # answers; elsewhere the prefill whose memory is looked at is enough
+_WARM_UP = {"cuda": 3}  # answers; elsewhere the prefill whose memory is measured is enough
 
 
 @dataclass(frozen=True)
-class Looked:
+class Unclocked:
     """One row, none of it with the clock of the rounds running; see `visionflow.bench.results.RowResult`.
 
     Attributes:
@@ -38,7 +38,7 @@ class Looked:
     host_waits_answer: int | None
 
 
-def look_at(row: Row, model: PreTrainedModel, inputs: dict[str, Any], image_tokens: int, steps: int) -> Looked:
+def run_unclocked(row: Row, model: PreTrainedModel, inputs: dict[str, Any], image_tokens: int, steps: int) -> Unclocked:
     """All that is told of a row without the clock of the rounds; it is their warm-up, too.
 
     Args:
@@ -52,11 +52,11 @@ def look_at(row: Row, model: PreTrainedModel, inputs: dict[str, Any], image_toke
         peak, output = peak_memory(model.device, lambda: prefill(model, inputs))
         check_numbers(output)
         flops = trace.cost("flops").pruned if trace else dense_flops(model, inputs["input_ids"], image_tokens)
-        held = kv_bytes(output.past_key_values)
+        cached = kv_bytes(output.past_key_values)
         del output
         in_prefill = host_waits(model.device, lambda: prefill(model, inputs))
         in_answer = host_waits(model.device, lambda: answer(model, inputs, steps, _unmarked))
-    return Looked(flops, held, peak, _probe_times(row, model, inputs), in_prefill, in_answer)
+    return Unclocked(flops, cached, peak, _probe_times(row, model, inputs), in_prefill, in_answer)
 
 
 def dense_flops(model: PreTrainedModel, ids: Tensor, image_tokens: int) -> int:
@@ -85,7 +85,7 @@ def _probe_times(row: Row, model: PreTrainedModel, inputs: dict[str, Any]) -> li
     while len(times) < _PROBE_RUNS and (not times or limit.lap() < limit.left):
         with prune(model, TimedProbes(row.method, clock)):
             prefill(model, inputs)
-        times.append(sum(clock.laps()[::2]))  # from a look's begin to its end, not from there to the next
+        times.append(sum(clock.laps()[::2]))  # from the begin of a probe to its end, not from there to the next
     return times
 
 
