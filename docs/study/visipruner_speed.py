@@ -20,12 +20,12 @@ from rich.console import Console
 from rich.table import Table
 from transformers import PreTrainedModel
 
-from visionflow.bench.unclocked import running_as
 from visionflow.bench.passes import TimedProbes, prefill
 from visionflow.bench.prompt import make_prompt
 from visionflow.bench.rounds import Summary, in_turns, ratio_of_medians
 from visionflow.bench.rows import Row, bench_rows
 from visionflow.bench.shapes import random_model, shape_config
+from visionflow.bench.unclocked import running_as
 from visionflow.pruning import prune
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "processor": time.process_time}
