@@ -14,7 +14,7 @@ from tests.tiny import LAYERS, Prompt, prompt, tiny_llava
 from visionflow import VTW, FastV, HiMAP, Method, RandomPruning, VisiPruner
 from visionflow.core import Attention, AttentionRows, Cut, Positive, Reduction, received
 from visionflow.methods import METHODS as methods_by_name
-from visionflow.methods.defaults import default_options
+from visionflow.methods import parse
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ WRITTEN: list[Method] = [
     VisiPruner(2, 0.92, 0.5, at_most=4, selection="text", phases=("middle",)),
 ]
 UNWRITTEN = [name for name in methods_by_name if name not in {method.name for method in WRITTEN}]
-METHODS = WRITTEN + [methods_by_name[name](**default_options(name, LAYERS)) for name in UNWRITTEN]
+METHODS = WRITTEN + [parse(name).of(LAYERS) for name in UNWRITTEN]
 """Those with chosen fields, and every other method of the package as it is by default in a model of this depth."""
 NOTHING_DROPPED: list[Method] = [HiMAP(2, 0.0, 4, 0.0), FastV(2, 0.0), RandomPruning(2, 0.0)]
 FAMILIES = {"llava": 4, "llava-grouped": 2}

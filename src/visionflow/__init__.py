@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from visionflow.errors import UnsupportedModelError, UnsupportedUsageError, VisionFlowError
-    from visionflow.methods import VTW, FastV, HiMAP, Method, RandomPruning, VisiPruner
+    from visionflow.methods import VTW, FastV, HiMAP, Method, RandomPruning, VisiPruner, method
     from visionflow.pruning import Pruning, PruningTrace, prune, unprune
 
 __version__ = "0.1.0"
@@ -22,6 +22,7 @@ __all__ = [
     "UnsupportedUsageError",
     "VisiPruner",
     "VisionFlowError",
+    "method",
     "prune",
     "unprune",
 ]

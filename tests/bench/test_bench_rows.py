@@ -67,11 +67,11 @@ def test_settings_of_ones_own() -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("flashv", "unknown method 'flashv': choose of none, himap"),
-        ("fastv:q=3", "'q=3' is no setting of fastv: choose of k, r"),
+        ("flashv", "unknown method 'flashv': choose one of himap, fastv"),
+        ("fastv:q=3", "'q' is no setting of fastv: choose of k, r"),
         ("fastv:k", "'k' is no setting of fastv"),
         ("fastv:r=2", "r is the fraction of image tokens dropped"),
-        ("fastv:r=much", "r is the fraction of image tokens dropped"),
+        ("fastv:r=much", "r must be a finite number, not 'much'"),
         ("vtw:k=32", "the cut before layer 32 is beyond the model's 32 decoder layers"),
     ],
 )

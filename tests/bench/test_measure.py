@@ -13,7 +13,7 @@ from tests.tiny import LAYERS, tiny_llava
 from visionflow.bench import measure, unclocked
 from visionflow.bench.measure import Settings
 from visionflow.bench.results import ModelResult, why_not
-from visionflow.bench.rows import Row, bench_rows
+from visionflow.bench.rows import Row, all_methods, bench_rows
 from visionflow.bench.subject import Subject
 from visionflow.core.plan import Plan
 from visionflow.cost import DecoderShape, cost_of
@@ -154,7 +154,7 @@ def test_all_methods_that_fit_are_run_where_none_are_named() -> None:
     clock = FakeClock(lambda laps: [1.0] * laps)
     assert [row.name for row in measure.measure(Subject(tiny_llava(), "tiny"), settings, clock=clock).rows] == [
         "none",
-        *METHODS,
+        *all_methods(),
     ]
 
 

@@ -30,10 +30,10 @@ def test_there_and_back(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("hymap", {}, "unknown method 'hymap': choose one of dense, himap, fastv"),
-        ("fastv", {"k1": 2}, "k1 is not a setting of method fastv, whose settings are: k, r"),
-        ("dense", {"k": 2}, "k is not a setting of method dense, whose settings are: none"),
-        ("fastv", {"k": "two"}, "k must be a whole number of layers"),
+        ("hymap", {}, "unknown method 'hymap': choose one of himap, fastv"),
+        ("fastv", {"k1": 2}, "'k1' is no setting of fastv: choose of k, r"),
+        ("dense", {"k": 2}, "k is no setting of dense, which has none: name a method"),
+        ("fastv", {"k": "two"}, "k must be a whole number, not 'two'"),
         ("himap", {"k2": 9}, "8"),
     ],
 )

@@ -4,11 +4,10 @@ import pytest
 
 from tests.questions import samples, tiny_loaded
 from tests.tiny import LAYERS
-from visionflow import VisiPruner
+from visionflow import VTW, VisiPruner, method
 from visionflow.cli.methods import chosen_method
 from visionflow.evaluation.plan import plan_run
 from visionflow.lmms.settings import method_of
-from visionflow.methods.defaults import default_options, whose_defaults
 
 EMBEDDED = VisiPruner(shallow_layers=1, layer_threshold=0.964, token_threshold=0.008, token_scale="relative")
 
@@ -24,16 +23,16 @@ EMBEDDED = VisiPruner(shallow_layers=1, layer_threshold=0.964, token_threshold=0
     ],
 )
 def test_the_thresholds_of_the_embedded_model_are_its_own(model: str, depth: int, wanted: VisiPruner) -> None:
-    assert VisiPruner(**default_options("visipruner", depth, model)) == wanted  # type: ignore[arg-type]
+    assert method("visipruner", depth, model) == wanted
     assert chosen_method("visipruner", {}, depth, model) == method_of("visipruner", {}, depth, model) == wanted
 
 
 def test_what_was_used_is_said_even_where_it_is_the_default() -> None:
     for said in ("shallow_layers=6", "layer_threshold=0.995", "token_threshold=0.2", "token_scale='absolute'"):
         assert said in str(VisiPruner())
-    assert "found for LLaVA-1.5" in whose_defaults("visipruner", 6, "runs/mine")
-    assert "of the embedded model" in whose_defaults("visipruner", 8, "embedded")
-    assert whose_defaults("vtw", 6, "runs/mine") == "the default for 6 layers"
+    assert "found for LLaVA-1.5" in VisiPruner.whose_defaults(6, "runs/mine")
+    assert "of the embedded model" in VisiPruner.whose_defaults(8, "embedded")
+    assert VTW.whose_defaults(6, "runs/mine") == "the default for 6 layers"
 
 
 @pytest.mark.parametrize(("name", "threshold"), [("embedded", 0.964), ("mine", 0.995)])

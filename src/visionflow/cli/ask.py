@@ -92,7 +92,6 @@ def ask(
         from visionflow.engines.hf.families import family_of
         from visionflow.loading.models import load_model
         from visionflow.loading.prompts import check_question, make_prompt
-        from visionflow.methods.defaults import whose_defaults
         from visionflow.report.ask import AskReport
         from visionflow.report.figures import scene_or_reason
 
@@ -117,7 +116,7 @@ def ask(
         dtype=str(loaded.model.dtype).removeprefix("torch."),
         device=str(loaded.model.device),
         method=str(chosen),
-        note="" if given else f", {whose_defaults(method, depth, loaded.name)}",
+        note="" if given else f", {chosen.whose_defaults(depth, loaded.name)}",
         comparison=comparison,
         patches=scene.kept(comparison.trace) if scene else None,
         overlay=overlay if scene else None,

@@ -93,6 +93,7 @@ def bench(
         use_threads(threads)
         from visionflow.bench.machine import describe_machine
         from visionflow.bench.measure import Settings
+        from visionflow.bench.rows import check_methods
         from visionflow.loading.models import check_device
 
         place = check_device(device)
@@ -123,13 +124,6 @@ def check_models(models: Sequence[str], layers: int | None, dtype: str | None) -
     for name in models:
         config = shape_config(name, layers) if name in SHAPES else load_config(name)
         pictures_for(config.model_type)
-
-
-def check_methods(named: Sequence[str]) -> None:
-    """Refuse unknown methods and settings; whether they fit a model's depth is seen when it is known."""
-    from visionflow.bench.rows import bench_rows
-
-    bench_rows(named, num_layers=1000)
 
 
 def _bench_one(

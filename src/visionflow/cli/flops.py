@@ -152,10 +152,11 @@ def _is_given(context: typer.Context, parameter: str) -> bool:
 def _options(method: str, typed: dict[str, Any], num_layers: int) -> dict[str, Any]:
     """Those `typed` and, for the others, what suits the depth."""
     from visionflow.cost.visipruner import Profile
-    from visionflow.methods.defaults import default_options
+    from visionflow.methods import METHODS
 
     if method != "visipruner":
-        return default_options(method, num_layers) | typed
+        usual = METHODS[method].defaults(num_layers) if method in METHODS else {}
+        return usual | typed
     options = asdict(Profile.of_depth(num_layers)) | typed
     if "shallow_layers" not in typed:
         options["shallow_layers"] = min(options["shallow_layers"], options["fire_layer"])

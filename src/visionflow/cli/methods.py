@@ -55,10 +55,6 @@ def chosen_method(method: str, given: Mapping[str, object], num_layers: int, mod
     Raises:
         VisionFlowError: no such method, an option of another one, a value out of range, or a layer beyond the depth.
     """
-    from visionflow.methods import METHODS
-    from visionflow.methods.defaults import default_options
+    from visionflow.methods import parse
 
-    options = default_options(method, num_layers, model) | own_options(method, given, METHOD_OPTIONS)
-    chosen = METHODS[method](**options)
-    chosen.plan().check_depth(num_layers)
-    return chosen
+    return parse(method).having(own_options(method, given, METHOD_OPTIONS)).of(num_layers, model)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from visionflow.cli.bench import SHAPES_HELP, Results, TextTokens, check_methods, check_models, shape_layers
+from visionflow.cli.bench import SHAPES_HELP, Results, TextTokens, check_models, shape_layers
 from visionflow.cli.bench_output import make_folder, tell
 from visionflow.cli.options import (
     MOST_AT_A_TIME,
@@ -72,7 +72,7 @@ def scaling(
         use_threads(threads)
         from visionflow.bench.machine import describe_machine
         from visionflow.bench.points import Points
-        from visionflow.bench.rows import bench_rows
+        from visionflow.bench.rows import bench_rows, check_methods
         from visionflow.bench.scaling import Scaling, by_axis, exponents, scale
         from visionflow.bench.subject import open_subject
         from visionflow.cli.bench_progress import steps

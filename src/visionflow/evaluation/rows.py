@@ -6,7 +6,7 @@ over the layers. Methods with one cut are held against HiMAP's two at both.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
 
@@ -15,9 +15,8 @@ from visionflow.core.keep import Positive
 from visionflow.core.plan import Cut
 from visionflow.core.tokens import Tokens
 from visionflow.errors import VisionFlowError
-from visionflow.methods import VTW, FastV, HiMAP, Method, RandomPruning, VisiPruner
+from visionflow.methods import VTW, FastV, HiMAP, Method, RandomPruning, VisiPruner, parse
 from visionflow.methods.base import check_layer
-from visionflow.methods.defaults import default_options
 from visionflow.methods.visipruner_phases import Selection
 
 Sight = Literal["picture", "grey", "none"]
@@ -151,7 +150,6 @@ def table_rows(num_layers: int, seed: int = 0, model: str = "") -> list[Row]:
     """
     himap = _himap(num_layers)
     end, average = same_end(himap), same_average(himap, num_layers)
-    fastv: Any = default_options("fastv", num_layers)
     k = himap.k1
     return [
         DENSE,
@@ -159,7 +157,7 @@ def table_rows(num_layers: int, seed: int = 0, model: str = "") -> list[Row]:
         Row("random-end", RandomPruning(k, end, seed)),
         Row("random-average", RandomPruning(k, average, seed)),
         Row("random-steps", RandomSteps(himap.k1, himap.r1, himap.k2, himap.r2, seed)),
-        Row("fastv", FastV(**fastv)),
+        Row("fastv", parse("fastv").of(num_layers)),
         Row("fastv-end", FastV(k, end)),
         Row("fastv-average", FastV(k, average)),
         Row("himap-paid", himap),
@@ -265,14 +263,12 @@ def same_average(himap: HiMAP, num_layers: int) -> float:
 
 
 def _visipruner(num_layers: int, model: str) -> VisiPruner:
-    options: Any = default_options("visipruner", num_layers, model)
-    visipruner = VisiPruner(**options)
-    visipruner.plan().check_depth(num_layers)
+    visipruner = parse("visipruner").of(num_layers, model)
+    assert isinstance(visipruner, VisiPruner)
     return visipruner
 
 
 def _himap(num_layers: int) -> HiMAP:
-    options: Any = default_options("himap", num_layers)
-    himap = HiMAP(**options)
-    himap.plan().check_depth(num_layers)
+    himap = parse("himap").of(num_layers)
+    assert isinstance(himap, HiMAP)
     return himap

@@ -62,7 +62,7 @@ class VisionFlow(lmms):  # type: ignore[misc]
 
     Args (of ``--model_args``):
         pretrained: a directory or ``owner/name`` on the Hub; the embedded model where it is ``embedded`` or not given.
-        method: its name as in `visionflow.methods.METHODS`; ``dense``, the default, for none.
+        method: as `visionflow.method` takes it, without commas; ``dense``, the default, for none.
         settings: of the method, by the names of its fields; the rest have the paper's defaults.
         batch_size: questions at a time.
         device: as torch names it; by default the GPU of this process, or the CPU.
@@ -92,7 +92,9 @@ class VisionFlow(lmms):  # type: ignore[misc]
             self.batch_size = _whole(batch_size)
             self.loaded = load_model(None if pretrained == EMBEDDED else pretrained, dtype, device or "cpu", attention)
             model = self.loaded.model
-            self.method = method_of(method, settings, len(family_of(model).layers_of(model)), self.loaded.name)
+            self.method = method_of(
+                method, settings, len(family_of(model).layers_of(model)), self.loaded.name, model.config.model_type
+            )
             run = {
                 "model": self.loaded.name,
                 "weights": fingerprint(model),

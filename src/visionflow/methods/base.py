@@ -1,12 +1,14 @@
 """What a method is: a small frozen dataclass that says where to cut, on which evidence, and what to block.
 
 A new method is one file: subclass `Method`, give it a `name`, check its fields in `__post_init__`, return its cuts.
-Add it to `METHODS` in `visionflow.methods` and every command, benchmark and test knows it.
+Every command, benchmark and test takes it as ``package.module:Class``, and by its name once the decorator
+`visionflow.methods.register` or an entry point of the group ``visionflow.methods`` has told it.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import fields
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Any, ClassVar
 
 from visionflow.core.keep import Ratio, check_ratio
 from visionflow.core.plan import Block, Cut, Plan
@@ -20,7 +22,7 @@ class Method(ABC):
 
     name: ClassVar[str]
     always_said: ClassVar[tuple[str, ...]] = ()
-    """Fields that belong to one model each, so that even their defaults are said."""
+    """Fields with a default for which `defaults` may have another: said even where they have theirs."""
 
     @abstractmethod
     def cuts(self) -> tuple[Cut, ...]:
@@ -33,6 +35,61 @@ class Method(ABC):
     def plan(self) -> Plan:
         """All that the runtime needs to know of this method."""
         return Plan(self.cuts(), self.blocks())
+
+    @classmethod
+    def defaults(cls, num_layers: int, model: str = "") -> dict[str, Any]:
+        """Values that suit a model, for fields where nothing is said: here those of the usual names without a default.
+
+        The papers' layers k = k1 = 2 and k2 = 8 have no place in a model of 8 layers or fewer: there it is a quarter
+        and a half of its depth.
+
+        Args:
+            num_layers: of the decoder.
+            model: what it is called, as `visionflow.loading.models.Loaded` has it; for values found for one model.
+        """
+        shallow = num_layers <= 8
+        early, middle = (max(1, num_layers // 4), num_layers // 2) if shallow else (2, 8)
+        usual = {"k": early, "r": 0.5, "k1": early, "r1": 0.5, "k2": max(early + 1, middle), "r2": 0.75}
+        unset = {field.name for field in fields(cls) if field.default is MISSING}  # type: ignore[arg-type]
+        return {name: value for name, value in usual.items() if name in unset}
+
+    @classmethod
+    def whose_defaults(cls, num_layers: int, model: str = "") -> str:
+        """Where `defaults` come from, for people."""
+        return f"the default for {num_layers} layers"
+
+    @classmethod
+    def bench_defaults(cls, num_layers: int) -> dict[str, Any]:
+        """The same on random weights, where a method that decides by what it sees is made to do its average."""
+        return cls.defaults(num_layers)
+
+    @property
+    def spec(self) -> str:
+        """The text from which `visionflow.method` makes this method again: ``fastv:k=3,r=0.5``."""
+        from visionflow.methods.spec import spec_of
+
+        return spec_of(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Name and all fields, of JSON's types alone: ``{"name": "fastv", "k": 3, "r": 0.5}``.
+
+        Raises:
+            VisionFlowError: a field holds what has no place in JSON.
+        """
+        from visionflow.methods.spec import to_dict
+
+        return to_dict(self)
+
+    @staticmethod
+    def from_dict(content: Mapping[str, Any]) -> "Method":
+        """The method from which `to_dict` made this.
+
+        Raises:
+            VisionFlowError: it names no method, or a field is missing, unknown or out of range.
+        """
+        from visionflow.methods.spec import method
+
+        return method(content)
 
     def __str__(self) -> str:
         """The call that makes this method, without fields that have their default and are not `always_said`."""

@@ -14,6 +14,13 @@ FreedMass = Literal["renormalise", "drop", "fold"]
 TokenScale = Literal["absolute", "relative"]
 ExitRule = Literal["consecutive", "cumulative"]
 
+EMBEDDED = "embedded"  # as `visionflow.loading.models` calls the model of this package
+
+# From `visionflow.tuning.thresholds` on the embedded model: docs/results/visipruner.md.
+_EMBEDDED_DEFAULTS = {
+    "shallow_layers": 1, "layer_threshold": 0.964, "token_threshold": 0.008, "token_scale": "relative",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class VisiPruner(Method):
@@ -104,6 +111,34 @@ class VisiPruner(Method):
             raise VisionFlowError(f"phases is a tuple of some of {', '.join(get_args(Phase))}, not {self.phases!r}")
         if "deep" in self.phases and "middle" not in self.phases:
             raise VisionFlowError("the deep phase ends what the middle phase has kept: add 'middle' to phases")
+
+    @classmethod
+    def defaults(cls, num_layers: int, model: str = "") -> dict[str, Any]:
+        """Thresholds belong to one model each: the embedded model has its own, every other one the paper's."""
+        if model == EMBEDDED:
+            return dict(_EMBEDDED_DEFAULTS)
+        return {"shallow_layers": max(1, round(num_layers * 6 / 32))} if num_layers <= 8 else {}
+
+    @classmethod
+    def whose_defaults(cls, num_layers: int, model: str = "") -> str:
+        """With the model that the thresholds are of."""
+        if model == EMBEDDED:
+            return "the default of the embedded model, whose thresholds were found for it"
+        return f"the default for {num_layers} layers, with the thresholds that the paper found for LLaVA-1.5"
+
+    @classmethod
+    def bench_defaults(cls, num_layers: int) -> dict[str, Any]:
+        """The means of the paper: it fires at layer 14 of 32, keeps ten tokens, withdraws them nine layers later."""
+        first = min(max(1, round(num_layers * 6 / 32)), num_layers - 2)
+        return {
+            "shallow_layers": first,
+            "layer_threshold": -1.0,
+            "fallback_layer": min(max(first, round(num_layers * 14 / 32)), num_layers - 2),
+            "at_least": 10,
+            "at_most": 10,
+            "exit_threshold": -1.0,
+            "exit_patience": max(1, round(num_layers * 9 / 32)),
+        }
 
     def cuts(self) -> tuple[Cut, ...]:
         """None at given layers."""

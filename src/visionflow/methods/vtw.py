@@ -38,6 +38,16 @@ class VTW(Method):
         return (Cut(self.k, Count(0)),)
 
     @classmethod
+    def defaults(cls, num_layers: int, model: str = "") -> dict[str, Any]:
+        """Half of the layers, as 16 of LLaVA-1.5-7B's 32."""
+        return {"k": max(1, num_layers // 2)}
+
+    @classmethod
+    def bench_defaults(cls, num_layers: int) -> dict[str, Any]:
+        """The paper's layer 16 itself, where there is one after it and they are not more than its model's 32."""
+        return {"k": 16} if 16 < num_layers <= 32 else cls.defaults(num_layers)
+
+    @classmethod
     def search(
         cls, model: "PreTrainedModel", batches: Iterable[Mapping[str, Any]], threshold: float = 3e-3, first: int = 5
     ) -> "VTW":
