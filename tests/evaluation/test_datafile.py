@@ -15,9 +15,9 @@ from tests.questions import tiny_loaded
 from tests.tiny import LAYERS
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation import runner
-from visionflow.evaluation.plan import plan_run
 from visionflow.evaluation.records import Records
 from visionflow.evaluation.rows import chosen_rows, table_rows
+from visionflow.evaluation.run import run_of
 from visionflow.evaluation.runner import check_rows, evaluate
 from visionflow.evaluation.samples import Sample
 from visionflow.evaluation.suites import SUITES, suite_called
@@ -85,7 +85,7 @@ def test_the_run_is_described_by_the_content(exported: Path, own: Path, tmp_path
     assert before == suite_called(str(exported)).name
     assert suite_called(str(edited(own, tmp_path, kind=["other"] * 10))).name != before
     samples = read(exported)
-    described = plan_run(tiny_loaded(), before, samples).described
+    described = run_of(tiny_loaded(), before, samples).described
     assert (described["suite"], described["limit"]) == (before, len(samples))
 
 

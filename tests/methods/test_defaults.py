@@ -6,7 +6,7 @@ from tests.questions import samples, tiny_loaded
 from tests.tiny import LAYERS
 from visionflow import VTW, VisiPruner, method
 from visionflow.cli.methods import chosen_method
-from visionflow.evaluation.plan import plan_run
+from visionflow.evaluation.run import run_of
 from visionflow.lmms.settings import method_of
 
 EMBEDDED = VisiPruner(shallow_layers=1, layer_threshold=0.964, token_threshold=0.008, token_scale="relative")
@@ -39,6 +39,6 @@ def test_what_was_used_is_said_even_where_it_is_the_default() -> None:
 @pytest.mark.parametrize("rows", ["table", "phases"])
 def test_an_evaluation_goes_by_the_models_name(name: str, threshold: float, rows: str) -> None:
     loaded = tiny_loaded()._replace(name=name)
-    run = plan_run(loaded, "scenes", samples(1, "open"), methods=["visipruner"], rows=rows)
+    run = run_of(loaded, "scenes", samples(1, "open"), methods=["visipruner"], rows=rows)
     assert f"VisiPruner(shallow_layers=1, layer_threshold={threshold}," in run.described["rows"]["visipruner"]
     assert LAYERS <= 8

@@ -87,8 +87,8 @@ def evaluate(
     samples = asked.samples(limit, tasks or ())
     with working(f"loading the {model} model"):
         quiet_libraries(model)
-        from visionflow.evaluation.plan import plan_run
         from visionflow.evaluation.records import Records
+        from visionflow.evaluation.run import run_of
         from visionflow.evaluation.runner import check_rows
         from visionflow.evaluation.runner import evaluate as run_all
         from visionflow.evaluation.summary import summarise
@@ -100,7 +100,7 @@ def evaluate(
             check_tasks({sample.task for sample in samples})
         use_threads(threads)
         loaded = load_model(model, dtype, device)
-        run = plan_run(
+        run = run_of(
             loaded,
             asked.name,
             samples,

@@ -54,7 +54,7 @@ class Asked:
 
     def describe(self) -> dict[str, Any]:
         """The model and the questions, for JSON."""
-        from visionflow.evaluation.plan import fingerprint
+        from visionflow.evaluation.run import fingerprint
 
         return {
             "suite": self.suite,

@@ -29,7 +29,7 @@ class Disruption:
         layers: 0-based decoder layers; none at all disrupts nothing.
         mode: "renormalise" takes the pairs away before the softmax, as HiMAP's released code does; "zero" sets their
             attention to zero after it, as the paper words it, and leaves the rest of the row as it was.
-        seed: of the random rows; only with, and always with, ``target="random"``.
+        seed: of the random tokens; only with, and always with, ``target="random"``.
 
     Raises:
         VisionFlowError: on construction, when a field is not one of these.
@@ -91,7 +91,7 @@ def disrupt(
 
 
 def random_rows(tokens: Tokens, seed: int) -> Tensor:
-    """The control of figure 4: as many rows as there are instruction tokens, from all after the system prompt.
+    """The control of figure 4: as many tokens as there are of the instruction, from all after the system prompt.
 
     Image and instruction tokens are equally likely, as in HiMAP's released code, which draws anew in every forward
     pass; here the draw depends on the seed and the prompt's token ids alone (see `visionflow.core.draw`), so it is
@@ -101,8 +101,8 @@ def random_rows(tokens: Tokens, seed: int) -> Tensor:
         bool ``[batch, tokens]``.
     """
     pairs = zip(tokens.image.counts, tokens.instruction.counts, strict=True)
-    rows = Group(tokens.image.mask | tokens.instruction.mask, tuple(sum(pair) for pair in pairs))
-    return best(draw(tokens, seed), rows, tokens.instruction.counts)
+    readers = Group(tokens.image.mask | tokens.instruction.mask, tuple(sum(pair) for pair in pairs))
+    return best(draw(tokens, seed), readers, tokens.instruction.counts)
 
 
 def layers_named(layers: Sequence[int]) -> str:

@@ -144,7 +144,7 @@ def sweep(
 def first_and_last_layers(
     num_layers: int, width: int = 5, seed: int = 0, mode: BlockMode = "renormalise"
 ) -> list[Disruption]:
-    """Figure 4: image to instruction against image to random rows, in the first and in the last `width` layers.
+    """Figure 4: image to instruction against image to random tokens, in the first and in the last `width` layers.
 
     Raises:
         VisionFlowError: `width` is not between 1 and `num_layers`.

@@ -41,7 +41,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Spent:
+class RowCost:
     """What one row costs: means over all questions, but for times.
 
     Attributes:
@@ -72,7 +72,7 @@ class Spent:
 
 
 @dataclass(frozen=True)
-class Compared:
+class Beside:
     """A table of the paper beside ours.
 
     Attributes:
@@ -85,14 +85,14 @@ class Compared:
     beside: str
     same: bool
     scores: list[Score]
-    spent: list[Spent]
+    spent: list[RowCost]
 
     def to_json(self) -> dict[str, Any]:
         """All of it as one object."""
         return asdict(self)
 
 
-def compare(done: Reproduction, seed: int = 0) -> Compared:
+def compare(done: Reproduction, seed: int = 0) -> Beside:
     """The table, all of whose runs are done.
 
     Raises:
@@ -114,7 +114,7 @@ def compare(done: Reproduction, seed: int = 0) -> Compared:
         )
         for row in table.rows
     ]
-    return Compared(beside, model is not None, scores, spent)
+    return Beside(beside, model is not None, scores, spent)
 
 
 def _cell(done: Reproduction, row: TableRow, column: Column) -> Cell:
@@ -153,7 +153,7 @@ def _scores(
     return found
 
 
-def _spent(row: TableRow, settings: str, printed: Printed, convention: Convention, cells: Sequence[Cell]) -> Spent:
+def _spent(row: TableRow, settings: str, printed: Printed, convention: Convention, cells: Sequence[Cell]) -> RowCost:
     facts = [sample["token_counts"][0] for cell in cells for sample in cell.samples]
 
     def cost(counted: Convention) -> tuple[float, float]:
@@ -162,7 +162,7 @@ def _spent(row: TableRow, settings: str, printed: Printed, convention: Conventio
 
     layers = [each["image_tokens"] for each in facts]
     speeds = [each["tokens_per_second"] for each in facts if each["tokens_per_second"] is not None]
-    return Spent(
+    return RowCost(
         row.title,
         settings,
         printed.tera,

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from visionflow import __version__
 from visionflow.engines.hf.families import family_of
 from visionflow.errors import VisionFlowError
-from visionflow.evaluation.plan import fingerprint
+from visionflow.evaluation.run import fingerprint
 from visionflow.lmms.answers import Answers
 from visionflow.lmms.judges import check_judge
 from visionflow.lmms.questions import Answer, Question, Style, answer, loss
@@ -30,7 +30,7 @@ from visionflow.loading.models import load_model
 EMBEDDED = "embedded"
 
 
-class Facts(TokenCounts):  # type: ignore[misc]
+class LoggedFacts(TokenCounts):  # type: ignore[misc]
     """What lmms-eval logs of each sample under ``token_counts``: all facts of an answer."""
 
     def __init__(self, facts: dict[str, Any]) -> None:
@@ -118,7 +118,7 @@ class VisionFlow(lmms):  # type: ignore[misc]
                 for batch in self._batches(requests):
                     found += self._answered(batch)
                     bar.update(len(batch))
-            return [GenerationResult(each.text, Facts(each.facts)) for each in found]
+            return [GenerationResult(each.text, LoggedFacts(each.facts)) for each in found]
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[Any]:
         """Only the simple class can."""
@@ -186,7 +186,7 @@ class VisionFlowSimple(VisionFlow):
                 pictures = tuple(to_pictures(self._document(task, split, number)) or [])
                 question = Question(task, number, pictures, text, Style())
                 mean, greedy, noted = loss(self.loaded, self.method, question, continuation)
-                found.append(GenerationResult((mean, greedy), Facts(noted.facts)))
+                found.append(GenerationResult((mean, greedy), LoggedFacts(noted.facts)))
             return found
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from visionflow.evaluation.plan import Run
+from visionflow.evaluation.run import Run
 from visionflow.evaluation.summary import TaskSummary, to_json
 from visionflow.report.eval_tables import show
 from visionflow.report.figures.curve import draw_curve, points

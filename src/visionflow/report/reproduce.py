@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from visionflow.lmms.comparison import Compared, Score, Spent
+from visionflow.lmms.comparison import Beside, RowCost, Score
 from visionflow.lmms.local_tasks import LOCAL
 from visionflow.lmms.marks import Estimate, has_java
 from visionflow.lmms.needs import Need
@@ -30,7 +30,7 @@ class ReproduceReport:
     """
 
     run: Reproduction
-    compared: Compared
+    compared: Beside
 
     def to_json(self) -> dict[str, Any]:
         """All of it as one object."""
@@ -131,7 +131,7 @@ def _scores(scores: Sequence[Score]) -> Sheet:
     return table
 
 
-def _costs(costs: Sequence[Spent]) -> Sheet:
+def _costs(costs: Sequence[RowCost]) -> Sheet:
     table = Sheet(
         "method",
         ("paper", "ratio"),

@@ -27,7 +27,7 @@ class Run:
     described: dict[str, Any]
 
 
-def plan_run(
+def run_of(
     loaded: Loaded,
     suite: str,
     samples: Sequence[Sample],
