@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 from visionflow.bench.passes import TimedProbes, prefill
 from visionflow.bench.prompt import make_prompt
 from visionflow.bench.rounds import Summary, in_turns, ratio_of_medians
-from visionflow.bench.rows import Row, bench_rows
+from visionflow.bench.rows import Variant, bench_rows
 from visionflow.bench.shapes import random_model, shape_config
 from visionflow.bench.unclocked import running_as
 from visionflow.pruning import prune
@@ -61,7 +61,7 @@ def repeated_layer(shape: str, layers: int) -> PreTrainedModel:
     return model
 
 
-def measured(model: PreTrainedModel, inputs: dict[str, Any], rows: list[Row], rounds: int) -> dict[str, Any]:
+def measured(model: PreTrainedModel, inputs: dict[str, Any], rows: list[Variant], rounds: int) -> dict[str, Any]:
     """Seconds of every prefill by row and clock; what the pruned one costs, and how long its looks take."""
     dense, pruned = rows
     assert pruned.method is not None

@@ -3,7 +3,7 @@
 import pytest
 
 from visionflow import VTW, FastV, HiMAP, RandomPruning
-from visionflow.bench.rows import Row, all_methods, bench_rows, rows_that_fit
+from visionflow.bench.rows import Variant, all_methods, bench_rows, rows_that_fit
 from visionflow.errors import VisionFlowError
 from visionflow.methods import METHODS
 
@@ -55,10 +55,10 @@ def test_two_layers_have_no_room_for_two_cuts() -> None:
 def test_settings_of_ones_own() -> None:
     names = ["none", "fastv:k=3:r=0.75", "himap:deep_criterion=received", "fastv", "fastv"]
     assert bench_rows(names, 32) == [
-        Row("none", None),
-        Row("fastv:k=3:r=0.75", FastV(3, 0.75)),
-        Row("himap", HiMAP(2, 0.5, 8, 0.75, deep_criterion="received")),
-        Row("fastv", FastV(2, 0.5)),
+        Variant("none", None),
+        Variant("fastv:k=3:r=0.75", FastV(3, 0.75)),
+        Variant("himap", HiMAP(2, 0.5, 8, 0.75, deep_criterion="received")),
+        Variant("fastv", FastV(2, 0.5)),
     ]
     [_, excluding] = bench_rows(["himap:exclude_self=True"], 32)
     assert excluding.method == HiMAP(2, 0.5, 8, 0.75, exclude_self=True)

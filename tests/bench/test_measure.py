@@ -13,7 +13,7 @@ from tests.tiny import LAYERS, tiny_llava
 from visionflow.bench import measure, unclocked
 from visionflow.bench.measure import Settings
 from visionflow.bench.results import ModelResult, why_not
-from visionflow.bench.rows import Row, all_methods, bench_rows
+from visionflow.bench.rows import Variant, all_methods, bench_rows
 from visionflow.bench.subject import Subject
 from visionflow.core.plan import Plan
 from visionflow.cost import DecoderShape, cost_of
@@ -33,7 +33,7 @@ class Spy:
         real = measure.running_as
 
         @contextmanager
-        def watched(row: Row, model: PreTrainedModel) -> Iterator[Any]:
+        def watched(row: Variant, model: PreTrainedModel) -> Iterator[Any]:
             with real(row, model) as trace:
                 self.runs.append(row.name)
                 yield trace

@@ -10,7 +10,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForCon
 
 from visionflow.checkpoint import EMBEDDED
 from visionflow.evaluation.records import Record, Records
-from visionflow.evaluation.rows import Row
+from visionflow.evaluation.rows import Configuration
 from visionflow.evaluation.runner import evaluate
 from visionflow.evaluation.suites import SUITES
 from visionflow.loading.models import Loaded, load_model
@@ -18,7 +18,7 @@ from visionflow.scenes import CELLS
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "scene.png"
 DEMO = "How many red objects are there?"
-ROWS = [Row("dense", None), Row("grey", None, sight="grey")]
+ROWS = [Configuration("dense", None), Configuration("grey", None, sight="grey")]
 
 
 @pytest.fixture(scope="module")

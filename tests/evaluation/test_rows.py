@@ -12,11 +12,11 @@ from tests.tiny import LAYERS, PER_IMAGE
 from visionflow import FastV, HiMAP, VisiPruner, prune
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation.rows import (
-    BLIND,
+    NO_IMAGE,
     REFERENCE,
+    Configuration,
     Oracle,
     RandomSteps,
-    Row,
     chosen_rows,
     phase_rows,
     seeing,
@@ -26,12 +26,12 @@ from visionflow.evaluation.rows import (
 from visionflow.loading.prompts import make_prompts
 
 
-def tokens(row: Row, image_tokens: int, num_layers: int) -> list[int]:
+def tokens(row: Configuration, image_tokens: int, num_layers: int) -> list[int]:
     assert row.method is not None
     return row.method.plan().image_tokens(image_tokens, num_layers)
 
 
-def by_name(num_layers: int) -> dict[str, Row]:
+def by_name(num_layers: int) -> dict[str, Configuration]:
     return {row.name: row for row in table_rows(num_layers)}
 
 
@@ -83,7 +83,7 @@ def test_the_oracle_keeps_exactly_the_relevant_patches() -> None:
 
 def test_an_oracle_that_knows_nothing_is_refused() -> None:
     with pytest.raises(VisionFlowError, match="leave the row oracle out"):
-        Row("oracle", Oracle(2)).on(None)
+        Configuration("oracle", Oracle(2)).on(None)
 
 
 def test_another_seed_is_another_draw() -> None:
@@ -134,7 +134,7 @@ def test_a_sweep_gets_cheaper_point_by_point() -> None:
 
 
 def test_another_sight_is_for_all_that_would_see_the_picture() -> None:
-    rows = [Row("a", None), Row(BLIND, None, sight="none")]
+    rows = [Configuration("a", None), Configuration(NO_IMAGE, None, sight="none")]
     assert seeing(rows, "grey") == [replace(rows[0], sight="grey"), rows[1]]
     with pytest.raises(VisionFlowError, match="unknown sight 'blurred'"):
         seeing(rows, "blurred")

@@ -17,7 +17,7 @@ from visionflow.errors import VisionFlowError
 from visionflow.evaluation import runner
 from visionflow.evaluation.batches import batches_of, inputs_of
 from visionflow.evaluation.records import RECORDS, Records
-from visionflow.evaluation.rows import Oracle, Row, chosen_rows, seeing, table_rows
+from visionflow.evaluation.rows import Configuration, Oracle, chosen_rows, seeing, table_rows
 from visionflow.evaluation.run import fingerprint
 from visionflow.evaluation.runner import check_rows, evaluate
 from visionflow.evaluation.samples import Sample
@@ -53,7 +53,7 @@ def whole(loaded: Loaded, asked: list[Sample]) -> list[dict[str, Any]]:
     return evaluate(loaded, asked, ROWS, Records(), batch=4)
 
 
-def described(rows: Sequence[Row] = ROWS) -> dict[str, Any]:
+def described(rows: Sequence[Configuration] = ROWS) -> dict[str, Any]:
     return {"suite": "tiny", "limit": 10, "rows": {row.name: row.settings for row in rows}}
 
 

@@ -20,7 +20,7 @@ from visionflow.evaluation import Confusion, Interval, McNemar, bootstrap_differ
 from visionflow.evaluation.answers import Naming, naming
 from visionflow.evaluation.marking import is_right, marked
 from visionflow.evaluation.records import Record
-from visionflow.evaluation.rows import Row, sweep_rows
+from visionflow.evaluation.rows import Configuration, sweep_rows
 from visionflow.evaluation.summary import Lost, TaskSummary, summarise, to_json
 from visionflow.report import eval_tables as tables_for_people
 from visionflow.report.figures.curve import draw_curve, points
@@ -236,7 +236,7 @@ def test_the_tables_fit_and_say_the_figures(width: int) -> None:
         assert text in said
 
 
-def swept(changed: Callable[[list[Record]], list[Record]] = list) -> tuple[list[TaskSummary], list[Row]]:
+def swept(changed: Callable[[list[Record]], list[Record]] = list) -> tuple[list[TaskSummary], list[Configuration]]:
     """Eight lettered questions, each answered by chance in every row of a sweep."""
     rows = sweep_rows(6)
     rng = np.random.default_rng(0)

@@ -16,9 +16,9 @@ from visionflow.answering import enough_memory
 from visionflow.bench.clock import Clock, clock_for
 from visionflow.bench.passes import answer
 from visionflow.bench.prompt import PICTURE, BenchPrompt, make_prompt
-from visionflow.bench.results import ENCODER, ModelResult, row_result
+from visionflow.bench.results import ENCODER, ModelResult, variant_result
 from visionflow.bench.rounds import Summary, TimeLimit, in_turns
-from visionflow.bench.rows import Row, all_methods, bench_rows, rows_that_fit
+from visionflow.bench.rows import Variant, all_methods, bench_rows, rows_that_fit
 from visionflow.bench.subject import Subject
 from visionflow.bench.unclocked import run_unclocked, running_as
 
@@ -96,7 +96,7 @@ def measure(
         notes=[note for note in (subject.note, *left_out) if note],
         order=rounds.order,
         encoder_s=Summary.of([lap for [lap] in rounds.laps[ENCODER]]),
-        rows=[row_result(row, unclocked, rounds.laps, steps) for row in rows],
+        rows=[variant_result(row, unclocked, rounds.laps, steps) for row in rows],
     )
 
 
@@ -118,7 +118,7 @@ class _Rounds:
         model: PreTrainedModel,
         prompt: BenchPrompt,
         inputs: dict[str, Any],
-        rows: Sequence[Row],
+        rows: Sequence[Variant],
         steps: int,
         clock: Clock,
     ) -> None:

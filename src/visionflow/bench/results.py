@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from visionflow.bench.rounds import Ratio, Summary, ratio_of_medians
-from visionflow.bench.rows import DENSE, Row
+from visionflow.bench.rows import DENSE, Variant
 from visionflow.bench.unclocked import Unclocked
 
 ENCODER = "vision encoder"
@@ -18,7 +18,7 @@ Laps = Mapping[str, Sequence[Sequence[float]]]
 
 
 @dataclass(frozen=True)
-class RowResult:
+class VariantResult:
     """One row; times are of the whole batch.
 
     Attributes:
@@ -90,14 +90,14 @@ class ModelResult:
     notes: list[str]
     order: list[list[str]]
     encoder_s: Summary
-    rows: list[RowResult]
+    rows: list[VariantResult]
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain objects."""
         return asdict(self)
 
 
-def row_result(row: Row, unclocked: Mapping[str, Unclocked], laps: Laps, steps: int) -> RowResult:
+def variant_result(row: Variant, unclocked: Mapping[str, Unclocked], laps: Laps, steps: int) -> VariantResult:
     """The figures of one row, beside those of the unpruned model.
 
     Args:
@@ -110,7 +110,7 @@ def row_result(row: Row, unclocked: Mapping[str, Unclocked], laps: Laps, steps: 
     dense_prefills, dense_decodes = zip(*laps[DENSE], strict=True)
     realised = ratio_of_medians(dense_prefills, prefills)
     probe = Summary.of(own.probe_s) if own.probe_s else None
-    return RowResult(
+    return VariantResult(
         name=row.name,
         method=row.settings,
         flops=own.flops,

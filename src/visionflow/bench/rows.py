@@ -10,7 +10,7 @@ DENSE = "none"
 
 
 @dataclass(frozen=True)
-class Row:
+class Variant:
     """One way of running a model.
 
     Attributes:
@@ -27,7 +27,7 @@ class Row:
         return str(self.method) if self.method else "no pruning"
 
 
-def bench_rows(named: Sequence[str], num_layers: int, architecture: str = "") -> list[Row]:
+def bench_rows(named: Sequence[str], num_layers: int, architecture: str = "") -> list[Variant]:
     """The unpruned model first, then each of `named`: ``himap``, or with settings ``fastv:k=3,r=0.75``.
 
     Raises:
@@ -35,15 +35,15 @@ def bench_rows(named: Sequence[str], num_layers: int, architecture: str = "") ->
     """
     specs = {each: parse(each) for each in named if each != DENSE}
     called = [spec.method.name for spec in specs.values()]
-    rows = [Row(DENSE, None)]
+    rows = [Variant(DENSE, None)]
     for typed, spec in specs.items():
         usual = spec.with_defaults(spec.method.bench_defaults(num_layers))
         name = spec.method.name if called.count(spec.method.name) == 1 else typed
-        rows.append(Row(name, usual.of(num_layers, architecture=architecture)))
+        rows.append(Variant(name, usual.of(num_layers, architecture=architecture)))
     return rows
 
 
-def rows_that_fit(named: Sequence[str], num_layers: int) -> tuple[list[Row], list[str]]:
+def rows_that_fit(named: Sequence[str], num_layers: int) -> tuple[list[Variant], list[str]]:
     """The same, without the methods that a shallow model has no room for; of these, a sentence each."""
     fitting, left_out = [], []
     for name in named:

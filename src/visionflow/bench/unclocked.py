@@ -13,7 +13,7 @@ from visionflow.bench.clock import clock_for, host_waits
 from visionflow.bench.memory import peak_memory
 from visionflow.bench.passes import TimedProbes, answer, check_numbers, prefill
 from visionflow.bench.rounds import TimeLimit
-from visionflow.bench.rows import Row
+from visionflow.bench.rows import Variant
 from visionflow.core.plan import Plan
 from visionflow.cost import DecoderShape, cost_of
 from visionflow.pruning import PruningTrace, prune
@@ -24,7 +24,7 @@ _WARM_UP = {"cuda": 3}  # answers; elsewhere the prefill whose memory is measure
 
 @dataclass(frozen=True)
 class Unclocked:
-    """One row, none of it with the clock of the rounds running; see `visionflow.bench.results.RowResult`.
+    """One row, none of it with the clock of the rounds running; see `visionflow.bench.results.VariantResult`.
 
     Attributes:
         probe_s: of each run; empty without probes.
@@ -38,7 +38,9 @@ class Unclocked:
     host_waits_answer: int | None
 
 
-def run_unclocked(row: Row, model: PreTrainedModel, inputs: dict[str, Any], image_tokens: int, steps: int) -> Unclocked:
+def run_unclocked(
+    row: Variant, model: PreTrainedModel, inputs: dict[str, Any], image_tokens: int, steps: int
+) -> Unclocked:
     """All that is told of a row without the clock of the rounds; it is their warm-up, too.
 
     Args:
@@ -67,7 +69,7 @@ def dense_flops(model: PreTrainedModel, ids: Tensor, image_tokens: int) -> int:
 
 
 @contextmanager
-def running_as(row: Row, model: PreTrainedModel) -> Iterator[PruningTrace | None]:
+def running_as(row: Variant, model: PreTrainedModel) -> Iterator[PruningTrace | None]:
     """The model as the row has it, and its trace if it is pruned."""
     if row.method is None:
         yield None
@@ -76,7 +78,7 @@ def running_as(row: Row, model: PreTrainedModel) -> Iterator[PruningTrace | None
             yield trace
 
 
-def _probe_times(row: Row, model: PreTrainedModel, inputs: dict[str, Any]) -> list[float]:
+def _probe_times(row: Variant, model: PreTrainedModel, inputs: dict[str, Any]) -> list[float]:
     plan = row.method.plan() if row.method else Plan()
     if row.method is None or not (plan.adaptive or any(cut.probed is not None for cut in plan.cuts)):
         return []

@@ -22,7 +22,7 @@ OPTIONAL = ("relevant", "about", "scene")
 
 _FILLED = ("id", "task", "kind", "question", "prompt")
 
-Row = dict[str, Any]
+Fields = dict[str, Any]
 
 
 def suite_in(path: Path) -> Suite:
@@ -87,7 +87,7 @@ def _table(content: bytes, path: Path) -> Any:
     return pyarrow.table(columns)
 
 
-def _by_task(rows: Sequence[Row], path: Path) -> dict[str, list[int]]:
+def _by_task(rows: Sequence[Fields], path: Path) -> dict[str, list[int]]:
     """The places of each task's rows."""
     places: dict[str, list[int]] = {}
     ids: set[str] = set()
@@ -106,7 +106,7 @@ def _by_task(rows: Sequence[Row], path: Path) -> dict[str, list[int]]:
     return places
 
 
-def _sample(row: Row, picture: Any, where: str) -> Sample:
+def _sample(row: Fields, picture: Any, where: str) -> Sample:
     form = FORMS[row["task"]]
     gold, options = tuple(row["gold"] or ()), tuple(text or "" for text in row["options"] or ())
     _check_gold(gold, options, form, where)
@@ -138,7 +138,7 @@ def _check_gold(gold: Sequence[str | None], options: Sequence[str], form: Form, 
         raise VisionFlowError(f"the gold of {where} is {', '.join(map(str, gold))}: give {way_out}")
 
 
-def _scene(row: Row, where: str) -> Scene | None:
+def _scene(row: Fields, where: str) -> Scene | None:
     if row["scene"] is None:
         return None
     try:
@@ -147,7 +147,7 @@ def _scene(row: Row, where: str) -> Scene | None:
         raise VisionFlowError(f"the scene of {where} is no scene graph: write it as visionflow scenes does") from error
 
 
-def _relevance(row: Row, scene: Scene | None, where: str) -> Relevance | None:
+def _relevance(row: Fields, scene: Scene | None, where: str) -> Relevance | None:
     if row["relevant"] is None:
         return None
     if not set(row["relevant"]) <= set(range(CELLS**2)):

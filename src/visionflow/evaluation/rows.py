@@ -23,7 +23,7 @@ Sight = Literal["picture", "grey", "none"]
 """What the model gets to see: the picture, a grey one of its size, or none."""
 
 REFERENCE = "dense"
-BLIND = "no-image"
+NO_IMAGE = "no-image"
 SWEPT = (0.25, 0.5, 0.75, 0.9)
 
 
@@ -96,7 +96,7 @@ class RandomSteps(Method):
 
 
 @dataclass(frozen=True)
-class Row:
+class Configuration:
     """One configuration.
 
     Attributes:
@@ -132,14 +132,14 @@ class Row:
         return call + {"picture": "", "grey": ", on a grey picture", "none": ", without the picture"}[self.sight]
 
 
-DENSE = Row(REFERENCE, None)
+DENSE = Configuration(REFERENCE, None)
 """The model as it is."""
 
-WITHOUT_PICTURE = Row(BLIND, None, sight="none")
+WITHOUT_PICTURE = Configuration(NO_IMAGE, None, sight="none")
 """The unpruned model that has to guess."""
 
 
-def table_rows(num_layers: int, seed: int = 0, model: str = "") -> list[Row]:
+def table_rows(num_layers: int, seed: int = 0, model: str = "") -> list[Configuration]:
     """The rows of a table for the `model` of `num_layers`, the dense one first.
 
     ``-end`` rows keep as many image tokens at the end as HiMAP, ``-average`` rows as many on average over the layers,
@@ -153,24 +153,24 @@ def table_rows(num_layers: int, seed: int = 0, model: str = "") -> list[Row]:
     k = himap.k1
     return [
         DENSE,
-        Row("oracle", Oracle(k)),
-        Row("random-end", RandomPruning(k, end, seed)),
-        Row("random-average", RandomPruning(k, average, seed)),
-        Row("random-steps", RandomSteps(himap.k1, himap.r1, himap.k2, himap.r2, seed)),
-        Row("fastv", parse("fastv").of(num_layers)),
-        Row("fastv-end", FastV(k, end)),
-        Row("fastv-average", FastV(k, average)),
-        Row("himap-paid", himap),
-        Row("himap-received", replace(himap, deep_criterion="received")),
-        Row("himap-stage1", replace(himap, r2=0.0)),
-        Row("himap-stage2", replace(himap, r1=0.0)),
-        Row("vtw", VTW(max(1, num_layers // 2))),
-        Row("visipruner", _visipruner(num_layers, model)),
+        Configuration("oracle", Oracle(k)),
+        Configuration("random-end", RandomPruning(k, end, seed)),
+        Configuration("random-average", RandomPruning(k, average, seed)),
+        Configuration("random-steps", RandomSteps(himap.k1, himap.r1, himap.k2, himap.r2, seed)),
+        Configuration("fastv", parse("fastv").of(num_layers)),
+        Configuration("fastv-end", FastV(k, end)),
+        Configuration("fastv-average", FastV(k, average)),
+        Configuration("himap-paid", himap),
+        Configuration("himap-received", replace(himap, deep_criterion="received")),
+        Configuration("himap-stage1", replace(himap, r2=0.0)),
+        Configuration("himap-stage2", replace(himap, r1=0.0)),
+        Configuration("vtw", VTW(max(1, num_layers // 2))),
+        Configuration("visipruner", _visipruner(num_layers, model)),
         WITHOUT_PICTURE,
     ]
 
 
-def phase_rows(num_layers: int, seed: int = 0, model: str = "") -> list[Row]:
+def phase_rows(num_layers: int, seed: int = 0, model: str = "") -> list[Configuration]:
     """VisiPruner phase by phase, and its middle phase with the four selection rules of its Table 4.
 
     ``visipruner-released`` has the released code's shallow phase and way of counting quiet layers.
@@ -183,21 +183,21 @@ def phase_rows(num_layers: int, seed: int = 0, model: str = "") -> list[Row]:
     rules: tuple[Selection, ...] = ("last", "text", "image")
     return [
         DENSE,
-        Row("visipruner-middle", middle),
-        Row("visipruner-middle-deep", replace(method, phases=("middle", "deep"))),
-        Row("visipruner", method),
-        Row("visipruner-shallow", replace(method, phases=("shallow",))),
-        Row("visipruner-cached", replace(method, shallow_cache=True)),
-        Row(
+        Configuration("visipruner-middle", middle),
+        Configuration("visipruner-middle-deep", replace(method, phases=("middle", "deep"))),
+        Configuration("visipruner", method),
+        Configuration("visipruner-shallow", replace(method, phases=("shallow",))),
+        Configuration("visipruner-cached", replace(method, shallow_cache=True)),
+        Configuration(
             "visipruner-released",
             replace(method, freed_mass="fold", shallow_image_to_image=True, shallow_cache=True, exit_rule="cumulative"),
         ),
-        *(Row(f"visipruner-by-{rule}", replace(middle, selection=rule)) for rule in rules),
+        *(Configuration(f"visipruner-by-{rule}", replace(middle, selection=rule)) for rule in rules),
         WITHOUT_PICTURE,
     ]
 
 
-def sweep_rows(num_layers: int, seed: int = 0, model: str = "") -> list[Row]:
+def sweep_rows(num_layers: int, seed: int = 0, model: str = "") -> list[Configuration]:
     """The points of the curve accuracy against cost: each method at the ratios of `SWEPT`, VTW at three depths.
 
     Methods with two cuts drop the same fraction at both. None of them has anything that is the `model`'s own.
@@ -207,7 +207,7 @@ def sweep_rows(num_layers: int, seed: int = 0, model: str = "") -> list[Row]:
     """
     himap = _himap(num_layers)
     k1, k2 = himap.k1, himap.k2
-    rows = [DENSE, WITHOUT_PICTURE, Row("oracle", Oracle(k1), series="oracle")]
+    rows = [DENSE, WITHOUT_PICTURE, Configuration("oracle", Oracle(k1), series="oracle")]
     for r in SWEPT:
         methods: dict[str, Method] = {
             "random": RandomPruning(k1, r, seed),
@@ -216,16 +216,22 @@ def sweep_rows(num_layers: int, seed: int = 0, model: str = "") -> list[Row]:
             "himap-paid": HiMAP(k1, r, k2, r),
             "himap-received": HiMAP(k1, r, k2, r, deep_criterion="received"),
         }
-        rows += [Row(f"{name}-{r}", method, series=name) for name, method in methods.items()]
+        rows += [Configuration(f"{name}-{r}", method, series=name) for name, method in methods.items()]
     layers = sorted({max(1, round(num_layers * share)) for share in (0.25, 0.5, 0.75)})
-    return rows + [Row(f"vtw-{k}", VTW(k), series="vtw") for k in layers]
+    return rows + [Configuration(f"vtw-{k}", VTW(k), series="vtw") for k in layers]
 
 
-ROWS: dict[str, Callable[[int, int, str], list[Row]]] = {"table": table_rows, "sweep": sweep_rows, "phases": phase_rows}
+ROWS: dict[str, Callable[[int, int, str], list[Configuration]]] = {
+    "table": table_rows,
+    "sweep": sweep_rows,
+    "phases": phase_rows,
+}
 """Sets of rows by name, for a number of layers, a seed and the name of the model."""
 
 
-def chosen_rows(rows: Sequence[Row], names: Sequence[str], always: Sequence[str] = (REFERENCE,)) -> list[Row]:
+def chosen_rows(
+    rows: Sequence[Configuration], names: Sequence[str], always: Sequence[str] = (REFERENCE,)
+) -> list[Configuration]:
     """The rows, or all of a series, that are called by name, and those that are `always` there; all for no names.
 
     Raises:
@@ -238,7 +244,7 @@ def chosen_rows(rows: Sequence[Row], names: Sequence[str], always: Sequence[str]
     return [row for row in rows if not names or {row.name, row.series} & {*names, *always}]
 
 
-def seeing(rows: Sequence[Row], sight: str) -> list[Row]:
+def seeing(rows: Sequence[Configuration], sight: str) -> list[Configuration]:
     """The rows with another `sight` in place of the picture.
 
     Raises:

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from visionflow import __version__
 from visionflow.engines.hf.families import family_of
-from visionflow.evaluation.rows import BLIND, REFERENCE, ROWS, Row, chosen_rows, seeing
+from visionflow.evaluation.rows import NO_IMAGE, REFERENCE, ROWS, Configuration, chosen_rows, seeing
 from visionflow.evaluation.samples import Sample
 from visionflow.loading.models import Loaded
 
@@ -23,7 +23,7 @@ class Run:
         described: these, the questions and the model as one JSON object; a run with another description is another run.
     """
 
-    rows: list[Row]
+    rows: list[Configuration]
     described: dict[str, Any]
 
 
@@ -54,7 +54,7 @@ def run_of(
         VisionFlowError: an unknown row or sight, or a model with too few layers.
     """
     num_layers = len(family_of(loaded.model).layers_of(loaded.model))
-    always = (REFERENCE, BLIND) if filtered else (REFERENCE,)
+    always = (REFERENCE, NO_IMAGE) if filtered else (REFERENCE,)
     chosen = seeing(chosen_rows(ROWS[rows](num_layers, seed, loaded.name), methods, always), sight)
     described = {
         "suite": suite,

@@ -12,7 +12,7 @@ from visionflow.engines.hf.families import family_of
 from visionflow.evaluation.batches import batches_of, inputs_of, relevant_tokens
 from visionflow.evaluation.marking import is_right, marked
 from visionflow.evaluation.records import Record, Records
-from visionflow.evaluation.rows import Row
+from visionflow.evaluation.rows import Configuration
 from visionflow.evaluation.samples import Form, Sample
 from visionflow.loading.models import Loaded
 
@@ -27,7 +27,7 @@ _WAY_OUT = "lower --batch, or try --dtype bfloat16 or --device cpu"
 def evaluate(
     loaded: Loaded,
     samples: Sequence[Sample],
-    rows: Sequence[Row],
+    rows: Sequence[Configuration],
     records: Records,
     batch: int = 16,
     on_batch: Callable[[str, int], None] = lambda task, done: None,
@@ -55,7 +55,7 @@ def evaluate(
     return [marked(records.known[sample.id], sample) for sample in samples]
 
 
-def check_rows(model: PreTrainedModel, samples: Sequence[Sample], rows: Sequence[Row]) -> None:
+def check_rows(model: PreTrainedModel, samples: Sequence[Sample], rows: Sequence[Configuration]) -> None:
     """Refuse, before any work, a row that the model is too shallow for, or an oracle that would know nothing."""
     num_layers = len(family_of(model).layers_of(model))
     unknown = [sample for sample in samples if sample.relevant is None]
@@ -66,7 +66,7 @@ def check_rows(model: PreTrainedModel, samples: Sequence[Sample], rows: Sequence
             method.plan().check_depth(num_layers)
 
 
-def run_batch(loaded: Loaded, samples: Sequence[Sample], rows: Sequence[Row]) -> list[Record]:
+def run_batch(loaded: Loaded, samples: Sequence[Sample], rows: Sequence[Configuration]) -> list[Record]:
     """The records of one batch of samples with the same form of answer, each row on the same inputs."""
     longest = LONGEST[samples[0].form]
     inputs = {sight: inputs_of(loaded, samples, sight, longest) for sight in {row.sight for row in rows}}

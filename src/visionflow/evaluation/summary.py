@@ -12,7 +12,7 @@ from visionflow.evaluation.answers import YesNoConvention, naming, yes_no
 from visionflow.evaluation.captions import cider
 from visionflow.evaluation.intervals import Interval, McNemar, bootstrap_difference, bootstrap_mean, mcnemar, wilson
 from visionflow.evaluation.records import Record
-from visionflow.evaluation.rows import BLIND, REFERENCE
+from visionflow.evaluation.rows import NO_IMAGE, REFERENCE
 from visionflow.evaluation.scores import Confusion
 
 Metric = Literal["accuracy", "cider", "exact", "f1", "names_every"]
@@ -134,7 +134,7 @@ def summarise(records: Sequence[Record], seed: int = 0, filtered: bool = False) 
     tables = []
     for task, group in groupby(records, key=lambda record: str(record["task"])):
         asked = list(group)
-        scored = [record for record in asked if not (filtered and record["rows"][BLIND]["right"])]
+        scored = [record for record in asked if not (filtered and record["rows"][NO_IMAGE]["right"])]
         lines = _lines(scored, seed) if scored else []
         tables.append(TaskSummary(task, len(scored), len(asked) - len(scored), lines))
     return tables

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from visionflow.errors import VisionFlowError
-from visionflow.evaluation.rows import BLIND, REFERENCE, Row
+from visionflow.evaluation.rows import NO_IMAGE, REFERENCE, Configuration
 from visionflow.evaluation.summary import Line, Metric, TaskSummary
 from visionflow.report.figures.plotting import (
     BLACK,
@@ -41,7 +41,7 @@ _STYLES = {
 }
 
 
-def points(tables: Sequence[TaskSummary], rows: Sequence[Row]) -> dict[str, Any]:
+def points(tables: Sequence[TaskSummary], rows: Sequence[Configuration]) -> dict[str, Any]:
     """By task and metric, each series' points from the cheapest to the dearest: cost, its ratio to dense, value."""
     series = {row.name: row.series for row in rows if row.series}
     return {
@@ -51,7 +51,7 @@ def points(tables: Sequence[TaskSummary], rows: Sequence[Row]) -> dict[str, Any]
     }
 
 
-def draw_curve(tables: Sequence[TaskSummary], rows: Sequence[Row], path: Path) -> None:
+def draw_curve(tables: Sequence[TaskSummary], rows: Sequence[Configuration], path: Path) -> None:
     """Save the plot of `points` at `path`, with the dense model's value and that without the image as lines across.
 
     Raises:
@@ -107,8 +107,8 @@ def _panel(axis: Any, table: TaskSummary, metric: Metric, curves: dict[str, list
         else ("flops", dense.flops, "FLOPs of the prefill, share of dense")
     )
     axis.axhline(values[REFERENCE], color="0.25", linestyle="--", linewidth=1, label="dense")
-    if BLIND in values:
-        axis.axhline(values[BLIND], color="0.6", linestyle=":", linewidth=1, label="without the image")
+    if NO_IMAGE in values:
+        axis.axhline(values[NO_IMAGE], color="0.6", linestyle=":", linewidth=1, label="without the image")
     for name, curve in curves.items():
         colour, marker = _STYLES[name]
         across, up = [point[place] / whole for point in curve], [point["value"] for point in curve]
