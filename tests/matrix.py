@@ -12,9 +12,22 @@ from transformers import PreTrainedModel
 
 from tests.tiny import LAYERS, Prompt, prompt, tiny_llava
 from visionflow import VTW, FastV, HiMAP, Method, RandomPruning, VisiPruner
-from visionflow.core import Attention, AttentionRows, Cut, Positive, Reduction, received
+from visionflow.core import (
+    Attention,
+    AttentionRows,
+    Chosen,
+    Cut,
+    Nothing,
+    Positive,
+    Ratio,
+    Reduction,
+    Shown,
+    Spaced,
+    Tokens,
+    received,
+)
 from visionflow.methods import METHODS as methods_by_name
-from visionflow.methods import parse
+from visionflow.methods import DivPrune, Grid, PyramidDrop, UnlikeMean, parse
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,34 @@ class AboveAverage(Method):
         return (Cut(self.k, Positive(), Attention("instruction", Excess())),)
 
 
+@dataclass(frozen=True)
+class IntoNearest(Spaced):
+    """Evenly spaced tokens stay, and each other one goes into the last of these before it, or else the first."""
+
+    merges = True
+
+    def __call__(self, shown: Shown, tokens: Tokens, counts: tuple[int, ...]) -> Chosen:
+        """A choice on places alone."""
+        keep = super().__call__(shown, tokens, counts).keep
+        place = torch.arange(keep.shape[1], device=keep.device).expand_as(keep)
+        before, first = place.masked_fill(~keep, -1).cummax(1).values, keep.int().argmax(1, keepdim=True)
+        return Chosen(keep, torch.where(tokens.image.mask, torch.where(before < 0, first, before), place))
+
+
+@dataclass(frozen=True)
+class Merging(Method):
+    """Merges image tokens into some of them, before each of `layers`."""
+
+    name: ClassVar[str] = "merging"
+
+    layers: tuple[int, ...]
+    r: float
+
+    def cuts(self) -> tuple[Cut, ...]:
+        """Cuts on nothing."""
+        return tuple(Cut(layer, Ratio(self.r), Nothing(), IntoNearest()) for layer in self.layers)
+
+
 WRITTEN: list[Method] = [
     HiMAP(2, 0.5, 4, 0.75),
     HiMAP(1, 0.5, 3, 0.5, deep_criterion="received"),
@@ -51,16 +92,35 @@ WRITTEN: list[Method] = [
     VisiPruner(2, 0.85, 0.3, 0.97, exit_patience=1),
     VisiPruner(1, 0.8, 0.1, 0.9, 1, token_scale="relative", fallback_layer=3, shallow_image_to_image=True),
     VisiPruner(2, 0.92, 0.5, at_most=4, selection="text", phases=("middle",)),
+    PyramidDrop((0, 2, 4)),
+    PyramidDrop((1, 3), 0.4, when="ran"),
+    DivPrune(0.6),
+    DivPrune(0.5, k=3),
+    Grid(0.5),
+    UnlikeMean(0.5),
+    Merging((0, 3), 0.4),
+    Merging((2,), 0.6),
 ]
 UNWRITTEN = [name for name in methods_by_name if name not in {method.name for method in WRITTEN}]
 METHODS = WRITTEN + [parse(name).of(LAYERS) for name in UNWRITTEN]
 """Those with chosen fields, and every other method of the package as it is by default in a model of this depth."""
-NOTHING_DROPPED: list[Method] = [HiMAP(2, 0.0, 4, 0.0), FastV(2, 0.0), RandomPruning(2, 0.0)]
+NOTHING_DROPPED: list[Method] = [
+    HiMAP(2, 0.0, 4, 0.0),
+    FastV(2, 0.0),
+    RandomPruning(2, 0.0),
+    PyramidDrop((0, 3), 0.0),
+    DivPrune(0.0),
+    Merging((0, 3), 0.0),
+]
 FAMILIES = {"llava": 4, "llava-grouped": 2}
 
 PROBING = [method for method in METHODS if any(cut.probed is not None for cut in method.cuts())]
+DROPPING = [method for method in METHODS if not any(cut.select.merges for cut in method.cuts())]
+UNBLOCKED = [method for method in METHODS if not method.blocks()]
 
 methods = pytest.mark.parametrize("method", METHODS, ids=str)
+dropping_methods = pytest.mark.parametrize("method", DROPPING, ids=str)
+unblocked_methods = pytest.mark.parametrize("method", UNBLOCKED, ids=str)
 probing_methods = pytest.mark.parametrize("method", PROBING, ids=str)
 idle_methods = pytest.mark.parametrize("method", NOTHING_DROPPED, ids=str)
 CELLS = [(family, attention) for family in FAMILIES for attention in ("sdpa", "eager")]

@@ -13,7 +13,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tests.tiny import IMAGE_TOKEN
 from visionflow import Method
-from visionflow.core import Block, Cut, Plan, Positive, Shown, Tokens
+from visionflow.core import Block, Chosen, Cut, Plan, Positive, Shown, Tokens, Top
 from visionflow.core.evidence import FromTokens
 
 HIDDEN = torch.finfo(torch.float32).min
@@ -42,6 +42,39 @@ def blocked_pairs(block: Block, inputs: dict[str, Any]) -> Tensor:
         rows, keys = columns[block.target](inputs, sample), columns[block.source](inputs, sample)
         pairs[sample, 0, torch.tensor(rows, dtype=torch.long)[:, None], torch.tensor(keys, dtype=torch.long)] = True
     return pairs
+
+
+@torch.no_grad()
+def shorter(model: PreTrainedModel, inputs: dict[str, Any], trace: Any) -> tuple[Tensor, list[int]]:
+    """Logits of what is left of one sample, and its columns: layers run by hand, on shorter sequences after each cut.
+
+    A token that others are merged into is, before that layer, their mean and its own, weighted by how many each is.
+    """
+    decoder = model.model.language_model
+    hidden = model(**inputs, output_hidden_states=True).hidden_states[0][0]
+    states = dict(enumerate(hidden))
+    sizes = dict.fromkeys(states, 1)
+    stages = {stage.layer: stage for stage in trace.stages}
+    for number, layer in enumerate(decoder.layers):
+        if number in stages:
+            kept, merged = stages[number].kept[0].tolist(), stages[number].merged
+            groups = {column: [column] for column in states}
+            for moved, target in merged[0].T.tolist() if merged else ():
+                groups[target].append(moved)
+            left = [column for column in states if column in kept or column not in image_columns(inputs, 0)]
+            states = {
+                column: torch.stack([states[each] * sizes[each] for each in groups[column]]).sum(0)
+                / sum(sizes[each] for each in groups[column])
+                for column in left
+            }
+            sizes = {column: sum(sizes[each] for each in groups[column]) for column in left}
+        hidden, places = torch.stack(list(states.values()))[None], torch.tensor([list(states)])
+        mask = torch.full((len(states),) * 2, HIDDEN, dtype=hidden.dtype).triu(1)[None, None]
+        rotary = decoder.rotary_emb(hidden, places)
+        hidden = layer(hidden, attention_mask=mask, position_ids=places, position_embeddings=rotary)
+        states = dict(zip(states, hidden[0], strict=True))
+    logits: Tensor = model.lm_head(decoder.norm(torch.stack(list(states.values()))))
+    return logits, list(states)
 
 
 @contextmanager
@@ -94,14 +127,33 @@ class Given(FromTokens):
         return Shown(torch.stack(kept).float())
 
 
+@dataclass(frozen=True, eq=False)
+class Into(Top):
+    """Those with the highest scores; others go into given ones, as `Stage.merged` says, one entry per sample."""
+
+    merges = True
+    samples: tuple[Tensor, ...]
+
+    def __call__(self, shown: Shown, tokens: Tokens, counts: tuple[int, ...]) -> Chosen:
+        """The choice, and where the others go."""
+        into = torch.arange(tokens.columns.shape[1]).repeat(len(counts), 1)
+        for row, columns in enumerate(tokens.columns.tolist()):
+            for moved, target in self.samples[row // (len(counts) // len(self.samples))].T.tolist():
+                into[row, columns.index(moved)] = columns.index(target)
+        return replace(super().__call__(shown, tokens, counts), into=into)
+
+
 class Keep(Method):
-    """A method that keeps given columns per sample, at given layers."""
+    """A method that keeps given columns per sample, at given layers, and merges others into them where it is told."""
 
     name = "keep"
 
-    def __init__(self, kept: dict[int, list[Tensor]], otherwise: Plan) -> None:
+    def __init__(
+        self, kept: dict[int, list[Tensor]], otherwise: Plan, merged: dict[int, list[Tensor]] | None = None
+    ) -> None:
         self.kept = kept
         self.otherwise = otherwise
+        self.select = {layer: Into(tuple(samples)) for layer, samples in (merged or {}).items()}
 
     def plan(self) -> Plan:
         """The cuts, and what else the method does."""
@@ -109,12 +161,16 @@ class Keep(Method):
 
     def cuts(self) -> tuple[Cut, ...]:
         """One cut per layer, of as many tokens as are given."""
-        return tuple(Cut(layer, Positive(), Given(tuple(self.kept[layer]))) for layer in sorted(self.kept))
+        return tuple(
+            Cut(layer, Positive(), Given(tuple(self.kept[layer])), self.select.get(layer, Top()))
+            for layer in sorted(self.kept)
+        )
 
     @classmethod
     def of(cls, trace: Any, method: Method) -> "Keep":
         """The kept set of a finished run of `method`."""
-        return cls({stage.layer: stage.kept for stage in trace.stages}, method.plan())
+        merged = {stage.layer: stage.merged for stage in trace.stages if stage.merged is not None}
+        return cls({stage.layer: stage.kept for stage in trace.stages}, method.plan(), merged)
 
 
 def fingerprint(model: PreTrainedModel) -> dict[str, Any]:

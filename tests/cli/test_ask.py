@@ -131,7 +131,7 @@ def test_further_pictures_and_another_place(ask: Run, checkpoint: Path, folder: 
         (["wide.png", "what is <image>"], "<image>, which stands for a picture"),
         (
             ["wide.png", "q", "--method", "magic"],
-            "unknown method 'magic': choose one of himap, fastv, vtw, visipruner, random",
+            "unknown method 'magic': choose one of himap, fastv, vtw, visipruner",
         ),
         (["wide.png", "q", "--method", "fastv", "--k1", "2"], "--k1 is not an option of method fastv"),
         (["wide.png", "q", "--r", "0.5"], "--r is not an option of method himap"),

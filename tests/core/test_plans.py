@@ -10,7 +10,23 @@ import torch
 
 from tests.matrix import METHODS
 from visionflow import FastV, Method, VisionFlowError
-from visionflow.core import Attention, Block, Count, Cut, Features, Form, Plan, Positive, Ratio, Tower, Watch
+from visionflow.core import (
+    Attention,
+    AwayFromMean,
+    Block,
+    Count,
+    Cut,
+    Features,
+    Form,
+    MaxMin,
+    Plan,
+    Positive,
+    Ratio,
+    Spaced,
+    Top,
+    Tower,
+    Watch,
+)
 from visionflow.core.cutting import asked_of, refusal
 
 
@@ -34,7 +50,8 @@ def test_every_form_travels() -> None:
     cuts = (
         Cut(0, Count(7), Tower("received")),
         Cut(1, Ratio(0.5), Attention("image", heads=(0.5, 0.25, 0.0, 0.25), when="entry")),
-        Cut(3, Positive(), Features("key")),
+        Cut(3, Positive(), Features("hidden", AwayFromMean()), Top()),
+        Cut(4, Ratio(0.25), Features("key"), MaxMin()),
     )
     plan = Plan(cuts, blocks=(Block(range(2), "image", "instruction"),))
     assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
@@ -75,10 +92,20 @@ def test_forms_are_known_by_one_name_each() -> None:
 
 
 def test_evidence_of_a_layer_that_has_run_needs_one() -> None:
-    for evidence in (Attention("last"), Features("key")):
+    for evidence, select in ((Attention("last"), Top()), (Features("key"), MaxMin())):
         with pytest.raises(VisionFlowError, match="k >= 1"):
-            Cut(0, Ratio(0.5), evidence)
+            Cut(0, Ratio(0.5), evidence, select)
     assert Cut(0, Ratio(0.5), Attention("last", when="entry")).probed == 0
+
+
+def test_evidence_that_does_not_show_what_a_choice_needs_is_refused() -> None:
+    with pytest.raises(VisionFlowError, match="keeps by Ratio and Top needs scores, and Features shows features"):
+        Cut(0, Ratio(0.5), Features("image"))
+    with pytest.raises(VisionFlowError, match="MaxMin needs features, and Attention shows scores"):
+        Cut(2, Ratio(0.5), Attention("last"), MaxMin())
+    with pytest.raises(VisionFlowError, match="Positive and Spaced needs scores"):
+        Cut(2, Positive(), Features("hidden"), Spaced())
+    assert Cut(2, Ratio(0.5), Features("hidden"), Spaced()).select == Spaced()
 
 
 def test_an_engine_refuses_by_reason() -> None:

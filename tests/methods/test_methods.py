@@ -13,7 +13,7 @@ from tests.tiny import batch_of, prompt
 from visionflow import VTW, FastV, HiMAP, Method, RandomPruning, VisionFlowError, prune
 from visionflow.core import Seeded, find_tokens
 from visionflow.core.selection import best
-from visionflow.methods import METHODS
+from visionflow.methods import METHODS, DivPrune, Grid, PyramidDrop, UnlikeMean
 from visionflow.methods.base import keep_ratio
 
 
@@ -28,7 +28,15 @@ from visionflow.methods.base import keep_ratio
         (lambda: FastV(2, float("nan")), "0 <= r < 1"),
         (lambda: FastV(2.0, 0.5), "whole number"),  # type: ignore[arg-type]
         (lambda: FastV(True, 0.5), "whole number"),
-        (lambda: VTW(0), "at least 1"),
+        (lambda: VTW(-1), "at least 0"),
+        (lambda: FastV(0, 0.5), "at least 1"),
+        (lambda: Grid(0.5, -1), "at least 0"),
+        (lambda: DivPrune(1.0), "0 <= r < 1"),
+        (lambda: UnlikeMean(0.5, 1.5), "whole number"),  # type: ignore[arg-type]
+        (lambda: PyramidDrop((4, 2)), "layers must be increasing"),
+        (lambda: PyramidDrop(()), "at least one"),
+        (lambda: PyramidDrop((0, 2), when="ran"), "at least 1"),
+        (lambda: PyramidDrop((2,), when="before"), "'entry' or 'ran'"),  # type: ignore[arg-type]
         (lambda: RandomPruning(2, 1), "0 <= r < 1"),
         (lambda: RandomPruning(2, 0.5, seed=2**63), r"at least -2\*\*63 and below 2\*\*63"),
         (lambda: RandomPruning(2, 0.5, seed=1.5), "must be a whole number"),  # type: ignore[arg-type]

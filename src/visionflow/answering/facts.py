@@ -19,13 +19,15 @@ class Facts:
 
     Attributes:
         prompt_tokens: its length.
-        image_tokens: present in each layer.
+        given_image_tokens: that came in, before any cut.
+        image_tokens: present in each layer, after the cut before it.
         kept: the numbers, from 0, of the image tokens that are there in the last layer.
         costs: of the prefill, by convention; None where the cost of the decoder is not modelled.
         decided: what a method that decides by prompt has decided; None of others.
     """
 
     prompt_tokens: int
+    given_image_tokens: int
     image_tokens: list[int]
     kept: list[int]
     costs: dict[Convention, Cost | None]
@@ -41,12 +43,15 @@ def facts_of(model: PreTrainedModel, inputs: Any, trace: PruningTrace) -> list[F
     return [
         Facts(
             prompt_tokens=int(inputs["attention_mask"][place].sum()),
+            given_image_tokens=given,
             image_tokens=counts,
             kept=number[place][columns[place]].tolist(),
             costs={each: None if trace.uncosted else trace.cost_of(place, each) for each in CONVENTIONS},
             decided=trace.decisions[-1].tell(place) if trace.decisions else None,
         )
-        for place, counts in enumerate(trace.image_tokens.T.tolist())
+        for place, (given, counts) in enumerate(
+            zip(trace.given_image_tokens.tolist(), trace.image_tokens.T.tolist(), strict=True)
+        )
     ]
 
 

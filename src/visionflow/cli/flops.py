@@ -137,7 +137,7 @@ def flops(
     ]
     counts = course.image_tokens(n, shape.num_layers)
     accounting = papers_accounting(course, shape, n, text_tokens) if isinstance(course, Profile) else None
-    report = Report(model, method, options, counts, text_tokens, dtype_bytes, costs, accounting)
+    report = Report(model, method, options, n, counts, text_tokens, dtype_bytes, costs, accounting)
     if as_json:
         print_json(report.to_json())
     else:

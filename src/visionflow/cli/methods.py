@@ -24,7 +24,11 @@ METHOD_OPTIONS: dict[str, tuple[str, ...]] = {
         "at_most",
         "fallback_layer",
     ),
+    "pyramiddrop": ("r",),
+    "divprune": ("r", "k"),
     "random": ("k", "r", "seed"),
+    "grid": ("r", "k"),
+    "unlike-mean": ("r", "k"),
 }
 
 

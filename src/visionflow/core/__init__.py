@@ -2,13 +2,23 @@
 
 from visionflow.core.attention import AttentionRows
 from visionflow.core.contribution import Contribution, contribution
-from visionflow.core.evidence import Attention, Evidence, Features, FeatureScore, Nothing, Seeded, Shown, Tower
+from visionflow.core.evidence import (
+    Attention,
+    AwayFromMean,
+    Evidence,
+    Features,
+    FeatureScore,
+    Nothing,
+    Seeded,
+    Shown,
+    Tower,
+)
 from visionflow.core.forms import Form
 from visionflow.core.keep import Count, Keep, Positive, Ratio
 from visionflow.core.layer import LayerAttention
 from visionflow.core.plan import AdaptiveCuts, Block, Cut, Decision, Plan, Selection, Watch, Withhold
 from visionflow.core.reductions import Paid, Received, ReceivedAfter, Reduction, paid, received, received_after
-from visionflow.core.selection import Chosen, Select, Top
+from visionflow.core.selection import Chosen, MaxMin, Select, Spaced, Top
 from visionflow.core.tokens import Group, Tokens, find_tokens
 from visionflow.core.trace import Stage, Trace
 from visionflow.core.work import Look, Work
@@ -20,6 +30,7 @@ __all__ = [
     "AdaptiveCuts",
     "Attention",
     "AttentionRows",
+    "AwayFromMean",
     "Block",
     "Chosen",
     "Contribution",
@@ -34,6 +45,7 @@ __all__ = [
     "Keep",
     "LayerAttention",
     "Look",
+    "MaxMin",
     "Nothing",
     "Paid",
     "Plan",
@@ -47,6 +59,7 @@ __all__ = [
     "Select",
     "Selection",
     "Shown",
+    "Spaced",
     "Stage",
     "Tokens",
     "Top",

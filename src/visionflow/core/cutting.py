@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from visionflow.core.attention import AttentionRows
+from visionflow.core.attention import AttentionRows, exact
 from visionflow.core.evidence import Attention, Features, FromTokens, Shown, Tower
 from visionflow.core.plan import Cut, Plan
 from visionflow.core.selection import Chosen
@@ -80,8 +80,7 @@ def choose(cut: Cut, tokens: Tokens, shown: Shown | None) -> tuple[Chosen, tuple
     counts = counts_after(cut, tokens)
     if counts is None:
         assert shown.scores is not None
-        keep = (shown.scores > 0) & tokens.image.mask
-        return Chosen(keep), tuple(keep.sum(1).tolist())
+        counts = tuple(((shown.scores > 0) & tokens.image.mask).sum(1).tolist())
     return cut.select(shown, tokens, counts), counts
 
 
@@ -105,7 +104,7 @@ def merged(states: Tensor, sizes: Tensor, into: Tensor) -> tuple[Tensor, Tensor]
         States, those that nothing is merged into bit for bit as they were, and the new sizes.
     """
     total = torch.zeros_like(sizes).scatter_add(1, into, sizes)
-    weighted = states.float() * sizes.unsqueeze(2)
+    weighted = exact(states) * sizes.unsqueeze(2)
     sums = torch.zeros_like(weighted).scatter_add(1, into.unsqueeze(2).expand_as(weighted), weighted)
     means = (sums / total.clamp(min=1).unsqueeze(2)).to(states.dtype)
     return torch.where((total > sizes).unsqueeze(2), means, states), total

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from visionflow.core.attention import AttentionRows, Heads
+from visionflow.core.attention import AttentionRows, Heads, exact
 from visionflow.core.draw import draw
 from visionflow.core.forms import Form
 from visionflow.core.reductions import Received
@@ -41,6 +41,11 @@ class Evidence(Form, ABC):
     def earliest(self) -> int:
         """The first layer before which a cut may ask for it."""
         return 0
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        """Of "scores" and "features" those that it shows."""
+        return ("scores",)
 
 
 @dataclass(frozen=True)
@@ -77,11 +82,28 @@ class FeatureScore(Form, ABC):
 
     @abstractmethod
     def __call__(self, features: Tensor, tokens: Tokens) -> Tensor:
-        """``[batch, tokens]`` of features ``[batch, tokens, width]``, both in fp32."""
+        """``[batch, tokens]`` of features ``[batch, tokens, width]``, both in fp32 (fp64 in fp64)."""
 
     def pairs(self, n: int) -> int:
         """Products of two features that it takes for `n` image tokens."""
         return 0
+
+
+@dataclass(frozen=True)
+class AwayFromMean(FeatureScore):
+    """How little a token is like the mean of its sample's image tokens: minus the cosine of the two."""
+
+    def __call__(self, features: Tensor, tokens: Tokens) -> Tensor:
+        """Minus the cosine; zero for other tokens."""
+        unit, place, real = unit_features(features, tokens)
+        image = features.gather(1, place.unsqueeze(2).expand_as(unit)) * real.unsqueeze(2)
+        mean = torch.nn.functional.normalize(image.sum(1), dim=1)  # a cosine knows no length
+        cosine = (unit @ mean.unsqueeze(2)).squeeze(2)
+        return torch.zeros(features.shape[:2], device=features.device, dtype=features.dtype).scatter(1, place, -cosine)
+
+    def pairs(self, n: int) -> int:
+        """Each token with the mean."""
+        return n
 
 
 @dataclass(frozen=True)
@@ -106,9 +128,14 @@ class Features(Evidence):
         """Keys are those of a layer that has run."""
         return int(self.of == "key")
 
+    @property
+    def shows(self) -> tuple[str, ...]:
+        """Themselves, and scores where they are turned into some."""
+        return ("features",) if self.score is None else ("features", "scores")
+
     def show(self, features: Tensor, tokens: Tokens) -> Shown:
         """What they show; features ``[batch, tokens, width]``."""
-        features = features.float()
+        features = exact(features)
         return Shown(features=features) if self.score is None else Shown(self.score(features, tokens), features)
 
 
@@ -125,6 +152,25 @@ class Tower(Evidence):
     def __post_init__(self) -> None:
         if self.rows not in ("cls", "received"):
             raise VisionFlowError(f"rows of the tower are 'cls' or 'received', not {self.rows!r}")
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        """Both."""
+        return ("scores", "features")
+
+
+def unit_features(features: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor]:
+    """The features of the image tokens at length 1, zero in fillers.
+
+    Args:
+        features: ``[batch, tokens, width]``.
+
+    Returns:
+        ``[batch, n, width]``; their places and which are real, ``[batch, n]``, see `visionflow.core.tokens.Group`.
+    """
+    place, real = tokens.image.index()
+    image = features.gather(1, place.unsqueeze(2).expand(-1, -1, features.shape[2]))
+    return torch.nn.functional.normalize(image, dim=2) * real.unsqueeze(2), place, real
 
 
 class FromTokens(Evidence):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from visionflow.core.evidence import Attention, Evidence, Features, Nothing
 from visionflow.core.forms import Form
-from visionflow.core.keep import Keep
+from visionflow.core.keep import Keep, Positive
 from visionflow.core.layer import LayerAttention
 from visionflow.core.readings import readings
 from visionflow.core.selection import Select, Top
@@ -37,7 +37,7 @@ class Cut(Form):
         select: the choice: a pure function of evidence and counts.
 
     Raises:
-        UnsupportedUsageError: the evidence is not there before that layer.
+        UnsupportedUsageError: the evidence is not there before that layer, or not what the choice needs.
     """
 
     layer: int
@@ -52,6 +52,13 @@ class Cut(Form):
             raise UnsupportedUsageError(
                 f"a cut on {type(self.evidence).__name__.lower()} of a layer that has run needs one before it: "
                 "use k >= 1"
+            )
+        needed = {self.select.needs, "scores" if isinstance(self.keep, Positive) else None} - {None}
+        if not needed <= {*self.evidence.shows}:
+            raise UnsupportedUsageError(
+                f"a cut that keeps by {type(self.keep).__name__} and {type(self.select).__name__} needs "
+                f"{' and '.join(sorted(map(str, needed)))}, and {type(self.evidence).__name__} shows "
+                f"{' and '.join(self.evidence.shows)}"
             )
 
     @property
@@ -222,7 +229,7 @@ class Plan(Form):
 
     def check_depth(self, num_layers: int) -> None:
         """Refuse a plan that names a layer the model does not have."""
-        least = (len(self.cuts) + min(1, self.cuts[0].layer)) if self.cuts else 0
+        least = len(self.cuts) + self.cuts[0].evidence.earliest if self.cuts else 0
         if num_layers < least:
             cuts = f"{len(self.cuts)} cut{'s' * (len(self.cuts) > 1)}"
             raise UnsupportedUsageError(
@@ -233,7 +240,7 @@ class Plan(Form):
             if cut.layer >= num_layers:
                 raise UnsupportedUsageError(
                     f"the cut before layer {cut.layer} is beyond the model's {num_layers} decoder layers: "
-                    f"use a k between 1 and {num_layers - 1}"
+                    f"use a k between {cut.evidence.earliest} and {num_layers - 1}"
                 )
         for name, layer in self.adaptive.named_layers.items() if self.adaptive else ():
             if not 0 <= layer < num_layers - 1:
@@ -301,7 +308,7 @@ class Plan(Form):
         ]
         compared = [each for cut in self.cuts if (each := cut.compared(before[cut.layer])).pairs]
         blocked = {layer for layer, groups in self.skipped().items() if "image" in groups}
-        return Work(rows, pairs, held, looks, blocked, compared, text + image_tokens)
+        return Work(rows, pairs, held, text + image_tokens, looks, blocked, compared)
 
     def skipped(self) -> dict[int, set[GroupName]]:
         """By layer, the groups whose reading of the image is left uncomputed."""

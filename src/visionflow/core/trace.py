@@ -125,17 +125,22 @@ class Trace:
         pairs = [n * n - skipped[-1] for n, skipped in zip(self.rows, self._skipped, strict=True)]
         held = [n - gone[-1] for n, gone in zip(self.rows, self._forgotten, strict=True)]
         looks, compared = [look for look, _ in self._looks], [each for each, _ in self._compared]
-        return Work(self.rows, pairs, held, looks, self._blind, compared, self._given_rows)
+        return Work(self.rows, pairs, held, self._given_rows, looks, self._blind, compared)
 
     def work_of(self, sample: int) -> Work:
         """What one sample would have gone through by itself, without the padding that its company costs."""
         rows = [self._text[sample] + images[sample] for images in self._image]
         pairs = [n * n - skipped[sample] for n, skipped in zip(rows, self._skipped, strict=True)]
         held = [n - gone[sample] for n, gone in zip(rows, self._forgotten, strict=True)]
-        looks = [replace(look, rows=own[sample]) for look, own in self._looks if own[sample]]
+        before = [self._text[sample] + self._given[sample], *rows]
+        looks = [
+            replace(look, rows=own[sample], projected=before[look.layer] if look.projected else 0)
+            for look, own in self._looks
+            if own[sample]
+        ]
         compared = [replace(each, pairs=own[sample]) for each, own in self._compared if own[sample]]
         blind = self._blind if any(images[sample] for images in self._image) else set()
-        return Work(rows, pairs, held, looks, blind, compared, self._text[sample] + self._given[sample])
+        return Work(rows, pairs, held, before[0], looks, blind, compared)
 
     def of_prompt(self, batch: int) -> Self:
         """An empty trace for a prompt of `batch` samples."""

@@ -45,21 +45,21 @@ class Work:
         rows: tokens that the layer runs.
         pairs: query-key pairs that its attention computes, those above the diagonal included.
         held: prompt tokens whose keys and values its cache holds afterwards.
+        given: tokens that came in, before any cut.
         looks: what was looked at besides.
         blind: layers in which image tokens do not read each other, and none of these pairs is computed.
         compared: what choices among features took.
-        given: tokens that came in; None for those of the first layer.
     """
 
     rows: Sequence[int]
     pairs: Sequence[int]
     held: Sequence[int]
+    given: int
     looks: Sequence[Look] = ()
     blind: Set[int] = frozenset()
     compared: Sequence[Compared] = ()
-    given: int | None = None
 
     @classmethod
     def plain(cls, rows: Sequence[int], looks: Sequence[Look] = ()) -> "Work":
         """Every row reads every key, and all are held."""
-        return cls(rows, [n * n for n in rows], rows, looks)
+        return cls(rows, [n * n for n in rows], rows, rows[0], looks)

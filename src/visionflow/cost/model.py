@@ -141,13 +141,12 @@ def cost_of_work(
         )
     _check_count("bytes_per_element", bytes_per_element, at_least=1)
     depth, batch = shape.num_layers, len(image_tokens[0])
-    dense_rows = work.rows[0] if work.given is None else work.given
     given = image_tokens[0] if given is None else given
     if check_convention(convention) == "flops":
-        head = head_flops(shape, dense_rows if logits_rows is None else min(logits_rows, dense_rows))
-        dense = batch * (depth * flops(shape, dense_rows, dense_rows**2) + head)
+        head = head_flops(shape, work.given if logits_rows is None else min(logits_rows, work.given))
+        dense = batch * (depth * flops(shape, work.given, work.given**2) + head)
         layers = sum(flops(shape, rows, pairs) for rows, pairs in zip(work.rows, work.pairs, strict=True))
-        before = [dense_rows, *work.rows]
+        before = [work.given, *work.rows]
         probes = sum(probe_flops(shape, look, before[look.layer + (not look.projected)]) for look in work.looks)
         probes += sum(choice_flops(shape, compared) for compared in work.compared)
         pruned = batch * (layers + probes + head)
@@ -163,7 +162,7 @@ def cost_of_work(
         convention,
         dense,
         pruned,
-        kv_bytes_dense=batch * depth * kv_bytes(shape, dense_rows, bytes_per_element),
+        kv_bytes_dense=batch * depth * kv_bytes(shape, work.given, bytes_per_element),
         kv_bytes_pruned=batch * sum(kv_bytes(shape, rows, bytes_per_element) for rows in work.held),
         average_image_tokens=sum(map(sum, image_tokens)) / (depth * batch),
     )

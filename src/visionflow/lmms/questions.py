@@ -168,7 +168,7 @@ def _continuation(loaded: Loaded, question: Question, continuation: str) -> Tens
 
 def _told(facts: Facts) -> dict[str, Any]:
     """What lmms-eval logs of a prompt."""
-    dropped = len(facts.kept) < facts.image_tokens[0]
+    dropped = len(facts.kept) < facts.given_image_tokens
     costs = {name: None if cost is None else [cost.pruned, cost.dense] for name, cost in facts.costs.items()}
     told = {"input_tokens": facts.prompt_tokens, "image_tokens": facts.image_tokens}
     return told | {"kept": facts.kept if dropped else None} | costs

@@ -10,23 +10,31 @@ from visionflow.methods.registry import METHODS, register
 
 if TYPE_CHECKING:
     from visionflow.methods.base import Method
+    from visionflow.methods.divprune import DivPrune
     from visionflow.methods.fastv import FastV
+    from visionflow.methods.grid import Grid
     from visionflow.methods.himap import HiMAP
     from visionflow.methods.plan_file import PlanFile
+    from visionflow.methods.pyramiddrop import PyramidDrop
     from visionflow.methods.random import RandomPruning
     from visionflow.methods.spec import Spec, method, parse
+    from visionflow.methods.unlike_mean import UnlikeMean
     from visionflow.methods.visipruner import VisiPruner
     from visionflow.methods.vtw import VTW
 
 __all__ = [
     "METHODS",
     "VTW",
+    "DivPrune",
     "FastV",
+    "Grid",
     "HiMAP",
     "Method",
     "PlanFile",
+    "PyramidDrop",
     "RandomPruning",
     "Spec",
+    "UnlikeMean",
     "VisiPruner",
     "method",
     "parse",
@@ -34,8 +42,9 @@ __all__ = [
 ]
 
 _MODULES = {
-    "FastV": "fastv", "HiMAP": "himap", "Method": "base", "PlanFile": "plan_file", "RandomPruning": "random",
-    "Spec": "spec", "VTW": "vtw", "VisiPruner": "visipruner", "method": "spec", "parse": "spec",
+    "DivPrune": "divprune", "FastV": "fastv", "Grid": "grid", "HiMAP": "himap", "Method": "base",
+    "PlanFile": "plan_file", "PyramidDrop": "pyramiddrop", "RandomPruning": "random", "Spec": "spec",
+    "UnlikeMean": "unlike_mean", "VTW": "vtw", "VisiPruner": "visipruner", "method": "spec", "parse": "spec",
 }  # fmt: skip
 
 

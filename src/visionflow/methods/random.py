@@ -17,7 +17,7 @@ class RandomPruning(Method):
     another draw, the same prompt the same one, alone or in any batch, without a read from the device.
 
     Attributes:
-        k: layers that run before the cut; at least 1.
+        k: layers that run before the cut; 0 for none.
         r: fraction dropped, 0 <= r < 1.
         seed: another seed, another draw.
 
@@ -32,7 +32,7 @@ class RandomPruning(Method):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_layer("k", self.k)
+        check_layer("k", self.k, least=0)
         check_ratio("r", self.r)
         check_seed(self.seed)
 

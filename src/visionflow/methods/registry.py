@@ -20,7 +20,11 @@ _BUILT_IN = {
     "fastv": "visionflow.methods.fastv:FastV",
     "vtw": "visionflow.methods.vtw:VTW",
     "visipruner": "visionflow.methods.visipruner:VisiPruner",
+    "pyramiddrop": "visionflow.methods.pyramiddrop:PyramidDrop",
+    "divprune": "visionflow.methods.divprune:DivPrune",
     "random": "visionflow.methods.random:RandomPruning",
+    "grid": "visionflow.methods.grid:Grid",
+    "unlike-mean": "visionflow.methods.unlike_mean:UnlikeMean",
 }
 
 Kind = TypeVar("Kind", bound="type[Method]")

@@ -20,7 +20,7 @@ class VTW(Method):
     and works only where there is no attention mask.
 
     Attributes:
-        k: layers that run before the withdrawal; at least 1.
+        k: layers that run before the withdrawal; 0 for none, so that the picture is never seen.
 
     Raises:
         VisionFlowError: `k` is out of range.
@@ -31,7 +31,7 @@ class VTW(Method):
     k: int
 
     def __post_init__(self) -> None:
-        check_layer("k", self.k)
+        check_layer("k", self.k, least=0)
 
     def cuts(self) -> tuple[Cut, ...]:
         """One cut that keeps nothing."""

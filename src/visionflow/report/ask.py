@@ -66,6 +66,7 @@ class AskReport:
             "method": self.method,
             "dense_answer": dense.answer,
             "pruned_answer": pruned.answer,
+            "given_image_tokens": facts.given_image_tokens,
             "image_tokens": facts.image_tokens,
             "text_tokens": int(trace.text_tokens[0]),
             "cost": costs or None,
@@ -73,7 +74,7 @@ class AskReport:
             "kv_bytes_pruned": pruned.kv_bytes,
             "ttft_dense_s": dense.first_token_s,
             "ttft_pruned_s": pruned.first_token_s,
-            "attention_pairs": {"dense": len(trace.rows) * trace.rows[0] ** 2, "pruned": sum(trace.work.pairs)},
+            "attention_pairs": {"dense": len(trace.rows) * trace.work.given**2, "pruned": sum(trace.work.pairs)},
             "decided": facts.decided,
             "overlay": None if self.overlay is None else str(self.overlay),
             "undrawn": self.undrawn,
@@ -103,16 +104,17 @@ class AskReport:
         console.print(table)
         console.print()
         told = {
-            "image tokens": layer_ranges(facts.image_tokens),
+            "image tokens": f"{facts.given_image_tokens} given; {layer_ranges(facts.image_tokens)}",
             "kept patches": str(self.overlay or f"not drawn: {self.undrawn}"),
         }
         if facts.decided:
             layers = {name.replace("_", " "): value for name, value in facts.decided.items() if "layer" in name}
             told = {name: "none" if value is None else str(value) for name, value in layers.items()} | told
         console.print(Pairs(told))
+        given = facts.given_image_tokens
         if not dense.first_token_s - pruned.first_token_s > NOTICEABLE * dense.first_token_s:
             console.print(
-                f"\nPruning is not clearly faster here: with {facts.image_tokens[0]} image and {trace.text_tokens[0]} "
+                f"\nPruning is not clearly faster here: with {given} image and {trace.text_tokens[0]} "
                 "text tokens on this model, choosing what to drop takes about as much time as it saves, or more. "
                 "Longer prompts and larger models gain."
             )

@@ -26,6 +26,7 @@ class Report:
         model: as it was asked for.
         method: its name.
         options: its settings.
+        given_image_tokens: of the prompt, before any cut.
         image_tokens: in each layer.
         text_tokens: of the prompt.
         bytes_per_element: of the KV cache.
@@ -36,6 +37,7 @@ class Report:
     model: str
     method: str
     options: dict[str, int | float]
+    given_image_tokens: int
     image_tokens: list[int]
     text_tokens: int
     bytes_per_element: int
@@ -54,6 +56,7 @@ class Report:
             "dense_tflops": cost.dense / 1e12,
             "pruned_tflops": cost.pruned / 1e12,
             "ratio": cost.ratio,
+            "given_image_tokens": self.given_image_tokens,
             "image_tokens": self.image_tokens,
             "average_image_tokens": cost.average_image_tokens,
             "text_tokens": self.text_tokens,
@@ -67,8 +70,8 @@ class Report:
         cost = self.costs[0]
         settings = " ".join(f"{name}={value}" for name, value in self.options.items())
         console.print(f"{self.model}, method {self.method} {settings}".rstrip())
-        console.print(f"Prefill of {self.image_tokens[0]} image and {self.text_tokens} text tokens.\n")
-        console.print(_stages(self.image_tokens, cost.average_image_tokens))
+        console.print(f"Prefill of {self.given_image_tokens} image and {self.text_tokens} text tokens.\n")
+        console.print(_stages(self.given_image_tokens, self.image_tokens, cost.average_image_tokens))
         console.print()
         console.print(_costs(self.costs))
         console.print()
@@ -129,9 +132,9 @@ def show_tables(console: Console) -> None:
     console.print(Pairs({f"[{number}]": reason for number, reason in enumerate(reasons, start=1)}))
 
 
-def _stages(image_tokens: list[int], average: float) -> Sheet:
+def _stages(given: int, image_tokens: list[int], average: float) -> Sheet:
     """Runs of layers with the same number of image tokens."""
-    full = image_tokens[0] or 1
+    full = given or 1
     table = Sheet("layers", "image tokens", "share")
     for layers, count in layer_runs(image_tokens):
         table.add_row(layers, str(count), percent(count / full))
