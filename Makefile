@@ -9,7 +9,7 @@ LMMS       := .venv-lmms
 LMMS_READY := $(LMMS)/.ready
 
 .PHONY: demo test slow oracles test-distributed test-lmms test-processors lint types check matrix matrix-newest newest lock \
-	breaks clean
+	breaks house operations clean
 
 demo: $(READY)
 	$(BIN)/visionflow ask examples/scene.png "How many red objects are there?"
@@ -56,6 +56,13 @@ check: lint types test
 # Break the code on purpose and see each oracle fail.
 breaks: $(READY)
 	$(BIN)/python tests/breaks.py
+
+# How large core, methods and the engine are, and what one pass takes; AT="805db82 here" puts checkouts side by side.
+house: $(READY)
+	$(BIN)/python -m tests.house.figures $(AT)
+
+operations: $(READY)
+	$(BIN)/python -m tests.house.operations $(AT)
 
 # Every oracle on every family with every method; docs/families.md is made of it.
 matrix: $(READY)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from tests.counting import Operations
 from tests.matrix import METHODS, NOTHING_DROPPED
 from tests.tiny import IMAGE_TOKEN, batch_of, prompt
 from visionflow import Method, prune
@@ -18,20 +18,6 @@ from visionflow.bench.memory import peak_memory
 from visionflow.core import AttentionRows, find_tokens, paid, received
 
 COUNTED = [method for method in METHODS if method.cuts() and all(cut.keep(8) is not None for cut in method.cuts())]
-
-
-class Operations(TorchDispatchMode):
-    """Counts the operations that reach the device, and those that make the host wait for it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-        self.waits = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += 1
-        self.waits += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
-        return func(*args, **(kwargs or {}))
 
 
 def operations(model: PreTrainedModel, **inputs: Any) -> Operations:
