@@ -6,10 +6,10 @@ from PIL import Image
 
 from tests.tiny import IMAGE_SIZE, tiny_llava
 from tests.tiny_processor import tiny_processor
-from visionflow.evaluation.samples import Form, Sample
+from visionflow.evaluation.samples import AnswerForm, Sample
 from visionflow.loading.models import Loaded
 
-FORMS: dict[str, Form] = {"choice": "letter", "existence": "yes_no", "open": "words"}
+FORMS: dict[str, AnswerForm] = {"choice": "letter", "existence": "yes_no", "open": "words"}
 
 
 def tiny_loaded() -> Loaded:

@@ -44,7 +44,7 @@ def test_only_questions_that_need_the_picture_are_followed(loaded: Loaded, monke
     """Right with the picture and wrong without: of four samples, one of each case."""
     asked = samples(4, "open")
     answers = {sample.id: iter(right) for sample, right in zip(asked, [(1, 0), (1, 1), (0, 1), (0, 0)], strict=True)}
-    monkeypatch.setattr(runner, "is_right", lambda sample, answer: bool(next(answers[sample.id])))
+    monkeypatch.setattr(Sample, "is_right", lambda sample, answer: bool(next(answers[sample.id])))
     records = analyse(loaded, asked, nothing, Records(), batch=4)
     assert [record["rows"]["flow"] is not None for record in records] == [True, False, False, False]
     assert len(analysed(records)) == 1
@@ -57,7 +57,7 @@ def test_all_are_followed_if_one_wants(loaded: Loaded) -> None:
 
 
 def test_no_question_left_and_captions_are_refused(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "is_right", lambda sample, answer: False)
+    monkeypatch.setattr(Sample, "is_right", lambda sample, answer: False)
     with pytest.raises(VisionFlowError, match="--all"):
         analysed(analyse(loaded, samples(2, "open"), nothing, Records()))
     caption = Sample(**vars(sample("open", 0)) | {"form": "caption"})

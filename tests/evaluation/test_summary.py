@@ -18,11 +18,11 @@ from tests.questions import sample
 from tests.scenes.strategies import SPARSE
 from visionflow.evaluation import Confusion, Interval, McNemar, bootstrap_difference, bootstrap_mean, cider, wilson
 from visionflow.evaluation.answers import Naming, naming
-from visionflow.evaluation.marking import is_right, marked
 from visionflow.evaluation.records import Record
 from visionflow.evaluation.rows import Configuration, sweep_rows
+from visionflow.evaluation.runner import marked
 from visionflow.evaluation.summary import Lost, TaskSummary, summarise, to_json
-from visionflow.report import eval_tables as tables_for_people
+from visionflow.report import eval as tables_for_people
 from visionflow.report.figures.curve import draw_curve, points
 from visionflow.scenes import Scene
 from visionflow.scenes.captions import joined, names_in_reading_order, references
@@ -360,13 +360,13 @@ def test_captions_are_marked_anew_whatever_their_record_says() -> None:
 
 
 def test_an_answer_is_read_as_its_task_wants_it() -> None:
-    assert is_right(sample("choice", 0), "The answer is A.")
-    assert is_right(sample("choice", 0), "w7")
-    assert not is_right(sample("choice", 0), "B")
-    assert is_right(sample("existence", 0), "Yes, there is.")
-    assert not is_right(sample("existence", 0), "maybe")
-    assert is_right(sample("open", 0), "W5.")
-    assert not is_right(sample("open", 0), "w5 w6")
+    assert sample("choice", 0).is_right("The answer is A.")
+    assert sample("choice", 0).is_right("w7")
+    assert not sample("choice", 0).is_right("B")
+    assert sample("existence", 0).is_right("Yes, there is.")
+    assert not sample("existence", 0).is_right("maybe")
+    assert sample("open", 0).is_right("W5.")
+    assert not sample("open", 0).is_right("w5 w6")
 
 
 def test_an_interval_of_shares_stays_within_them() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from visionflow.cli.bench_output import make_folder, tell
+from visionflow.cli.folders import make_folder
 from visionflow.cli.options import (
     MODEL_HELP,
     MOST_AT_A_TIME,
@@ -21,7 +21,7 @@ from visionflow.cli.options import (
     option,
     use_threads,
 )
-from visionflow.cli.output import quiet_libraries, working
+from visionflow.cli.output import quiet_libraries, tell, working
 from visionflow.cli.values import names, number, place, whole
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _bench_one(
 ) -> dict[str, Any]:
     from visionflow.bench.measure import measure
     from visionflow.bench.subject import open_subject
-    from visionflow.cli.bench_progress import steps
+    from visionflow.cli.progress import steps
 
     quiet_libraries(name)
     with working(f"making {name}"):

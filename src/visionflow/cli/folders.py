@@ -1,4 +1,4 @@
-"""Folders for results, looked at before any work."""
+"""Folders for results, checked before any work."""
 
 import os
 from pathlib import Path
@@ -20,3 +20,18 @@ def check_out(out: Path) -> None:
         raise VisionFlowError(f"--out {out} cannot be a folder, {there} is a file: choose another --out")
     if not os.access(there, os.W_OK):
         raise VisionFlowError(f"cannot write in {there}: no permission; choose another --out")
+
+
+def make_folder(out: Path | None) -> None:
+    """Make the folder, and see before the work that a figure can be drawn.
+
+    Raises:
+        VisionFlowError: it cannot be a folder, or matplotlib is missing.
+    """
+    if out is None:
+        return
+    from visionflow.report.figures.plotting import check_matplotlib
+
+    check_matplotlib()
+    check_out(out)
+    out.mkdir(parents=True, exist_ok=True)

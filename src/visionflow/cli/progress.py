@@ -1,4 +1,4 @@
-"""Progress over the questions of a suite, on standard error where that is a terminal, and a way on after Ctrl-C."""
+"""Progress on standard error where that is a terminal; over the questions of a suite, and a way on after Ctrl-C."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -41,3 +41,16 @@ def questions(what: str, total: int, records: "Store") -> Iterator[Callable[[str
         way_on = f"the same command goes on from {records.folder}" if records.folder else "with --out it could go on"
         print(f"visionflow: stopped after {len(records.known)} of {total} questions; {way_on}", file=sys.stderr)
         raise typer.Exit(130) from None
+
+
+@contextmanager
+def steps(what: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Yields what is to be called after each step: what it was, and how many of how many are done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(what, total=None)
+        yield lambda step, done, total: progress.update(bar, completed=done, total=total, description=f"{what}, {step}")

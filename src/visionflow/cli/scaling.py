@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from visionflow.cli.bench import SHAPES_HELP, Results, TextTokens, check_models, shape_layers
-from visionflow.cli.bench_output import make_folder, tell
+from visionflow.cli.folders import make_folder
 from visionflow.cli.options import (
     MOST_AT_A_TIME,
     MOST_LAYERS,
@@ -21,7 +21,7 @@ from visionflow.cli.options import (
     option,
     use_threads,
 )
-from visionflow.cli.output import quiet_libraries, working
+from visionflow.cli.output import quiet_libraries, tell, working
 from visionflow.cli.values import names, number, numbers, whole, word
 from visionflow.errors import VisionFlowError
 
@@ -75,7 +75,7 @@ def scaling(
         from visionflow.bench.rows import bench_rows, check_methods
         from visionflow.bench.scaling import Scaling, by_axis, exponents, scale
         from visionflow.bench.subject import open_subject
-        from visionflow.cli.bench_progress import steps
+        from visionflow.cli.progress import steps
         from visionflow.loading.models import check_device
 
         quiet_libraries(model)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation.answers import words
-from visionflow.evaluation.samples import FORMS, Form, Relevance, Sample, Suite
+from visionflow.evaluation.samples import FORMS, AnswerForm, Relevance, Sample, Suite
 from visionflow.loading.pictures import decoded
 from visionflow.scenes import CELLS, Scene, relevant_patches
 from visionflow.scenes.export import layout, scene_of
@@ -47,7 +47,7 @@ def suite_in(path: Path) -> Suite:
         place = places[task][number]
         return _sample(rows[place], pictures[place], f"question {rows[place]['id']!r} of {path}")
 
-    forms: dict[str, Form] = {task: FORMS[task] for task in places}
+    forms: dict[str, AnswerForm] = {task: FORMS[task] for task in places}
     counts = {task: len(several) for task, several in places.items()}
     return Suite(f"parquet:{hashlib.sha256(content).hexdigest()[:16]}", forms, sample, counts)
 
@@ -129,10 +129,10 @@ def _sample(row: Fields, picture: Any, where: str) -> Sample:
     )
 
 
-def _check_gold(gold: Sequence[str | None], options: Sequence[str], form: Form, where: str) -> None:
+def _check_gold(gold: Sequence[str | None], options: Sequence[str], form: AnswerForm, where: str) -> None:
     if not gold or not all(each and words(each) for each in gold):
         raise VisionFlowError(f"the gold of {where} is empty: give the right answer")
-    known: Mapping[Form, Sequence[str]] = {"letter": ascii_uppercase[: len(options)], "yes_no": ("yes", "no")}
+    known: Mapping[AnswerForm, Sequence[str]] = {"letter": ascii_uppercase[: len(options)], "yes_no": ("yes", "no")}
     if form in known and (len(gold) > 1 or gold[0] not in tuple(known[form])):
         way_out = f"one of {', '.join(known[form])}" if known[form] else "options, too"
         raise VisionFlowError(f"the gold of {where} is {', '.join(map(str, gold))}: give {way_out}")

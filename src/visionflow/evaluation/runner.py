@@ -10,13 +10,12 @@ from visionflow.answering import Facts, answers, greedy
 from visionflow.cost import Convention
 from visionflow.engines.hf.families import family_of
 from visionflow.evaluation.batches import batches_of, inputs_of, relevant_tokens
-from visionflow.evaluation.marking import is_right, marked
 from visionflow.evaluation.records import Record, Records
 from visionflow.evaluation.rows import Configuration
-from visionflow.evaluation.samples import Form, Sample
+from visionflow.evaluation.samples import AnswerForm, Sample
 from visionflow.loading.models import Loaded
 
-LONGEST: dict[Form, int] = {"letter": 16, "yes_no": 16, "words": 16, "caption": 96}
+LONGEST: dict[AnswerForm, int] = {"letter": 16, "yes_no": 16, "words": 16, "caption": 96}
 """New tokens, at most, by the form of the answer."""
 
 CONVENTIONS: tuple[Convention, ...] = ("paper", "flops")
@@ -77,8 +76,19 @@ def run_batch(loaded: Loaded, samples: Sequence[Sample], rows: Sequence[Configur
         said = answers(loaded.model, loaded.processor, seen, method, _WAY_OUT, **greedy(longest))
         for record, sample, text, facts in zip(records, samples, said.texts, said.facts, strict=True):
             answer = text.strip()
-            record["rows"][row.name] = {"answer": answer, "right": is_right(sample, answer)} | _told(facts)
+            record["rows"][row.name] = {"answer": answer, "right": sample.is_right(answer)} | _told(facts)
     return records
+
+
+def marked(record: Record, sample: Sample) -> Record:
+    """The record with `right` as the sample has it of every answer, and of a caption with the objects to name.
+
+    Records that older versions wrote took a caption for right that named every object and more.
+    """
+    if sample.form != "caption":
+        return record
+    rows = {name: row | {"right": sample.is_right(row["answer"])} for name, row in record["rows"].items()}
+    return record | {"objects": list(sample.objects), "rows": rows}
 
 
 def _record(sample: Sample, relevant: Tensor | None) -> Record:

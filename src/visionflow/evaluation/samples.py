@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from visionflow.errors import VisionFlowError
+from visionflow.evaluation.answers import matches, naming, option_letter, yes_no
 
-Form = Literal["letter", "yes_no", "words", "caption"]
+AnswerForm = Literal["letter", "yes_no", "words", "caption"]
 """How a task wants its answer, and so how it is scored."""
 
 Relevance = Callable[[int], NDArray[np.bool_]]
 """From the grid's side g to the patches that an answer rests on, bool [g, g], row by row as the model sees them."""
 
-FORMS: dict[str, Form] = {
+FORMS: dict[str, AnswerForm] = {
     "choice": "letter",
     "science": "letter",
     "existence": "yes_no",
@@ -47,7 +48,7 @@ class Sample:
     id: str
     task: str
     kind: str
-    form: Form
+    form: AnswerForm
     question: str
     prompt: str
     gold: tuple[str, ...]
@@ -55,6 +56,19 @@ class Sample:
     objects: tuple[str, ...]
     image: Callable[[], Image.Image]
     relevant: Relevance | None
+
+    def is_right(self, answer: str) -> bool:
+        """Whether `answer` is the right one; of a caption, whether it names exactly the objects that are there.
+
+        Letters are read by `option_letter`, yes and no under the strict convention, short answers by `matches`.
+        """
+        if self.form == "letter":
+            return option_letter(answer, self.options) == self.gold[0]
+        if self.form == "yes_no":
+            return yes_no(answer) == (self.gold[0] == "yes")
+        if self.form == "caption":
+            return naming(answer, self.objects).exact
+        return matches(answer, self.gold)
 
 
 @dataclass(frozen=True)
@@ -69,7 +83,7 @@ class Suite:
     """
 
     name: str
-    tasks: Mapping[str, Form]
+    tasks: Mapping[str, AnswerForm]
     sample: Callable[[str, int], Sample]
     counts: Mapping[str, int] = field(default_factory=dict)
 

@@ -11,6 +11,10 @@ BYTES: Units = ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"))
 SECONDS: Units = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
 
 
+NOT_MODELLED = "not modelled"
+"""What stands in place of a cost that nobody knows."""
+
+
 def unit_for(value: float, units: Units) -> tuple[float, str]:
     """The largest unit that `value` has one of, or else the smallest."""
     return next((each for each in units if value >= each[0]), units[-1])

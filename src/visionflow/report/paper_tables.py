@@ -7,7 +7,7 @@ from visionflow.errors import VisionFlowError
 from visionflow.evaluation.rows import REFERENCE
 from visionflow.evaluation.summary import Figure, Line, Metric, Spent, TaskSummary
 from visionflow.papers import HIMAP_TABLES, PrintedTable
-from visionflow.report.eval_tables import NOT_MODELLED
+from visionflow.report.numbers import NOT_MODELLED
 
 METHODS = {
     REFERENCE: "Baseline",
