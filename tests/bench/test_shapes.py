@@ -22,7 +22,7 @@ def test_the_cost_models_presets_are_the_same_shapes(name: str) -> None:
 
 def test_one_b() -> None:
     shape = DecoderShape.from_config(shape_config("llava-1b"))
-    assert shape == DecoderShape(22, 2048, 5632, 32, 4, 64, 32064, image_tokens=576)
+    assert shape == DecoderShape(22, 2048, 5632, 32, 4, 64, 32064, image_tokens=576, tower_head_dim=64)
 
 
 def test_sizes_of_whole_models() -> None:

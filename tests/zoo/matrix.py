@@ -16,6 +16,7 @@ from tests.zoo.oracles import ORACLES, image_to_image, methods_of
 from visionflow import UnsupportedModelError
 from visionflow.cost import DecoderShape
 from visionflow.engines.hf.families import FAMILIES, UNSUPPORTED, Family
+from visionflow.engines.hf.tower_table import tower_rows
 
 PAGE = Path(__file__).parents[2] / "docs" / "families.md"
 METHODS = ("himap", "fastv", "vtw", "visipruner")
@@ -36,6 +37,13 @@ VisiPruner is run with `shallow_image_to_image=True` where it says "yes *", sinc
 image tokens read both ways; without it, a picture longer than a window is refused. Layers with a window hold all of the
 prompt's keys in a scope, so the cache of such a model may be larger than the dense one's; the cost model counts no
 windows. Videos of kimi_k25, molmo2 and perception_lm are known but were not run.
+
+"Tower" says which attention of the vision tower is evidence (VisionZip's `rows`): "cls", what the class token reads of
+the patches; "received", what they read of each other; of pictures, not of videos. Scores and keys are compared with the
+tower's own eager attention, and the patches of a token with those that its features depend on, in
+tests/zoo/test_towers.py. It goes by the tower: LLaVA with SigLIP or Pixtral in CLIP's place has "received" alone. Where
+nothing stands, a method that asks for it is refused.
+
 `make test` runs HiMAP on one family of each kind, `make slow` on all, `make matrix` everything.
 
 A family is one entry of `src/visionflow/engines/hf/family_table.py` and one of `tests/zoo`.
@@ -69,8 +77,8 @@ def page(results: dict[str, dict[str, list[str]]]) -> str:
     lines = [
         f"{len(classes - broken)} of {len(classes) + len(UNSUPPORTED)} classes pass everything.",
         "",
-        f"| model type | text model | attention | {' | '.join(METHODS)} | FLOPs | also taken | note |",
-        "|---|---|---|" + "---|" * (len(METHODS) + 3),
+        f"| model type | text model | attention | {' | '.join(METHODS)} | FLOPs | Tower | also taken | note |",
+        "|---|---|---|" + "---|" * (len(METHODS) + 4),
     ]
     lines += [_row(ROWS[name], results[name]) for name in sorted(results)]
     lines += ["", "| model type | why it is refused |", "|---|---|"]
@@ -86,8 +94,8 @@ def _row(entry: Entry, found: dict[str, list[str]]) -> str:
     }
     cells = [
         entry.model_type, own, entry.attention, *(_cell(entry, name, found) for name in METHODS),
-        "yes" if _is_modelled(config) else "", ", ".join(text for text in family.text_types if text not in run),
-        _note(entry, family),
+        "yes" if _is_modelled(config) else "", ", ".join(tower_rows(config)),
+        ", ".join(text for text in family.text_types if text not in run), _note(entry, family),
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
 

@@ -13,6 +13,7 @@ from visionflow.core.draw import draw
 from visionflow.core.forms import Form
 from visionflow.core.reductions import Received
 from visionflow.core.tokens import GroupName, Tokens
+from visionflow.core.towers import TowerRows
 from visionflow.errors import VisionFlowError
 
 
@@ -141,13 +142,16 @@ class Features(Evidence):
 
 @dataclass(frozen=True)
 class Tower(Evidence):
-    """Attention inside the vision tower: scores of the patches, and their keys as features.
+    """Attention inside the vision tower, in the layer whose output is projected: scores of the patches, and their keys.
+
+    An image token's score is the sum of its patches' scores, and its features are their mean key, the mean over heads.
 
     Attributes:
-        rows: "cls", what the class token reads; "received", what all patches read of each, where there is none.
+        rows: "cls", what the class token reads of each patch; "received", the sum of what all patches of the picture
+            read of it, for towers without a class token.
     """
 
-    rows: Literal["cls", "received"] = "cls"
+    rows: TowerRows = "cls"
 
     def __post_init__(self) -> None:
         if self.rows not in ("cls", "received"):

@@ -7,14 +7,14 @@ from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
-from visionflow.core.evidence import Attention, Evidence, Features, Nothing
+from visionflow.core.evidence import Attention, Evidence, Features, Nothing, Tower
 from visionflow.core.forms import Form
 from visionflow.core.keep import Keep, Positive
 from visionflow.core.layer import LayerAttention
 from visionflow.core.readings import readings
 from visionflow.core.selection import Select, Top
 from visionflow.core.tokens import SPANS, GroupName, Tokens
-from visionflow.core.work import Compared, Look, Work
+from visionflow.core.work import Compared, Look, Vectors, Work
 from visionflow.errors import UnsupportedUsageError
 
 Selection = GroupName | Callable[[Tokens], Tensor]
@@ -83,7 +83,8 @@ class Cut(Form):
     def compared(self, image_tokens: int) -> Compared:
         """The products of features that a choice among so many image tokens takes."""
         evidence, kept = self.evidence, self.keep(image_tokens)
-        of: Literal["hidden", "key"] = "key" if isinstance(evidence, Features) and evidence.of == "key" else "hidden"
+        of: Vectors = "key" if isinstance(evidence, Features) and evidence.of == "key" else "hidden"
+        of = "tower" if isinstance(evidence, Tower) else of
         if kept is None or kept == image_tokens:
             return Compared(self.layer, 0, of)
         score = evidence.score if isinstance(evidence, Features) else None

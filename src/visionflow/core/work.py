@@ -4,6 +4,8 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
+Vectors = Literal["hidden", "key", "tower"]
+
 
 @dataclass(frozen=True)
 class Look:
@@ -29,12 +31,13 @@ class Compared:
     Attributes:
         layer: the layer of the cut.
         pairs: products of two vectors.
-        of: their width: that of "hidden" states, or of the "key"s of all heads.
+        of: their width: that of "hidden" states, of the "key"s of all heads, or of a key of the "tower", the mean over
+            heads.
     """
 
     layer: int
     pairs: int
-    of: Literal["hidden", "key"] = "hidden"
+    of: Vectors = "hidden"
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,20 @@ def probe_flops(shape: DecoderShape, look: Look, keys: int) -> int:
 
 
 def choice_flops(shape: DecoderShape, compared: Compared) -> int:
-    """FLOPs of the products of features that a choice took, ``2 width`` each."""
+    """FLOPs of the products of features that a choice took, ``2 width`` each.
+
+    What the vision tower shows comes from the tower's own pass, which is not counted, as the tower is not.
+
+    Raises:
+        VisionFlowError: they are of the vision tower, and the shape knows none.
+    """
+    if compared.of == "tower":
+        if shape.tower_head_dim is None:
+            raise VisionFlowError(
+                "the cost of a choice among keys of the vision tower needs their width: give the shape of a model with "
+                "a tower, or say its tower_head_dim"
+            )
+        return 2 * compared.pairs * shape.tower_head_dim
     width = shape.hidden_size if compared.of == "hidden" else shape.num_kv_heads * shape.head_dim
     return 2 * compared.pairs * width
 

@@ -9,13 +9,13 @@ from visionflow.errors import VisionFlowError
 from visionflow.loading.hub import place_of
 
 # Source: text_config and vision_config of llava-hf/llava-1.5-7b-hf and -13b-hf; the vocabulary is Vicuna's 32000
-# padded to 32064, a picture is (336 / 14)^2 patches. The same shapes, by the same names, are benched
-# (visionflow.bench.shapes), and a test holds them together.
+# padded to 32064, a picture is (336 / 14)^2 patches, CLIP-L has heads of 64. The same shapes, by the same
+# names, are benched (visionflow.bench.shapes), and a test holds them together.
 PRESETS = {
-    "llava-1b": DecoderShape(22, 2048, 5632, 32, 4, 64, 32064, image_tokens=576),
-    "llava-1.5-7b": DecoderShape(32, 4096, 11008, 32, 32, 128, 32064, image_tokens=576),
-    "llava-1.5-13b": DecoderShape(40, 5120, 13824, 40, 40, 128, 32064, image_tokens=576),
-    "qwen2.5-vl-7b": DecoderShape(28, 3584, 18944, 28, 4, 128, 152064),
+    "llava-1b": DecoderShape(22, 2048, 5632, 32, 4, 64, 32064, image_tokens=576, tower_head_dim=64),
+    "llava-1.5-7b": DecoderShape(32, 4096, 11008, 32, 32, 128, 32064, image_tokens=576, tower_head_dim=64),
+    "llava-1.5-13b": DecoderShape(40, 5120, 13824, 40, 40, 128, 32064, image_tokens=576, tower_head_dim=64),
+    "qwen2.5-vl-7b": DecoderShape(28, 3584, 18944, 28, 4, 128, 152064, tower_head_dim=80),
 }
 
 

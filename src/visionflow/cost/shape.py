@@ -56,6 +56,7 @@ class DecoderShape:
         head_dim: width of one head; heads x head_dim need not be d.
         vocab_size: rows of the output head.
         image_tokens: tokens that one picture becomes, where that is a fixed number.
+        tower_head_dim: width of one head of the vision tower, where there is one.
     """
 
     num_layers: int
@@ -66,11 +67,12 @@ class DecoderShape:
     head_dim: int
     vocab_size: int
     image_tokens: int | None = None
+    tower_head_dim: int | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is None and field.name == "image_tokens":
+            if value is None and field.name in ("image_tokens", "tower_head_dim"):
                 continue
             if not isinstance(value, int) or value < 1:
                 raise VisionFlowError(f"{field.name} of a decoder must be a whole number, at least 1, not {value!r}")
@@ -107,6 +109,7 @@ class DecoderShape:
             head_dim=getattr(text, "head_dim", None) or text.hidden_size // heads,
             vocab_size=text.vocab_size,
             image_tokens=image_tokens_of(config),
+            tower_head_dim=_tower_head_dim_of(config),
         )
 
 
@@ -121,3 +124,11 @@ def image_tokens_of(config: Any) -> int | None:
     tower_tokens = (vision.image_size // vision.patch_size) ** 2 + _CLASS_TOKENS[vision.model_type]
     # "default" leaves out the first of the tower's tokens, whatever it is; "full" takes all.
     return int(tower_tokens - (config.vision_feature_select_strategy == "default"))
+
+
+def _tower_head_dim_of(config: Any) -> int | None:
+    """The width of one head of the vision tower; None where the config does not say."""
+    tower = getattr(config, "vision_config", None)
+    heads = getattr(tower, "num_attention_heads", None) or getattr(tower, "num_heads", None)
+    width = getattr(tower, "embed_dim", None) or getattr(tower, "hidden_size", None)  # Qwen2-VL's is the first
+    return width // heads if isinstance(width, int) and isinstance(heads, int) else None

@@ -71,7 +71,12 @@ class Cutter:
     def features(self, cut: Cut, evidence: Features, features: Tensor, tokens: Tokens) -> None:
         """Take the features that `cut` asked for, ``[batch, tokens, width]``."""
         with out_of_autocast(features.device):
-            self._shown[cut.layer] = evidence.show(features, tokens.to(features.device))
+            shown = evidence.show(features, tokens.to(features.device))
+        self.shown(cut, shown, tokens)
+
+    def shown(self, cut: Cut, shown: Shown, tokens: Tokens) -> None:
+        """Take what `cut` asked for, of the tokens present."""
+        self._shown[cut.layer] = shown
         counts = tokens.image.counts
         self.trace.note_compared(cut.compared(max(counts)), [cut.compared(n).pairs for n in counts])
 

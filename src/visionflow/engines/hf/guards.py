@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.generation import GenerationConfig, GenerationMode
 
+from visionflow.core.cutting import asked_of
 from visionflow.core.plan import Block, Plan, Watch, Withhold
 from visionflow.core.tokens import Tokens
 from visionflow.engines.hf.family import Family
@@ -84,12 +85,23 @@ def check_plan(family: Family, plan: Plan, call: dict[str, Any]) -> None:
     """Refuse a forward pass that would not do what `plan` says, or hides what it did.
 
     Raises:
-        UnsupportedUsageError: pictures in an argument whose image tokens are not known, attention weights of layers
+        UnsupportedUsageError: pictures in an argument whose image tokens are not known, videos for
+            a method that looks at the tower, attention weights of layers
             that skip a part of them, or an off-loaded cache that is to let go of keys.
     """
     for name, value in call.items():
         if name.startswith("pixel_values") and value is not None and name not in family.image_inputs:
             raise UnsupportedUsageError(f"the tokens of {name} are not known in a {family.model_type}: leave it out")
+    videos = [
+        name
+        for name, value in call.items()
+        if "video" in name and name.startswith("pixel_values") and value is not None
+    ]
+    if "tower" in asked_of(plan) and (videos or "video" in (call.get("mm_encoder_outputs") or {})):
+        raise UnsupportedUsageError(
+            "the vision tower's attention is evidence of pictures, not of videos yet: leave the video out, or take a "
+            "method that looks at no tower, such as HiMAP"
+        )
     if plan.skipped() and call.get("output_attentions"):
         raise UnsupportedUsageError(
             "layers that leave attention uncomputed have no weights to give: leave out output_attentions, or "

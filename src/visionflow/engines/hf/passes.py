@@ -1,17 +1,18 @@
 """One forward pass inside a scope: all that it holds is in one object, and each part of that says what it may touch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
 
 from visionflow.core import cutting
 from visionflow.core.attention import AttentionRows, Heads
-from visionflow.core.evidence import Attention, Features
+from visionflow.core.evidence import Attention, Features, Tower
 from visionflow.core.layer import LayerAttention
 from visionflow.core.plan import Cut, Plan
 from visionflow.core.readings import pairs_in_batch, pairs_of_sample
 from visionflow.core.tokens import GroupName, Tokens
+from visionflow.core.towers import TowerRows
 from visionflow.core.trace import Trace
 from visionflow.engines.hf import skip
 from visionflow.engines.hf.backend import Backend
@@ -24,6 +25,7 @@ from visionflow.engines.hf.held import prompt
 from visionflow.engines.hf.memo import Memo
 from visionflow.engines.hf.present import Present
 from visionflow.engines.hf.skip import Attend
+from visionflow.engines.hf.tower import TowerLook
 from visionflow.errors import UnsupportedUsageError
 
 Arguments = dict[str, Any]
@@ -94,7 +96,7 @@ class PromptPass(Pass):
 
     def __init__(
         self, plan: Plan, family: Family, tokens: Tokens, record: CacheRecord, trace: Trace, backend: Backend,
-        cache: Any,
+        cache: Any, towers: Mapping[TowerRows, TowerLook],
     ) -> None:  # fmt: skip
         super().__init__(record, tokens.columns.shape[1], backend, family, cache)
         self.present = Present(tokens, family.token_axis)
@@ -104,6 +106,7 @@ class PromptPass(Pass):
         self.pictured = any(tokens.image.counts)
         self._watches = plan.watches
         self._backend = backend
+        self._towers = towers
         self._wants_pictures = any(
             isinstance(cut.evidence, Features) and cut.evidence.of == "image" for cut in plan.cuts
         )
@@ -155,6 +158,9 @@ class PromptPass(Pass):
             pictures = self._pictures if evidence.of == "image" else None
             features = self.present.features_in(hidden) if pictures is None else self.present.of_given(pictures)
             self.cutter.features(cut, evidence, features, tokens)
+        elif isinstance(evidence, Tower):
+            seen = self._towers[evidence.rows].shown(self.present.given)
+            self.cutter.shown(cut, self.present.shown_of_given(seen), tokens)
         elif isinstance(evidence, Attention) and evidence.when == "entry":
             self.reading = True
             try:

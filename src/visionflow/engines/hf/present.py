@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from visionflow.core.cutting import Taken, merged
+from visionflow.core.evidence import Shown
 from visionflow.core.tokens import Tokens
 
 
@@ -58,6 +59,12 @@ class Present:
     def of_given(self, values: Tensor) -> Tensor:
         """Of ``[batch, given, width]`` the entries of the tokens that are left."""
         return values if self.places is None else take(values, self.places, 1)
+
+    def shown_of_given(self, shown: Shown) -> Shown:
+        """What evidence of all tokens given shows of those that are left."""
+        assert shown.scores is not None
+        assert shown.features is not None
+        return Shown(self.of_given(shown.scores.unsqueeze(2)).squeeze(2), self.of_given(shown.features))
 
     def restore(self, hidden: Tensor) -> Tensor:
         """The decoder's output ``[batch, left, width]`` in the places of the input; zero where tokens are gone."""

@@ -1,6 +1,5 @@
 """The pruning scope: hangs a plan on a model's hooks, and takes every trace of itself off again."""
 
-import copy
 import inspect
 import threading
 from collections.abc import Callable, Iterator
@@ -15,9 +14,11 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from visionflow.core.evidence import Tower
 from visionflow.core.plan import Plan
 from visionflow.core.tokens import find_tokens
 from visionflow.core.trace import Trace
+from visionflow.engines.hf.attention_functions import function_of, put_function
 from visionflow.engines.hf.backend import backend_of, check_backend, stand_in
 from visionflow.engines.hf.caches import CacheRecord, check_cache, lead, new_cache, readable, whole_cache
 from visionflow.engines.hf.families import family_of
@@ -31,6 +32,7 @@ from visionflow.engines.hf.guards import (
 )
 from visionflow.engines.hf.passes import Arguments, Pass, PromptPass
 from visionflow.engines.hf.running import Running
+from visionflow.engines.hf.tower import TowerLook
 from visionflow.errors import UnsupportedModelError, UnsupportedUsageError
 
 _opening = threading.Lock()
@@ -61,6 +63,9 @@ class Scope:
         check_backend(self.backend, model, plan)
         self._parameters = [_parameters_of(layer) for layer in self.layers]
         self._keyless = self.family.keyless(model)
+        evidence = (cut.evidence for cut in plan.cuts)
+        rows = {each.rows for each in evidence if isinstance(each, Tower)}
+        self._towers = {each: TowerLook(model, self.family.merger_of(model), each) for each in sorted(rows)}
         self.trace = make_trace(len(self.layers))
         self._local = threading.local()
         self._running = Running()
@@ -129,6 +134,8 @@ class Scope:
             self._keep(layer.register_forward_pre_hook(_LayerHook(self, index), with_kwargs=True))
         for index in self.plan.attended_layers(len(self.layers)):
             self._wrap_attention(index)
+        for tower in self._towers.values():
+            self._undo += tower.install()
         if hasattr(decoder, "_deepstack_process"):
             self._shorten_deepstack(decoder)
         if self.model.can_generate():
@@ -151,11 +158,7 @@ class Scope:
     def _wrap_attention(self, layer: int) -> None:
         """Give one attention module its own attention function: the one it had, with the pass looking on."""
         module = self.family.attention_of(self.layers[layer])
-        config: Any = module.config
-        implementation: str = config._attn_implementation
-        eager = getattr(inspect.getmodule(type(module)), "eager_attention_forward", None)
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager)
-        unwatched = stand_in(module)
+        attend, unwatched = function_of(module), stand_in(module)
 
         def attend_watched(
             module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **kwargs: Any
@@ -179,14 +182,7 @@ class Scope:
                 raise _Seen
             return forward.attend(layer, attend_natively, query, key, value, mask, softcap, **kwargs)
 
-        # transformers looks for "sdpa" and the like inside the name, so the wrapper's name contains it.
-        name = f"visionflow_{id(self)}_{layer}_{implementation}"
-        ALL_ATTENTION_FUNCTIONS[name] = attend_watched
-        self._undo.append(partial(ALL_ATTENTION_FUNCTIONS.pop, name))
-        own_config = copy.copy(config)
-        own_config._attn_implementation_internal = name  # the public setter reaches into sub-configs, which are shared
-        module.config = own_config
-        self._undo.append(partial(setattr, module, "config", config))
+        self._undo += put_function(module, f"visionflow_{id(self)}_{layer}", attend_watched)
 
     # -- one forward pass ---------------------------------------------------------------------------------------------
 
@@ -204,10 +200,17 @@ class Scope:
         outer = getattr(self._local, "pictured", None)
         with self._running.generation():
             self._local.pictured = False
+            self._forget_pictures()
             try:
                 yield
             finally:
                 self._local.pictured = outer
+                self._forget_pictures()
+
+    def _forget_pictures(self) -> None:
+        """What the tower showed this thread is not of the pictures that come next."""
+        for tower in self._towers.values():
+            tower.forget()
 
     def _begin(self, merger: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not self._running.begin_pass():
@@ -215,6 +218,8 @@ class Scope:
         call = {**dict(zip(self._merger_parameters, args, strict=False)), **kwargs}
         check_call(self.model, call)
         check_plan(self.family, self.plan, call)
+        if getattr(self._local, "pictured", None) is None:  # generate may have had them encoded before
+            self._forget_pictures()
         cache = call.get("past_key_values")
         if cache is None and _makes_cache(self.model, call):
             cache = new_cache(self.model.config)
@@ -235,7 +240,8 @@ class Scope:
             if any(tokens.image.counts):
                 check_unpacked(call, tokens, masks_tell=self.backend.kind != "keys")
             trace = self.trace.of_turn(batch) if past else self.trace.of_prompt(batch)
-            self._local.forward = PromptPass(self.plan, self.family, tokens, record, trace, self.backend, cache)
+            parts = (tokens, record, trace, self.backend, cache, self._towers)
+            self._local.forward = PromptPass(self.plan, self.family, *parts)
         lead(cache, True)
         made = cache is not None and call.get("past_key_values") is None
         return (args, {**kwargs, "past_key_values": cache}) if made else None
