@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.house.figures import ENGINES, Size, report, size_of
-from tests.house.imports import PACKAGE, Import, circles, crossing, imports
+from tests.house.imports import PACKAGE, Import, circles, crossing, imports, room
 from tests.house.operations import counts, more
 from tests.house.seconds import ratio
 from tests.tiny import LAYERS
@@ -31,13 +31,13 @@ def found() -> set[Import]:
 def test_every_room_of_the_map_exists() -> None:
     named = rooms_of_the_map()
     assert len(named) > 10
-    missing = {room for room in named if not (SOURCE / PACKAGE / room).exists()}
+    missing = {each for each in named if not (SOURCE / PACKAGE / each).exists()}
     assert not missing
 
 
 def test_the_map_names_every_room() -> None:
     here = {path for path in (SOURCE / PACKAGE).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
-    named = {room.partition("/")[0] for room in rooms_of_the_map()}
+    named = {each.partition("/")[0] for each in rooms_of_the_map()}
     assert {path.name for path in here} - named == {"__init__.py", "__main__.py"}
 
 
@@ -54,6 +54,20 @@ def test_core_is_torch_and_nothing_of_the_package_above_it(found: set[Import]) -
     above = {each.of for each in found if each.by.startswith(f"{PACKAGE}.core.") and each.of.startswith(PACKAGE)}
     assert {module.split(".")[1] for module in above} == {"core", "errors"}
     assert not crossing(found, {"core"}, {"numpy", "scipy", "rich", "typer", "PIL"})
+
+
+def importers(found: set[Import], *packages: str) -> set[str]:
+    """The rooms that import one of `packages` or what is in them."""
+    return {room(each.by) for each in found if any(f"{each.of}.".startswith(f"{name}.") for name in packages)}
+
+
+def test_nothing_imports_the_commands(found: set[Import]) -> None:
+    assert importers(found, f"{PACKAGE}.cli") == {"cli", "__main__"}
+
+
+def test_tables_and_figures_have_one_home(found: set[Import]) -> None:
+    assert importers(found, "rich", "matplotlib") == {"cli", "report"}
+    assert importers(found, f"{PACKAGE}.report") == {"cli", "report", "viz"}
 
 
 # -- that the reader of imports sees what there is --------------------------------------------------------------------
@@ -114,7 +128,7 @@ def test_lines_of_code_are_those_without_blanks_comments_and_docstrings() -> Non
 def test_the_report_of_this_checkout_names_its_rooms() -> None:
     said = "\n".join(report("here", without=["vtw.py"]))
     assert said.startswith("here, without vtw.py\n")
-    assert all(re.search(rf"^  {room} +\d", said, re.M) for room in ("core", "methods", "engines", "all"))
+    assert all(re.search(rf"^  {each} +\d", said, re.M) for each in ("core", "methods", "engines", "all"))
     assert "fastv" in said
     assert "vtw " not in said
     assert "circles: none" in said
