@@ -24,7 +24,7 @@ def run(*arguments: str) -> str:
 
 def test_one_step_leaves_a_model_and_a_curve(tmp_path: Path) -> None:
     folder = Path(run("--out", str(tmp_path), "--steps", "1").strip())
-    assert (folder / "model.safetensors").stat().st_size < 15e6
+    assert (folder / "model.safetensors").stat().st_size < 25e6
     assert {file.name for file in folder.iterdir()} >= {"config.json", "tokenizer.json", "processor_config.json"}
     assert len((tmp_path / "curve.jsonl").read_text().splitlines()) == 1
 

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +12,28 @@ from transformers import LlavaProcessor
 from tests.exact import EXACTLY
 from tests.files import limited_to
 from visionflow.checkpoint import training
+from visionflow.checkpoint.attention import CHUNK, NAME, Sight
 from visionflow.checkpoint.build import Geometry, build_model, build_processor
-from visionflow.checkpoint.data import IGNORED, SEEN, Teacher, patches
+from visionflow.checkpoint.data import IGNORED, NOTHING, SEEN, Hiding, Lessons, Teacher, patches
 from visionflow.checkpoint.learner import Learner, Recipe
 from visionflow.checkpoint.load import load_folder
 from visionflow.checkpoint.muon import Muon, orthogonal
-from visionflow.checkpoint.training import Budget, Report, Rhythm, train
+from visionflow.checkpoint.training import INTERIM, Budget, Report, Rhythm, _go_on, train
 from visionflow.errors import VisionFlowError
-from visionflow.scenes import CELL, CELLS, COLOURS, FEW, MANY, draw, lessons, sample_scene, scene_rng
+from visionflow.scenes import (
+    CELL,
+    CELLS,
+    Lesson,
+    course,
+    draw,
+    ground_at,
+    lessons,
+    sample_picture,
+    sample_scene,
+    scene_rng,
+    shared_lessons,
+)
+from visionflow.scenes.places import bare_cells, cell_of
 
 TINY = Geometry(
     vision_width=16,
@@ -35,9 +48,18 @@ TINY = Geometry(
     text_mlp=16,
 )
 RECIPE = Recipe(
-    geometry=TINY, tower_pictures=2, pictures=2, length=256, drills=4, meant_layers=1, tower_share=0.5,
-    validation_pictures=2,
+    geometry=TINY, tower_pictures=2, pictures=2, chunks=2, meant_layers=1, tower_share=0.5, validation_pictures=2,
+    easy_share=0.1, pairs_every=2,
 )  # fmt: skip
+CHAT = 3
+"""Chunks of lessons in a row of the tests."""
+
+
+def stir(model: torch.nn.Module) -> None:
+    """Layers that start by adding nothing would not show what they see."""
+    for name, weight in model.named_parameters():
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            torch.nn.init.normal_(weight, std=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -63,67 +85,118 @@ def test_any_text_survives_the_tokenizer(processor: LlavaProcessor, text: str) -
     assert processor.tokenizer.decode(ids) == text
 
 
-def test_every_lesson_is_what_the_processor_makes_of_its_prompt(processor: LlavaProcessor) -> None:
+def of_its_own(batch: Lessons, row: int, lesson: int) -> torch.Tensor:
+    """Where the tokens of a lesson lie in its row."""
+    return (batch.owner[row] == lesson).nonzero().flatten()
+
+
+@pytest.mark.parametrize("pictures", [1, 2])
+def test_every_lesson_is_what_the_processor_makes_of_its_conversation(processor: LlavaProcessor, pictures: int) -> None:
     """What is learnt from is, token for token, what generation will see; labels are answers and their end tokens."""
-    teacher = Teacher(processor, 512)
-    batch = teacher.lessons("train", range(3))
+    teacher = Teacher(processor, CHAT)
+    batch = teacher.lessons("train", range(3), course(1.0), pictures)
     for row in range(3):
         rng = scene_rng("train", row)
-        scene = sample_scene(rng, (FEW[0], MANY[1]))
-        at = len(teacher.picture)
-        for lesson in lessons(scene, rng, (512 - at) // 12):
-            chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": lesson.prompt}]}]
-            chat += [{"role": "assistant", "content": [{"type": "text", "text": lesson.answer}]}]
-            inputs = processor(images=draw(scene), text=processor.apply_chat_template(chat), return_tensors="pt")
-            own = inputs.input_ids[0, len(teacher.picture) :]
-            if at + len(own) > 512:
-                break
-            assert torch.equal(
-                batch.input_ids[row, : len(teacher.picture)], inputs.input_ids[0, : len(teacher.picture)]
+        scenes = tuple(sample_picture(rng, course(1.0).between) for _ in range(pictures))
+        most = CHAT * CHUNK // 13
+        taught = lessons(scenes[0], rng, most, course(1.0)) if pictures == 1 else shared_lessons(scenes, rng, most)
+        assert [lesson.kind for lesson in taught if lesson.kind in batch.kinds[row]][: len(batch.kinds[row])]
+        fitted = 0
+        for lesson in taught:
+            inputs = processor(
+                images=[draw(scene) for scene in scenes], text=told(processor, lesson, pictures), return_tensors="pt"
             )
-            assert torch.equal(batch.input_ids[row, at : at + len(own)], own)
-            assert torch.equal(batch.pixel_values[row], inputs.pixel_values[0])
-            labels = batch.labels[row, at : at + len(own)]
-            assert processor.tokenizer.decode(labels[labels != IGNORED]) == f" {lesson.answer}</s>"
-            at += len(own)
-        assert (batch.labels[row, at:] == IGNORED).all()
+            own = inputs.input_ids[0, batch.start :]
+            places = of_its_own(batch, row, fitted + 1)
+            if len(own) != len(places) or not torch.equal(batch.input_ids[row, places], own):
+                continue  # there was no room for it
+            fitted += 1
+            assert torch.equal(batch.input_ids[row, : batch.start], inputs.input_ids[0, : batch.start])
+            assert torch.equal(batch.position_ids[row, places], torch.arange(batch.start, batch.start + len(own)))
+            labels = batch.labels[row, places]
+            said = "".join(f" {turn.answer}</s>" for turn in lesson.turns)
+            assert processor.tokenizer.decode(labels[labels != IGNORED]) == said
+            pixels = batch.pixel_values[row * pictures : (row + 1) * pictures]
+            assert torch.equal(pixels, inputs.pixel_values)
+        assert fitted == len(batch.kinds[row]) > 0
+
+
+def told(processor: LlavaProcessor, lesson: Lesson, pictures: int) -> str:
+    chat = []
+    for number, turn in enumerate(lesson.turns):
+        images = [{"type": "image"}] * pictures * (number == 0)
+        chat.append({"role": "user", "content": [*images, {"type": "text", "text": turn.prompt}]})
+        chat.append({"role": "assistant", "content": [{"type": "text", "text": turn.answer}]})
+    text: str = processor.apply_chat_template(chat)
+    return text
 
 
 @torch.no_grad()
 def test_lessons_side_by_side_do_not_see_each_other(processor: LlavaProcessor) -> None:
-    """A lesson's hidden states in the packed row are those of the lesson alone: same positions, nothing leaks."""
-    teacher = Teacher(processor, 400)
-    batch = teacher.lessons("train", [7])
+    """A lesson's hidden states in its row are those of the lesson alone, under torch's own attention."""
+    batch = Teacher(processor, CHAT).lessons("train", [7], course(1.0))
     model = build_model(TINY, processor.tokenizer).double().eval().model
-    packed = model(
-        input_ids=batch.input_ids,
-        pixel_values=batch.pixel_values,
-        attention_mask=batch.attention_mask,
-        position_ids=batch.position_ids,
-    ).last_hidden_state[0]
-    shared = len(teacher.picture)
-    starts = (batch.position_ids[0] == shared).nonzero().flatten().tolist()
-    assert len(starts) >= 4
-    for start, end in pairwise(starts):
-        ids = torch.cat([batch.input_ids[:, :shared], batch.input_ids[:, start:end]], dim=1)
-        alone = model(input_ids=ids, pixel_values=batch.pixel_values).last_hidden_state[0, shared:]
-        torch.testing.assert_close(packed[start:end], alone, **EXACTLY)
+    stir(model)
+    model.language_model.set_attn_implementation(NAME)
+    packed = model(**batch.inputs(), sight=Sight.of(batch.sees, batch.start, torch.float64)).last_hidden_state[0]
+    model.language_model.set_attn_implementation("sdpa")
+    assert len(batch.kinds[0]) >= 4
+    for lesson in range(1, len(batch.kinds[0]) + 1):
+        places = of_its_own(batch, 0, lesson)
+        ids = torch.cat([batch.input_ids[:, : batch.start], batch.input_ids[:, places]], dim=1)
+        alone = model(input_ids=ids, pixel_values=batch.pixel_values).last_hidden_state[0, batch.start :]
+        torch.testing.assert_close(packed[places], alone, **EXACTLY)
 
 
-def test_patch_labels_name_the_object_on_the_patch(processor: LlavaProcessor) -> None:
+@pytest.mark.parametrize("hiding", [Hiding(lesson=1, row=0), Hiding(lesson=0, row=1)], ids=["lesson", "row"])
+@torch.no_grad()
+def test_what_is_hidden_is_not_looked_at_and_what_matters_is_not_hidden(
+    processor: LlavaProcessor, hiding: Hiding
+) -> None:
+    """Other features in the hidden patches change no lesson that they are hidden from."""
+    rng = scene_rng("train", 3)
+    scene = sample_picture(rng, course(1.0).between)
+    taught = lessons(scene, rng, CHAT * CHUNK // 13, course(1.0))
+    batch = Teacher(processor, CHAT).lessons("train", [3], course(1.0), 1, hiding)
+    image = (batch.input_ids[0] == processor.image_token_id).nonzero().flatten()
+    shown = {lesson.kind: lesson.shown.ravel() for lesson in taught}
+    lost = 0
+    for number, kind in enumerate(batch.kinds[0], start=1):
+        sees = batch.sees[0][of_its_own(batch, 0, number)[0], image].numpy()
+        lost += int((~sees).sum())
+        if [lesson.kind for lesson in taught].count(kind) == 1:
+            assert sees[shown[kind]].all()
+    assert lost > 0
+
+
+def test_patch_labels_name_what_is_on_the_patch(processor: LlavaProcessor) -> None:
     labels = patches(processor, "train", [5])
-    scene = sample_scene(scene_rng("train", 5), (10, 90))
-    top = {(int(item.y // CELL), int(item.x // CELL)): item for item in scene.objects if item.size == "small"}
-    assert len(top) > 3
-    for (row, column), item in top.items():
-        at = row * CELLS + column
-        assert int(labels.row[0, at]) == row
-        assert int(labels.column[0, at]) == column
-        for name, words in SEEN.items():
-            assert words[int(getattr(labels, name)[0, at])] == getattr(item, name)
-    ground = labels.row[0] == IGNORED
-    assert (labels.colour[0][ground] == len(COLOURS)).all()
-    assert (labels.mark[0][ground] == IGNORED).all()
+    scene = sample_picture(scene_rng("train", 5), (10, 70), signs=(0, 1, 3, 6))
+    signs = {cell: (sign, letter) for sign in scene.signs for cell, letter in zip(sign.cells, sign.word, strict=True)}
+    small = {cell_of(item): item for item in scene.objects if item.size == "small"}
+    bare = bare_cells(scene)
+    assert len(small) > 3
+    assert len(signs) > 0
+    for row in range(CELLS):
+        for column in range(CELLS):
+            place, cell = row * CELLS + column, (row, column)
+            says = {name: int(getattr(labels, name)[0, place]) for name in ("row", "column", "first", *SEEN)}
+            assert (says["row"], says["column"]) == cell
+            if cell in signs:
+                sign, letter = signs[cell]
+                assert SEEN["letter"][says["letter"]] == letter
+                assert (SEEN["shape"][says["shape"]], SEEN["colour"][says["colour"]]) == ("sign", sign.colour)
+            elif cell in small:
+                item = small[cell]
+                assert all(
+                    SEEN[name][says[name]] == getattr(item, name) for name in ("shape", "colour", "size", "mark")
+                )
+                assert says["first"] == 1
+            elif cell in bare:
+                assert SEEN["shape"][says["shape"]] == NOTHING
+                assert SEEN["ground"][says["ground"]] == ground_at(scene.grounds, row, column)
+                assert says["mark"] == IGNORED
+    assert int((labels.first == 1).sum()) == len(scene.objects)
 
 
 def test_an_interrupted_run_ends_like_a_whole_one(tmp_path: Path) -> None:
@@ -145,7 +218,7 @@ def test_an_interrupted_run_ends_like_a_whole_one(tmp_path: Path) -> None:
         assert torch.equal(weight, second["model"][name]), name
     curve = [json.loads(line) for line in (whole.parent / "curve.jsonl").read_text().splitlines()]
     assert [row["phase"] for row in curve] == ["tower", "tower", "language", "language"]
-    assert [row["accuracy"] is not None for row in curve] == [False, True, False, True]
+    assert [row["right"] is not None for row in curve] == [False, True, False, True]
     again = [json.loads(line) for line in (resumed.parent / "curve.jsonl").read_text().splitlines()]
     assert [row["loss"] for row in again] == [row["loss"] for row in curve]
 
@@ -207,6 +280,40 @@ def test_an_interrupted_run_from_a_finished_model_ends_like_a_whole_one(tmp_path
     assert one["step"] == other["step"] == 3
     for name, weight in one["model"].items():
         assert torch.equal(weight, other["model"][name]), name
+
+
+def test_a_run_goes_on_from_its_interim_checkpoint(tmp_path: Path) -> None:
+    """From its step, its phase, its weights (in bf16) and its vocabulary, though lessons have new words by then."""
+    train(tmp_path / "first", RECIPE, Budget(steps=3))
+    file = tmp_path / "first" / INTERIM
+    learner = Learner(RECIPE, torch.device("cpu"))
+    so_far = _go_on(file, learner)
+    assert so_far.step == 3
+    assert so_far.processor > 0
+    assert learner.phase == "language"
+    state = torch.load(tmp_path / "first" / "state.pt", weights_only=True)
+    assert learner.vocabulary() == state["tokenizer"]
+    for name, weight in learner.model.state_dict().items():
+        assert torch.equal(weight, state["model"][name].bfloat16().float()), name
+    train(tmp_path / "second", replace(RECIPE, meant_weight=0.1), Budget(steps=5), interim=file)
+    curve = [json.loads(line) for line in (tmp_path / "second" / "curve.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in curve] == [4, 5]
+    assert curve[0]["processor"] > so_far.processor
+
+
+def test_a_file_that_is_no_interim_checkpoint_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    with pytest.raises(VisionFlowError, match="no such file"):
+        train(tmp_path / "run", RECIPE, Budget(steps=1), interim=file)
+    file.write_bytes(b"nothing of it")
+    with pytest.raises(
+        VisionFlowError, match=r"no interim checkpoint of a training run: give its interim\.safetensors"
+    ):
+        train(tmp_path / "run", RECIPE, Budget(steps=1), interim=file)
+    train(tmp_path / "first", RECIPE, Budget(steps=1))
+    larger = replace(RECIPE, geometry=replace(TINY, text_layers=3))
+    with pytest.raises(VisionFlowError, match="other sizes"):
+        train(tmp_path / "run", larger, Budget(steps=1), interim=tmp_path / "first" / INTERIM)
 
 
 def test_a_learner_that_adopts_a_model_trains_that_model(tmp_path: Path) -> None:

@@ -4,97 +4,126 @@ import re
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from numpy.random import Generator
 
-from tests.scenes.strategies import CROWDED, NUMBERS, SPARSE, STREAMS, fitting
-from visionflow.scenes import FULL, Lesson, Scene, course, drill, lessons, sample_scene, scene_rng
+from tests.scenes.strategies import NUMBERS, PICTURES, STREAMS, fitting
+from visionflow.scenes import CELLS, Lesson, Scene, course, lessons, sample_picture, scene_rng, shared_lessons
 from visionflow.scenes.captions import caption
-from visionflow.scenes.phrases import CAPTION, DESCRIBE
-from visionflow.scenes.world import FEW
+from visionflow.scenes.lessons import MAKERS
+
+ALL = course(1.0)
 
 
-@given(CROWDED, STREAMS)
+def letters(prompt: str) -> dict[str, str]:
+    """What each letter of the prompt stands for."""
+    return dict(re.findall(r"([A-D])\. ([^.]+?)(?= [A-D]\.|\.|$)", prompt))
+
+
+@given(PICTURES, STREAMS)
 @settings(max_examples=15, deadline=None)
-def test_as_many_different_prompts_as_asked_for(scene: Scene, rng: Generator) -> None:
-    learned = lessons(scene, rng, 6)
-    assert len({lesson.prompt for lesson in learned}) == len(learned) == 6
-    assert all(lesson.answer for lesson in learned)
+def test_as_many_different_lessons_as_asked_for(scene: Scene, rng: Generator) -> None:
+    learned = lessons(scene, rng, 6, ALL)
+    assert len({(lesson.kind, lesson.turns[0].prompt) for lesson in learned}) == len(learned) == 6
+    assert all(turn.answer for lesson in learned for turn in lesson.turns)
+    assert all(lesson.shown.shape == (1, CELLS, CELLS) for lesson in learned)
 
 
-@given(CROWDED, NUMBERS)
+@given(PICTURES, NUMBERS)
 @settings(max_examples=5, deadline=None)
 def test_the_same_stream_gives_the_same_lessons(scene: Scene, seed: int) -> None:
-    assert lessons(scene, np.random.default_rng(seed), 4) == lessons(scene, np.random.default_rng(seed), 4)
+    one, other = (lessons(scene, np.random.default_rng(seed), 4, ALL) for _ in range(2))
+    assert [lesson.turns for lesson in one] == [lesson.turns for lesson in other]
 
 
-@given(SPARSE, STREAMS)
-@settings(max_examples=15, deadline=None)
-def test_a_scene_of_few_objects_is_described_once(scene: Scene, rng: Generator) -> None:
-    learned = lessons(scene, rng, 3)
-    described = [lesson for lesson in learned if lesson.prompt in (CAPTION, *DESCRIBE)]
-    assert described == learned[:1]
-    assert described[0].answer in [caption(scene, wording) for wording in range(5)]
-
-
-@given(CROWDED, STREAMS)
-@settings(max_examples=15, deadline=None)
+@given(PICTURES, STREAMS)
+@settings(max_examples=25, deadline=None)
 def test_what_can_be_worked_out_again_is_right(scene: Scene, rng: Generator) -> None:
-    for prompt, answer in ((lesson.prompt, lesson.answer) for lesson in lessons(scene, rng, 6)):
-        asked = prompt.removeprefix("question: ").removesuffix(" Please just answer yes or no.")
-        if answer in ("yes", "no"):
-            assert answer == ("yes" if fitting(asked, scene) else "no")
-        elif answer.isdigit() and "Options:" not in prompt:
-            assert answer == str(len(fitting(asked, scene)))
+    for lesson in lessons(scene, rng, 12, ALL):
+        turn = lesson.turns[0]
+        if lesson.kind == "existence":
+            asked = turn.prompt.removeprefix("question: ").removesuffix(" Please just answer yes or no.")
+            assert turn.answer == ("yes" if fitting(asked, scene) else "no")
+        elif lesson.kind in ("count", "counted"):
+            assert all(each.answer == str(len(fitting(each.prompt, scene))) for each in lesson.turns)
+        elif lesson.kind == "caption":
+            assert turn.answer == caption(scene, 0)
 
 
-def form(lesson: Lesson) -> str:
-    """Its task; with letters only where they are asked for in the task's own words."""
-    if lesson.prompt in (CAPTION, *DESCRIBE):
-        return "caption"
-    if lesson.meant is None:
-        return "existence" if lesson.answer in ("yes", "no") else "open"
-    if "Output the letter" in lesson.prompt:
-        return "choice"
-    return "science" if "Options:" in lesson.prompt else "letters as typed"
+@given(PICTURES, STREAMS)
+@settings(max_examples=25, deadline=None)
+def test_a_letter_stands_for_what_is_meant(scene: Scene, rng: Generator) -> None:
+    for lesson in lessons(scene, rng, 12, ALL):
+        for turn in lesson.turns:
+            options = letters(turn.prompt)
+            assert bool(options) == (turn.meant is not None)
+            if options:
+                assert options[turn.answer] == turn.meant
+                assert list(options.values()).count(turn.meant) == 1
+        if lesson.kind == "then-letter":
+            assert lesson.turns[1].meant == lesson.turns[0].answer
 
 
-def test_every_task_is_taught_as_the_course_deals_them() -> None:
-    """At least half as often: where a scene allows no such question, another one is drawn."""
-    rng = scene_rng("train", 1)
-    scenes = [sample_scene(rng, FULL.between) for _ in range(100)]
-    found = Counter(form(lesson) for scene in scenes for lesson in lessons(scene, rng, 6))
-    dealt = Counter(FULL.tasks)
-    shares = {
-        "open": dealt["open"],
-        "existence": dealt["existence"],
-        "choice": dealt["choice"] * (1 - FULL.bare),
-        "science": dealt["science"] * (1 - FULL.bare),
-        "letters as typed": (dealt["choice"] + dealt["science"]) * FULL.bare,
-    }
-    for name, share in shares.items():
-        assert found[name] / found.total() > 0.5 * share / dealt.total(), name
-    assert found["caption"] == sum(len(scene.objects) <= FEW[1] for scene in scenes) > 0
+@given(PICTURES, STREAMS)
+@settings(max_examples=25, deadline=None)
+def test_it_is_the_object_that_was_spoken_of(scene: Scene, rng: Generator) -> None:
+    for lesson in lessons(scene, rng, 12, ALL):
+        if lesson.kind == "about-one":
+            told = {turn.prompt: turn.answer for turn in lesson.turns[1:]}
+            fits = [
+                item
+                for item in scene.objects
+                if told.get("What colour is it?", item.colour) == item.colour
+                and told.get("What shape is it?", item.shape) == item.shape
+                and told.get("Is it small or large?", item.size) == item.size
+            ]
+            assert fits
+            assert lesson.shown.any()
 
 
-def test_lessons_grow_from_few_objects_and_short_questions_to_everything() -> None:
-    start, middle, end = course(0.0), course(0.25), course(1.0)
-    assert start.between == (3, 5)
-    assert start.between[1] < middle.between[1] < end.between[1]
-    assert set(start.tasks) == {"open", "existence"}
-    assert end == FULL
-    rng = scene_rng("train", 3)
-    prompts = [lesson.prompt for lesson in lessons(sample_scene(rng, start.between), rng, 20, start)]
-    assert not any("Options:" in prompt for prompt in prompts)
+def test_the_course_goes_from_where_things_are_to_everything() -> None:
+    start, middle, end = (dict(course(progress).weights) for progress in (0.0, 0.4, 1.0))
+    assert {"where", "half", "at"} <= set(start)
+    assert not {"relation", "count", "lettered"} & set(start)
+    assert {"relation", "count"} <= set(middle)
+    assert {"lettered", "knowledge", *MAKERS} <= set(end)
+    assert course(0.0).between[1] < course(0.5).between[1] < course(2.0).between[1]
 
 
-def test_drills_ask_for_the_letter_of_one_of_their_options() -> None:
-    rng = scene_rng("train", 4)
-    drills = [drill(rng) for _ in range(200)]
-    for each in drills:
-        named = each.prompt.partition("Which letter is ")[2].partition("?")[0]
-        options = dict(re.findall(r"([A-D])\. ([^.]+?)(?= [A-D]\.|\.|$)", each.prompt))
-        assert options[each.answer] == named
-        assert list(options.values()).count(named) == 1
-    assert Counter(each.answer for each in drills).keys() == set("ABCD")
-    assert len({each.prompt.startswith("Analyse") for each in drills}) == 2
+@pytest.mark.parametrize("kind", [kind for kind, _ in ALL.weights])
+def test_every_kind_is_taught(kind: str) -> None:
+    found = Counter(
+        lesson.kind
+        for number in range(4)
+        for lesson in lessons(*_picture(number), 12, type(ALL)((2, 16), ((kind, 1.0),)))
+    )
+    assert found[kind] > 0
+    assert set(found) == {kind}
+
+
+@given(PICTURES, PICTURES, STREAMS)
+@settings(max_examples=15, deadline=None)
+def test_of_two_pictures_the_one_that_is_asked_for(first: Scene, second: Scene, rng: Generator) -> None:
+    for lesson in shared_lessons((first, second), rng, 8):
+        (turn,) = lesson.turns
+        assert lesson.shown.shape == (2, CELLS, CELLS)
+        if lesson.kind == "in-picture":
+            other = 1 if "first" in turn.prompt else 0
+            assert not lesson.shown[other].any()
+        else:
+            counts = [_fitting(turn.prompt, scene) for scene in (first, second)]
+            assert turn.answer == ("first" if counts[0] > counts[1] else "second")
+
+
+def _fitting(prompt: str, scene: Scene) -> int:
+    return len(fitting(re.sub("first|second", "", prompt), scene))
+
+
+def _picture(number: int) -> tuple[Scene, Generator]:
+    rng = scene_rng("train", number)
+    return sample_picture(rng, (3, 5 if number % 2 else 14), signs=(1,)), rng
+
+
+def test_a_lesson_is_one_of_its_kind() -> None:
+    assert isinstance(lessons(*_picture(0), 1, ALL)[0], Lesson)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import repeat
 from typing import Any
 
@@ -17,7 +18,7 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from visionflow.scenes import CELL, CELLS, FEW, MANY, Split, lessons, sample_scene, scene_rng
+from visionflow.scenes import CELL, CELLS, WORDS, Split, course, lessons, sample_picture, scene_rng, shared_lessons
 
 BOS, EOS, PAD, IMAGE = "<s>", "</s>", "<pad>", "<image>"
 
@@ -49,19 +50,19 @@ CHAT_TEMPLATE = (
 class Geometry:
     """The sizes that make a model big or small; widths in channels, the picture in pixels."""
 
-    vision_width: int = 192
-    vision_layers: int = 3
-    vision_heads: int = 4
-    vision_mlp: int = 512
-    text_width: int = 192
-    text_layers: int = 8
+    vision_width: int = 256
+    vision_layers: int = 4
+    vision_heads: int = 8
+    vision_mlp: int = 768
+    text_width: int = 256
+    text_layers: int = 12
     text_heads: int = 4
     text_kv_heads: int = 2
-    text_head_width: int = 48
+    text_head_width: int = 64
     text_mlp: int = 512
     picture: int = CELL * CELLS
     patch: int = CELL
-    vocabulary: int = 640
+    vocabulary: int = 800
 
     @property
     def grid(self) -> int:
@@ -69,21 +70,30 @@ class Geometry:
         return self.picture // self.patch
 
 
-def build_tokenizer(geometry: Geometry) -> PreTrainedTokenizerFast:
-    """A byte-level BPE trained on generated conversations: any text has tokens, the world's own text has few."""
+@cache
+def _vocabulary(most: int) -> str:
+    """A byte-level BPE trained on generated conversations: any text has tokens, the world's own text has few.
+
+    As JSON, so that nobody changes another's.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=geometry.vocabulary,
+        vocab_size=most,
         special_tokens=[BOS, EOS, PAD, IMAGE],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_corpus("train", 2000), trainer)
+    tokenizer.train_from_iterator(_corpus("train", 400), trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
     )
+    said: str = tokenizer.to_str()
+    return said
+
+
+def _wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=BOS,
@@ -95,8 +105,11 @@ def build_tokenizer(geometry: Geometry) -> PreTrainedTokenizerFast:
     )
 
 
-def build_processor(geometry: Geometry) -> LlavaProcessor:
-    """The stock LLaVA processor: resize of the shorter edge, centre crop, one placeholder token per patch."""
+def build_processor(geometry: Geometry, vocabulary: str | None = None) -> LlavaProcessor:
+    """The stock LLaVA processor: resize of the shorter edge, centre crop, one placeholder token per patch.
+
+    `vocabulary` is a tokenizer as JSON; without one it learns its own.
+    """
     return LlavaProcessor(
         image_processor=CLIPImageProcessorPil(
             size={"shortest_edge": geometry.picture},
@@ -104,7 +117,7 @@ def build_processor(geometry: Geometry) -> LlavaProcessor:
             image_mean=[0.5, 0.5, 0.5],
             image_std=[0.5, 0.5, 0.5],
         ),
-        tokenizer=build_tokenizer(geometry),
+        tokenizer=_wrapped(Tokenizer.from_str(vocabulary or _vocabulary(geometry.vocabulary))),
         patch_size=geometry.patch,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
@@ -171,8 +184,9 @@ def _start_clear(model: LlavaForConditionalGeneration) -> None:
 def _corpus(split: Split, scenes: int) -> Iterator[str]:
     """What the tokenizer learns from: the words of the template and of the lessons about many scenes."""
     yield from repeat("The assistant answers questions about a picture. USER: ASSISTANT:", scenes)
+    yield " ".join(("", *WORDS))
     for index in range(scenes):
         rng = scene_rng(split, index)
-        scene = sample_scene(rng, (FEW[0], MANY[1]))
-        for lesson in lessons(scene, rng, 4):
-            yield f"{lesson.prompt} {lesson.answer}"
+        scene = sample_picture(rng, (2, 16))
+        for lesson in (*lessons(scene, rng, 6, course(1.0)), *shared_lessons((scene, scene), rng, 1)):
+            yield from (f"{turn.prompt} {turn.answer}" for turn in lesson.turns)

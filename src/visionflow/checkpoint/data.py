@@ -1,7 +1,8 @@
 """Training batches, drawn as they are needed: the position in the data is a range of scene numbers and nothing else."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -9,12 +10,14 @@ import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
-from torch.nn.utils.rnn import pad_sequence
 from transformers import LlavaProcessor
 
+from visionflow.checkpoint.attention import CHUNK
 from visionflow.scenes import (
     COLOURS,
-    FULL,
+    DIGITS,
+    GROUNDS,
+    LETTERS_DRAWN,
     MARKS,
     NO_MARK,
     SHAPES,
@@ -24,22 +27,31 @@ from visionflow.scenes import (
     Scene,
     Split,
     draw,
-    drill,
+    ground_at,
     lessons,
     patch_owner,
-    sample_scene,
+    sample_picture,
     scene_rng,
+    shared_lessons,
 )
 
 IGNORED = -100
 """The label of a position that no loss looks at."""
 
-SEEN = {"shape": SHAPES, "colour": tuple(COLOURS), "size": SIZES, "mark": (*MARKS, NO_MARK)}
-"""What a patch of an object shows, and the words for it."""
+NOTHING = "nothing"
+SEEN = {
+    "shape": (*SHAPES, "sign", NOTHING),
+    "colour": (*COLOURS, NOTHING),
+    "size": (*SIZES, NOTHING),
+    "mark": (*MARKS, *DIGITS, NO_MARK),
+    "letter": tuple(LETTERS_DRAWN),
+    "ground": tuple(GROUNDS),
+}
+"""What a patch shows, and the words for it."""
 
-_CROWD = (10, 90)
-_QUESTION = "\0"
-_SHORTEST = 12
+_CROWD = (10, 70)
+_CROWD_SIGNS = (0, 1, 3, 6)
+_SHORTEST = 13
 """Tokens of a short lesson: what fits of them is all that need be made."""
 
 
@@ -48,15 +60,17 @@ class _Movable:
     """A bundle of tensors that moves to a device as one."""
 
     def to(self, device: torch.device) -> Self:
-        return type(self)(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)
 class Patches(_Movable):
     """Pictures and what their patches show: pixels [b, 3, side, side], labels int64 [b, patches].
 
-    The first three have one more class than there are words, the last, for the ground. `mark`, `row` and `column` (of
-    the patch of the owner's centre, so that all patches of one object agree) are ignored there.
+    `shape`, `colour` and `size` say "nothing" on the bare ground; `mark` and `letter` are ignored where no object or no
+    letter is, `ground` on signs and large objects. `row` and `column` are the patch's own, and `first` is 1 in one
+    patch of each object, by which objects can be counted, and 0 in its others.
     """
 
     pixel_values: torch.Tensor
@@ -64,17 +78,23 @@ class Patches(_Movable):
     colour: torch.Tensor
     size: torch.Tensor
     mark: torch.Tensor
+    letter: torch.Tensor
+    ground: torch.Tensor
     row: torch.Tensor
     column: torch.Tensor
+    first: torch.Tensor
 
 
 @dataclass(frozen=True)
 class Lessons(_Movable):
-    """Several lessons about each picture, side by side: the picture once, then every question as if it were the only.
+    """Rows of lessons side by side: one or two pictures first, then each lesson as if it were the only one.
 
-    `pixel_values` [b, 3, side, side]; `input_ids`, `labels`, `meant` and `position_ids` int64 [b, n]: each question's
-    positions go on from the picture's, and where a letter is to be said, `meant` has what it stands for.
-    `attention_mask` bool [b, 1, n, n]: a question sees the picture and itself.
+    The lessons begin at `start` and lie in chunks of `CHUNK` tokens, none of them in two.
+
+    `pixel_values` [pictures, 3, side, side]; `input_ids`, `labels`, `meant` and `position_ids` int64 [b, n]: each
+    lesson's positions go on from the pictures', and where a letter is to be said, `meant` has what it stands for.
+    `sees` bool [b, n, n]: a lesson sees the pictures, or what is left of them, and itself. `owner` int64
+    [b, n] says whose token it is: 0 the pictures', 1, 2, ... a lesson's, -1 padding; `kinds` are those of the lessons.
     """
 
     input_ids: torch.Tensor
@@ -82,29 +102,27 @@ class Lessons(_Movable):
     meant: torch.Tensor
     pixel_values: torch.Tensor
     position_ids: torch.Tensor
-    attention_mask: torch.Tensor
+    sees: torch.Tensor
+    owner: torch.Tensor
+    kinds: tuple[tuple[str, ...], ...]
+    start: int
 
     def inputs(self) -> dict[str, torch.Tensor]:
-        """Arguments of the model."""
-        return {name: value for name, value in vars(self).items() if name not in ("labels", "meant")}
+        """Arguments of the model, but for who sees whom."""
+        return {name: getattr(self, name) for name in ("input_ids", "pixel_values", "position_ids")}
 
 
 @dataclass(frozen=True)
-class Drills(_Movable):
-    """Lessons without a picture, one in each row, filled up on the right: `input_ids`, `labels`, `meant` as above."""
+class Hiding:
+    """How often patches that do not matter are hidden: from a lesson, or from a whole row, its pictures included."""
 
-    input_ids: torch.Tensor
-    labels: torch.Tensor
-    meant: torch.Tensor
-
-    def inputs(self) -> dict[str, torch.Tensor]:
-        """Arguments of the model."""
-        return {"input_ids": self.input_ids}
+    lesson: float = 0.3
+    row: float = 0.1
 
 
 def patches(processor: LlavaProcessor, split: Split, indices: Iterable[int]) -> Patches:
     """Very crowded pictures, so that every one has much to teach, and what each of their patches shows."""
-    scenes = [sample_scene(scene_rng(split, index), _CROWD) for index in indices]
+    scenes = [sample_picture(scene_rng(split, index), _CROWD, signs=_CROWD_SIGNS) for index in indices]
     pixels = _pixels(processor, scenes)
     labels = [_patch_labels(scene, pixels.shape[-1] // processor.patch_size) for scene in scenes]
     columns = {name: torch.from_numpy(np.stack([row[name].ravel() for row in labels])) for name in labels[0]}
@@ -112,82 +130,142 @@ def patches(processor: LlavaProcessor, split: Split, indices: Iterable[int]) -> 
 
 
 class Teacher:
-    """Makes batches of lessons for one processor; `length` is the tokens per picture, the picture's own included."""
+    """Makes batches of lessons for one processor; a row is one or two pictures and so many chunks of lessons."""
 
-    def __init__(self, processor: LlavaProcessor, length: int) -> None:
+    def __init__(self, processor: LlavaProcessor, chunks: int) -> None:
         self.processor = processor
-        self.length = length
-        before, self.after = _around(processor, {"type": "image"})
-        self.before_text = processor.tokenizer.bos_token + _around(processor)[0]
+        self.chunks = chunks
+        self.after = _around(processor, 1)[1]
+        self.again = "USER: "
         # Any picture will do: all are cropped to one size and take as many tokens.
-        self.picture: list[int] = processor(images=Image.new("RGB", (1, 1)), text=before)["input_ids"][0]
+        self.prefixes = [self._prefix(pictures) for pictures in (1, 2)]
+        self._ids = lru_cache(100_000)(self._encode)
 
-    def lessons(self, split: Split, indices: Iterable[int], course: Course = FULL) -> Lessons:
-        """As many lessons about each of the scenes as there is room for."""
-        most = (self.length - len(self.picture)) // _SHORTEST
-        drawn = [_scene_with_lessons(scene_rng(split, index), most, course) for index in indices]
-        rows = [self._fill(taught) for _, taught in drawn]
-        ids, labels, meant, positions, owner = (torch.tensor(column) for column in zip(*rows, strict=True))
-        shared = owner == 0
-        sees = (owner[:, :, None] == owner[:, None, :]) | shared[:, None, :]
-        mask = (sees & torch.ones(self.length, self.length, dtype=torch.bool).tril())[:, None]
-        return Lessons(ids, labels, meant, _pixels(self.processor, [scene for scene, _ in drawn]), positions, mask)
-
-    def drills(self, rng: Generator, many: int) -> Drills:
-        """So many drills."""
-        rows = [self._row(drill(rng), self.before_text) for _ in range(many)]
-        fillers = (self.processor.tokenizer.pad_token_id, IGNORED, IGNORED)
-        return Drills(
-            *(_table(column, filler) for column, filler in zip(zip(*rows, strict=True), fillers, strict=True))
+    def lessons(
+        self, split: Split, indices: Iterable[int], course: Course, pictures: int = 1, hiding: Hiding | None = None
+    ) -> Lessons:
+        """A row for each index, each about so many pictures, with as many lessons as there is room for."""
+        rows = [self._row(scene_rng(split, index), course, pictures, hiding) for index in indices]
+        arrays = {
+            name: torch.from_numpy(np.stack([getattr(row, name) for row in rows]))
+            for name in ("input_ids", "labels", "meant", "position_ids", "sees", "owner")
+        }
+        return Lessons(
+            pixel_values=_pixels(self.processor, [scene for row in rows for scene in row.scenes]),
+            kinds=tuple(row.kinds for row in rows),
+            start=len(self.prefixes[pictures - 1]),
+            **arrays,
         )
 
-    def _fill(self, taught: Sequence[Lesson]) -> tuple[list[int], ...]:
-        """Ids, labels, what is meant, positions, and whose token it is: 0 the picture's, 1, 2, ..., -1 padding."""
-        start = len(self.picture)
-        ids, labels, meant = list(self.picture), [IGNORED] * start, [IGNORED] * start
-        positions, owner = list(range(start)), [0] * start
-        for number, lesson in enumerate(taught, start=1):
-            row = self._row(lesson)
-            size = len(row[0])
-            if len(ids) + size > self.length:
-                break
-            for whole, part in zip((ids, labels, meant), row, strict=True):
-                whole += part
-            positions += range(start, start + size)
-            owner += [number] * size
-        left = self.length - len(ids)
-        pad = self.processor.tokenizer.pad_token_id
-        fillers = (pad, IGNORED, IGNORED, 0, -1)
-        columns = (ids, labels, meant, positions, owner)
-        return tuple(column + [filler] * left for column, filler in zip(columns, fillers, strict=True))
+    def _row(self, rng: Generator, course: Course, pictures: int, hiding: Hiding | None) -> "_Row":
+        most = self.chunks * CHUNK // _SHORTEST
+        scenes = tuple(sample_picture(rng, course.between) for _ in range(pictures))
+        taught = shared_lessons(scenes, rng, most) if len(scenes) == 2 else lessons(scenes[0], rng, most, course)
+        return self._filled(scenes, taught, hiding, rng)
 
-    def _row(self, lesson: Lesson, before: str = "") -> tuple[list[int], list[int], list[int]]:
-        """Ids of a lesson, its labels, and the first token of what is meant where the answer begins."""
-        question = self._ids(f"{before}{lesson.prompt}{self.after}")
-        answer = self._ids(f" {lesson.answer}{self.processor.tokenizer.eos_token}")
-        ignored = [IGNORED] * len(question)
-        meant = [IGNORED if lesson.meant is None else self._ids(f" {lesson.meant}")[0]]
-        return question + answer, ignored + answer, ignored + meant + [IGNORED] * (len(answer) - 1)
+    def _filled(
+        self, scenes: tuple[Scene, ...], taught: Sequence[Lesson], hiding: Hiding | None, rng: Generator
+    ) -> "_Row":
+        """As many of the lessons as fit, behind the pictures."""
+        prefix = self.prefixes[len(scenes) - 1]
+        start = len(prefix)
+        size = start + self.chunks * CHUNK
+        ids = np.full(size, self.processor.tokenizer.pad_token_id)
+        labels, meant = np.full(size, IGNORED), np.full(size, IGNORED)
+        positions, owner = np.zeros(size, dtype=np.int64), np.full(size, -1)
+        ids[:start], positions[:start], owner[:start] = prefix, np.arange(start), 0
+        room, held = [CHUNK] * self.chunks, []
+        for lesson in taught:
+            told, asked, stands = self._told(lesson)
+            chunk = next((i for i, left in enumerate(room) if len(told) <= left), None)
+            if chunk is None:
+                continue
+            held.append(lesson)
+            at = start + (chunk + 1) * CHUNK - room[chunk]
+            end = at + len(told)
+            room[chunk] -= len(told)
+            ids[at:end], labels[at:end], meant[at:end] = told, asked, stands
+            positions[at:end], owner[at:end] = np.arange(start, start + len(told)), len(held)
+        sees = _sees(owner)
+        if hiding is not None:
+            _hide(sees, owner, np.flatnonzero(ids[:start] == self.processor.image_token_id), held, hiding, rng)
+        return _Row(scenes, ids, labels, meant, positions, owner, sees, tuple(lesson.kind for lesson in held))
 
-    def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+    def _told(self, lesson: Lesson) -> tuple[list[int], list[int], list[int]]:
+        """Ids of a conversation, its labels, and the first token of what is meant where a letter is to be said."""
+        ids: list[int] = []
+        labels: list[int] = []
+        meant: list[int] = []
+        for number, turn in enumerate(lesson.turns):
+            question = self._ids(f"{self.again if number else ''}{turn.prompt}{self.after}")
+            answer = self._ids(f" {turn.answer}{self.processor.tokenizer.eos_token}")
+            ids += [*question, *answer]
+            labels += [IGNORED] * len(question) + [*answer]
+            meant += [IGNORED] * (len(question) + len(answer))
+            if turn.meant is not None:
+                meant[-len(answer)] = self._ids(f" {turn.meant}")[0]
+        return ids, labels, meant
+
+    def _prefix(self, pictures: int) -> list[int]:
+        text = _around(self.processor, pictures)[0]
+        blank = [Image.new("RGB", (1, 1))] * pictures
+        ids: list[int] = self.processor(images=blank, text=text)["input_ids"][0]
+        return ids
+
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self.processor.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
 
-def _around(processor: LlavaProcessor, *picture: dict[str, str]) -> list[str]:
+@dataclass(frozen=True)
+class _Row:
+    """One row of a batch: all arrays have the row's length, `sees` is bool [length, length]."""
+
+    scenes: tuple[Scene, ...]
+    input_ids: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    meant: NDArray[np.int64]
+    position_ids: NDArray[np.int64]
+    owner: NDArray[np.int64]
+    sees: NDArray[np.bool_]
+    kinds: tuple[str, ...]
+
+
+def _sees(owner: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Who sees whom: the pictures are seen by all, a lesson by itself, and nobody sees what comes later."""
+    seen: NDArray[np.bool_] = np.tril((owner[:, None] == owner) | (owner == 0))
+    return seen
+
+
+def _hide(
+    sees: NDArray[np.bool_],
+    owner: NDArray[np.int64],
+    image: NDArray[np.int64],
+    held: Sequence[Lesson],
+    hiding: Hiding,
+    rng: Generator,
+) -> None:
+    """Hide patches (columns `image`) that no answer rests on, some or all of them, as a pruned model will miss them."""
+    if held and rng.random() < hiding.row:
+        needed = np.stack([lesson.shown.ravel() for lesson in held]).any(0)
+        lost = image[~needed & (rng.random(len(image)) > rng.random())]
+        kept = sees.diagonal().copy()
+        sees[:, lost] = False
+        np.fill_diagonal(sees, kept)
+        return
+    for number, lesson in enumerate(held, start=1):
+        if rng.random() < hiding.lesson:
+            lost = image[~lesson.shown.ravel() & (rng.random(len(image)) > rng.random())]
+            sees[np.ix_(np.flatnonzero(owner == number), lost)] = False
+
+
+def _around(processor: LlavaProcessor, pictures: int) -> list[str]:
     """The chat template before and after a question."""
-    chat = [{"role": "user", "content": [*picture, {"type": "text", "text": _QUESTION}]}]
-    around: list[str] = processor.apply_chat_template(chat, add_generation_prompt=True).split(_QUESTION)
+    question = "\0"
+    content = [*({"type": "image"},) * pictures, {"type": "text", "text": question}]
+    chat = [{"role": "user", "content": content}]
+    around: list[str] = processor.apply_chat_template(chat, add_generation_prompt=True).split(question)
     return around
-
-
-def _table(rows: Sequence[list[int]], filler: int) -> torch.Tensor:
-    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=filler)
-
-
-def _scene_with_lessons(rng: Generator, most: int, course: Course) -> tuple[Scene, list[Lesson]]:
-    scene = sample_scene(rng, course.between)
-    return scene, lessons(scene, rng, most, course)
 
 
 def _pixels(processor: LlavaProcessor, scenes: Sequence[Scene]) -> torch.Tensor:
@@ -198,19 +276,36 @@ def _pixels(processor: LlavaProcessor, scenes: Sequence[Scene]) -> torch.Tensor:
 
 
 def _patch_labels(scene: Scene, grid: int) -> dict[str, NDArray[np.int64]]:
+    """Labels int64 [grid, grid] of everything in `Patches`, on a grid whose patches are the cells of the scene."""
     owner = patch_owner(scene, grid)
-    side = min(scene.width, scene.height)
+    rows = [
+        (*(SEEN[name].index(getattr(item, name)) for name in ("shape", "colour", "size", "mark")), 1)
+        for item in scene.objects
+    ]
     # One row per object and a last one for the ground, which owner -1 selects.
-    table = np.array(
-        [
-            (
-                *(words.index(getattr(item, name)) for name, words in SEEN.items()),
-                int((item.y - (scene.height - side) / 2) * grid / side),
-                int((item.x - (scene.width - side) / 2) * grid / side),
-            )
-            for item in scene.objects
-        ]
-        + [(len(SHAPES), len(COLOURS), len(SIZES), IGNORED, IGNORED, IGNORED)],
-        dtype=np.int64,
+    bare = (len(SHAPES) + 1, len(COLOURS), len(SIZES), IGNORED, IGNORED)
+    table = np.array([*rows, bare], dtype=np.int64)
+    labels = {name: table[owner, i] for i, name in enumerate(("shape", "colour", "size", "mark", "first"))}
+    labels["ground"] = np.array(
+        [[SEEN["ground"].index(ground_at(scene.grounds, row, column)) for column in range(grid)] for row in range(grid)]
     )
-    return {name: table[owner, column] for column, name in enumerate((*SEEN, "row", "column"))}
+    labels["ground"][labels["size"] == SIZES.index("large")] = IGNORED
+    labels["letter"] = np.full((grid, grid), IGNORED)
+    labels["row"], labels["column"] = (axis.astype(np.int64) for axis in np.mgrid[0:grid, 0:grid])
+    _only_first(labels["first"], owner)
+    for sign in scene.signs:
+        for letter, cell in zip(sign.word, sign.cells, strict=True):
+            said = {"shape": "sign", "colour": sign.colour, "letter": letter}
+            for name, word in said.items():
+                labels[name][cell] = SEEN[name].index(word)
+            for name in ("size", "mark", "ground", "first"):
+                labels[name][cell] = IGNORED
+    return labels
+
+
+def _only_first(first: NDArray[np.int64], owner: NDArray[np.int64]) -> None:
+    """Of the patches of an object, only the first in reading order keeps the 1."""
+    known = owner.ravel() >= 0
+    once = np.zeros(owner.size, dtype=np.int64)
+    once[np.unique(owner.ravel(), return_index=True)[1]] = 1
+    first.ravel()[known] = once[known]

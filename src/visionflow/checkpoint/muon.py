@@ -1,7 +1,7 @@
-"""Muon (Jordan et al. 2024) in the precision of the weights.
+"""Muon (Jordan et al. 2024), in the precision that the processor multiplies fastest.
 
-torch has one, but it orthogonalises in bf16: on a CPU without bf16 units that takes three times as long, a fifth of
-every step of this model.
+torch has one, but it orthogonalises in bf16 everywhere: on a CPU without bf16 units that takes three times as long, a
+fifth of every step of this model.
 """
 
 from collections.abc import Iterable
@@ -20,9 +20,15 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.dtype = dtype  # of the orthogonalisation
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -33,7 +39,7 @@ class Muon(torch.optim.Optimizer):
                     continue
                 average = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
                 average.lerp_(weight.grad, 1 - group["momentum"])
-                update = orthogonal(weight.grad.lerp(average, group["momentum"]))
+                update = orthogonal(weight.grad.lerp(average, group["momentum"]).to(self.dtype))
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
                 weight.add_(update, alpha=-group["lr"] * 0.2 * max(weight.shape) ** 0.5)
 

@@ -9,6 +9,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import safetensors
+import safetensors.torch
 import torch
 
 from visionflow.checkpoint.learner import Learner, Recipe
@@ -16,6 +18,8 @@ from visionflow.errors import VisionFlowError
 from visionflow.journal import sole_writer
 
 STATE = "state.pt"
+INTERIM = "interim.safetensors"
+"""Weights in bf16 with the vocabulary and the progress: what a run can go on from elsewhere."""
 _CURVE = "curve.jsonl"
 _MODEL = "model"
 
@@ -43,22 +47,35 @@ class Budget:
 
 @dataclass(frozen=True)
 class Report:
-    """One line of the curve: seconds of training so far, share of the budget gone, and accuracy where measured."""
+    """One line of the curve: time so far, share of the budget gone, and shares right by kind where measured.
+
+    `seconds` are those of the clock, `processor` those of all cores together.
+    """
 
     step: int
     phase: str
     loss: float
-    accuracy: float | None
+    right: dict[str, float] | None
     seconds: float
+    processor: float
     spent: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: steps, and seconds of the clock and of the processor."""
+
+    step: int = 0
+    seconds: float = 0.0
+    processor: float = 0.0
 
 
 @dataclass(frozen=True)
 class Rhythm:
     """Every how many steps the accuracy is measured and a checkpoint is written."""
 
-    validate: int = 40
-    save: int = 100
+    validate: int = 250
+    save: int = 250
 
 
 def train(
@@ -69,34 +86,37 @@ def train(
     device: str = "cpu",
     resume: bool = False,
     start: Path | None = None,
+    interim: Path | None = None,
+    compiled: bool = False,
     rhythm: Rhythm | None = None,
     on_step: Callable[[Report], None] = lambda report: None,
 ) -> Path:
     """Train into the folder `out` and return the folder of the exported model.
 
-    With `start`, the folder of a finished model, its weights are the first ones and the tower is left as it is.
+    With `start`, the folder of a finished model, its weights are the first ones and the tower is left as it is. With
+    `interim`, a file INTERIM of a run that did not end, that run goes on from its step, with fresh optimisers.
+    `compiled` needs a C++ compiler and takes a third less time.
     Interrupted (also by Ctrl-C) it leaves `state.pt`, from which `resume=True` goes on; with a budget of steps the
     result is then the same as without the interruption. A run that is refused leaves no folder.
 
     Raises:
         VisionFlowError: `out` holds a run and `resume` is not set, or it is set and there is none, or one of another
             recipe, or a damaged one; another process trains into `out`, or nothing can be written there; `start` holds
-            no model, or one of other sizes.
+            no model, or one of other sizes; `interim` is no such file.
     """
     state_file = out / STATE
     _check_state(state_file, resume)
-    learner = _learner(recipe, torch.device(device), start)
+    learner = _learner(recipe, torch.device(device), start, compiled)
     with _written(state_file), sole_writer(state_file):
         _check_state(state_file, resume)  # again, now that nobody else can change it
-        step, seconds = _load(state_file, learner) if resume else (0, 0.0)
-        _run(learner, step, seconds, state_file, budget, rhythm or Rhythm(), on_step)
+        so_far = _load(state_file, learner) if resume else _go_on(interim, learner) if interim else Progress()
+        _run(learner, so_far, state_file, budget, rhythm or Rhythm(), on_step)
         return export(learner, out / _MODEL)
 
 
 def _run(
     learner: Learner,
-    step: int,
-    seconds: float,
+    so_far: Progress,
     state_file: Path,
     budget: Budget,
     rhythm: Rhythm,
@@ -104,25 +124,26 @@ def _run(
 ) -> None:
     """All steps that are left; the curve goes beside the state."""
     recipe = learner.recipe
-    began = time.monotonic() - seconds
+    began, used = time.monotonic() - so_far.seconds, time.process_time() - so_far.processor
     curve_file = state_file.with_name(_CURVE)
-    _cut_curve(curve_file, step)
+    _cut_curve(curve_file, so_far.step)
     with curve_file.open("a", encoding="utf-8") as curve:
         try:
-            while (spent := budget.spent(step, seconds)) < 1:
+            while (spent := budget.spent(so_far.step, so_far.seconds)) < 1:
                 if learner.phase == "tower" and spent >= recipe.tower_share:
                     learner.enter("language")
-                loss = learner.step(step, _within(spent, learner, recipe))
-                step += 1
-                accuracy = learner.validate() if step % rhythm.validate == 0 else None
-                seconds = time.monotonic() - began
-                report = Report(step, learner.phase, loss, accuracy, seconds, budget.spent(step, seconds))
+                loss = learner.step(so_far.step, _within(spent, learner, recipe))
+                step = so_far.step + 1
+                right = learner.validate() if step % rhythm.validate == 0 else None
+                so_far = Progress(step, time.monotonic() - began, time.process_time() - used)
+                spent = budget.spent(step, so_far.seconds)
+                report = Report(step, learner.phase, loss, right, so_far.seconds, so_far.processor, spent)
                 print(json.dumps(asdict(report)), file=curve, flush=True)
                 on_step(report)
                 if step % rhythm.save == 0:
-                    _save(state_file, learner, step, seconds)
+                    _save(state_file, learner, so_far)
         finally:
-            _save(state_file, learner, step, seconds)
+            _save(state_file, learner, so_far)
 
 
 def export(learner: Learner, folder: Path) -> Path:
@@ -147,11 +168,11 @@ def _check_state(state_file: Path, resume: bool) -> None:
         raise VisionFlowError(f"there is nothing to resume in {state_file.parent}: it has no {STATE}")
 
 
-def _learner(recipe: Recipe, device: torch.device, start: Path | None) -> Learner:
+def _learner(recipe: Recipe, device: torch.device, start: Path | None, compiled: bool) -> Learner:
     """What learns, with its first weights."""
     if start is None:
-        return Learner(recipe, device)
-    learner = Learner(replace(recipe, tower_share=0.0, easy_share=0.0), device)
+        return Learner(recipe, device, compiled)
+    learner = Learner(replace(recipe, tower_share=0.0, easy_share=0.0), device, compiled)
     learner.adopt(start)  # also before a state is loaded: the vocabulary is in no state
     return learner
 
@@ -183,23 +204,32 @@ def _within(spent: float, learner: Learner, recipe: Recipe) -> float:
     return (spent - recipe.tower_share) / (1 - recipe.tower_share)
 
 
-def _save(file: Path, learner: Learner, step: int, seconds: float) -> None:
-    """Write the state beside its final place and move it there in one go, so that a half-written one never counts."""
-    state = {"step": step, "seconds": seconds, "recipe": asdict(learner.recipe), **learner.state()}
+def _save(file: Path, learner: Learner, so_far: Progress) -> None:
+    """Write the state and, beside it, INTERIM, each in one go, so that a half-written one never counts."""
+    state = {**asdict(so_far), "recipe": asdict(learner.recipe), **learner.state()}
     content = BytesIO()
     torch.save(state, content)  # given a file, torch would not say that the disk is full
+    _write(file, content.getbuffer())
+    said = {**asdict(so_far), "phase": learner.phase, "geometry": asdict(learner.recipe.geometry)}
+    metadata = {"progress": json.dumps(said), "tokenizer": learner.vocabulary()}
+    halves = {name: weight.to(torch.bfloat16).contiguous() for name, weight in learner.model.state_dict().items()}
+    _write(file.with_name(INTERIM), safetensors.torch.save(halves, metadata))
+
+
+def _write(file: Path, content: bytes | memoryview) -> None:
     partial = file.with_suffix(".partial")
     try:
-        partial.write_bytes(content.getbuffer())
+        partial.write_bytes(content)
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _load(file: Path, learner: Learner) -> tuple[int, float]:
+def _load(file: Path, learner: Learner) -> Progress:
     try:
         state: dict[str, Any] = dict(torch.load(file, map_location=learner.device, weights_only=True))
-        recipe, step, seconds = state["recipe"], int(state["step"]), float(state["seconds"])
+        recipe = state["recipe"]
+        so_far = Progress(int(state["step"]), float(state["seconds"]), float(state["processor"]))
     except OSError:
         raise
     except Exception as error:  # no zip file, cut off, pickled code, other things in it, ...
@@ -207,4 +237,21 @@ def _load(file: Path, learner: Learner) -> tuple[int, float]:
     if recipe != asdict(learner.recipe):
         raise VisionFlowError(f"{file} comes from a run with another recipe or seed: resume it with the same options")
     learner.load(state)
-    return step, seconds
+    return so_far
+
+
+def _go_on(file: Path, learner: Learner) -> Progress:
+    """Take the weights, the vocabulary and the progress of a run that did not end."""
+    try:
+        with safetensors.safe_open(file, framework="pt") as content:
+            metadata = content.metadata()
+            said = json.loads(metadata["progress"])
+            weights = {name: content.get_tensor(name).float() for name in content.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise VisionFlowError(f"no such file: {file}") from error
+    except Exception as error:
+        raise VisionFlowError(f"{file} is no interim checkpoint of a training run: give its {INTERIM}") from error
+    if said["geometry"] != asdict(learner.recipe.geometry):
+        raise VisionFlowError(f"{file} is of a model of other sizes than the recipe's")
+    learner.go_on(said["phase"], weights, metadata["tokenizer"])
+    return Progress(said["step"], said["seconds"], said["processor"])

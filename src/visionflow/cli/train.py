@@ -1,7 +1,9 @@
 """`visionflow train`: the embedded model again, from nothing."""
 
+import signal
 import sys
 from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,6 +32,10 @@ def train(
         Path | None,
         option(place, "FOLDER", "Go on from a finished model's weights: no tower phase then.", "--from"),
     ] = None,
+    interim: Annotated[
+        Path | None,
+        option(place, "FILE", "Go on from the interim.safetensors of a run that did not end.", "--resume-from"),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
     device: Annotated[str, option(word, "DEVICE", DEVICE_HELP)] = "cpu",
     threads: Threads = None,
@@ -48,6 +54,9 @@ def train(
     from visionflow.loading.models import check_device
 
     use_threads(threads)
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # what ends a job in the background leaves a checkpoint too
     check_device(device)
     budget = Budget(steps, 60.0 if steps is None and minutes is None else minutes)
 
@@ -65,11 +74,21 @@ def train(
         progress.update(
             bar, completed=report.spent, description=report.phase, step=report.step, loss=f"{report.loss:.3f}"
         )
-        if report.accuracy is not None:
-            progress.update(bar, right=f"{report.accuracy:.1%}")
+        if report.right is not None:
+            progress.update(bar, right=f"{report.right['all']:.1%}")
 
     try:
-        model = run_training(out, Recipe(seed=seed), budget, device=device, resume=resume, start=start, on_step=show)
+        model = run_training(
+            out,
+            Recipe(seed=seed),
+            budget,
+            device=device,
+            resume=resume,
+            start=start,
+            interim=interim,
+            compiled=which("c++") is not None,
+            on_step=show,
+        )
     except KeyboardInterrupt:
         _stop(progress)
         begun = (out / STATE).exists()

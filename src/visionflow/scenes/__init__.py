@@ -1,14 +1,18 @@
 """A small world in which everything is known: pictures, their scene graphs, questions and the patches that matter."""
 
 from visionflow.scenes.draw import draw
-from visionflow.scenes.lessons import FULL, Course, Lesson, course, drill, lessons
+from visionflow.scenes.glyphs import LETTERS_DRAWN
+from visionflow.scenes.ground import GROUNDS, ground_at
+from visionflow.scenes.lessons import Course, Lesson, course, lessons, shared_lessons
 from visionflow.scenes.patches import object_patches, patch_owner, relevant_patches
 from visionflow.scenes.questions import OPEN, Question
+from visionflow.scenes.sampling import WORDS, sample_picture
 from visionflow.scenes.tasks import TASKS, Item, sample_item
 from visionflow.scenes.world import (
     CELL,
     CELLS,
     COLOURS,
+    DIGITS,
     FEW,
     MANY,
     MARKS,
@@ -27,8 +31,10 @@ __all__ = [
     "CELL",
     "CELLS",
     "COLOURS",
+    "DIGITS",
     "FEW",
-    "FULL",
+    "GROUNDS",
+    "LETTERS_DRAWN",
     "MANY",
     "MARKS",
     "NO_MARK",
@@ -37,6 +43,7 @@ __all__ = [
     "SIZES",
     "SPLITS",
     "TASKS",
+    "WORDS",
     "Course",
     "Item",
     "Lesson",
@@ -46,12 +53,14 @@ __all__ = [
     "Split",
     "course",
     "draw",
-    "drill",
+    "ground_at",
     "lessons",
     "object_patches",
     "patch_owner",
     "relevant_patches",
     "sample_item",
+    "sample_picture",
     "sample_scene",
     "scene_rng",
+    "shared_lessons",
 ]

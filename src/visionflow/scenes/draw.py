@@ -1,11 +1,13 @@
-"""From a scene to a picture: numpy for the ground, Pillow for the objects."""
+"""From a scene to a picture: numpy for the ground, Pillow for what stands on it."""
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from visionflow.scenes.world import Background, Scene, SceneObject
+from visionflow.scenes.glyphs import HEIGHT, WIDTH, glyph
+from visionflow.scenes.ground import paint
+from visionflow.scenes.world import CELL, COLOURS, DIGITS, Background, Scene, SceneObject, Sign
 
 _SUPERSAMPLE = 3
 _OUTLINE = 0.45
@@ -32,13 +34,18 @@ def draw(scene: Scene, scale: int = 1) -> Image.Image:
     """The picture, RGB, `width * scale` x `height * scale` pixels; the same scene always gives the same pixels."""
     width, height = scene.width * scale, scene.height * scale
     rng = np.random.default_rng(scene.background.seed)
-    ground = Image.fromarray(_ground(scene.background, width, height, rng))
+    ground = Image.fromarray(
+        _grounds(scene, scale, rng) if scene.grounds else _ground(scene.background, width, height, rng)
+    )
     canvas = ground.resize((width * _SUPERSAMPLE, height * _SUPERSAMPLE), Image.Resampling.NEAREST)
     brush = ImageDraw.Draw(canvas)
-    _draw_clutter(brush, scene, scale * _SUPERSAMPLE, rng)
+    strew = _strew if scene.grounds else _draw_clutter
+    strew(brush, scene, scale * _SUPERSAMPLE, rng)
     for item in scene.objects:
         _draw_object(brush, item, scale * _SUPERSAMPLE)
         _draw_mark(brush, item, scale * _SUPERSAMPLE)
+    for sign in scene.signs:
+        _draw_sign(brush, sign, scale * _SUPERSAMPLE)
     pixels = np.asarray(canvas.reduce(_SUPERSAMPLE), dtype=np.float32)
     noise = rng.standard_normal(pixels.shape, dtype=np.float32) * scene.background.noise
     return Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8))
@@ -60,8 +67,7 @@ def _draw_object(brush: ImageDraw.ImageDraw, item: SceneObject, scale: int) -> N
 
 def _draw_mark(brush: ImageDraw.ImageDraw, item: SceneObject, scale: int) -> None:
     """A small print in black or white ink, whichever stands out, around the object's centre."""
-    red, green, blue = item.rgb
-    ink = (0, 0, 0) if 0.3 * red + 0.59 * green + 0.11 * blue > 110 else (255, 255, 255)
+    ink = _ink(item.rgb)
     # A triangle's room is below its centre.
     x, y = item.x * scale, (item.y + (0.2 * item.radius if item.shape == "triangle" else 0)) * scale
     reach, width = 0.5 * item.radius * scale, max(1, round(_MARK_WIDTH * item.radius * scale))
@@ -73,6 +79,57 @@ def _draw_mark(brush: ImageDraw.ImageDraw, item: SceneObject, scale: int) -> Non
         brush.line([x - reach, y, x + reach, y], fill=ink, width=width)
     elif item.mark == "slash":
         brush.line([x - 0.8 * reach, y + 0.8 * reach, x + 0.8 * reach, y - 0.8 * reach], fill=ink, width=width)
+    elif item.mark in DIGITS:
+        _print(brush, item.mark, x, y, scale, ink)
+
+
+def _draw_sign(brush: ImageDraw.ImageDraw, sign: Sign, scale: int) -> None:
+    """A plate with a rim, and one letter in the middle of each of its cells."""
+    side = CELL * scale
+    left, top = sign.column * side, sign.row * side
+    ink = _ink(sign.rgb)
+    right, bottom = left + len(sign.word) * side - 1, top + side - 1
+    brush.rectangle(
+        [left + scale, top + scale, right - scale, bottom - scale], fill=sign.rgb, outline=ink, width=scale // 2
+    )
+    for number, letter in enumerate(sign.word):
+        _print(brush, letter, left + (number + 0.5) * side, top + side / 2, scale * 4 // 3, ink)
+
+
+def _print(brush: ImageDraw.ImageDraw, character: str, x: float, y: float, dot: int, ink: tuple[int, int, int]) -> None:
+    """A digit or letter around a point, its dots so many pixels wide."""
+    left, top = round(x - WIDTH * dot / 2), round(y - HEIGHT * dot / 2)
+    for row, column in np.argwhere(glyph(character)):
+        across, down = left + int(column) * dot, top + int(row) * dot
+        brush.rectangle([across, down, across + dot - 1, down + dot - 1], fill=ink)
+
+
+def _ink(rgb: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Black or white, whichever stands out."""
+    red, green, blue = rgb
+    return (0, 0, 0) if 0.3 * red + 0.59 * green + 0.11 * blue > 110 else (255, 255, 255)
+
+
+def _strew(brush: ImageDraw.ImageDraw, scene: Scene, scale: int, rng: Generator) -> None:
+    """Specks and scraps in the colours of objects, too small to be one."""
+    tints = list(COLOURS.values())
+    for _ in range(scene.background.clutter):
+        fill = tints[int(rng.integers(len(tints)))]
+        x, y = rng.uniform(0, (scene.width, scene.height)) * scale
+        size = rng.uniform(0.8, 2.0) * scale
+        if rng.random() < 0.6:
+            brush.ellipse([x - size, y - size, x + size, y + size], fill=fill)
+        else:
+            dx, dy = rng.uniform(-7, 7, size=2) * scale
+            brush.line([x, y, x + dx, y + dy], fill=fill, width=scale)
+
+
+def _grounds(scene: Scene, scale: int, rng: Generator) -> NDArray[np.uint8]:
+    """The grounds, uint8 [height, width, 3]."""
+    canvas = np.zeros((scene.height * scale, scene.width * scale, 3), dtype=np.float32)
+    paint(scene.grounds, canvas, scale, rng)
+    ground: NDArray[np.uint8] = np.clip(canvas, 0, 255).astype(np.uint8)
+    return ground
 
 
 def _draw_clutter(brush: ImageDraw.ImageDraw, scene: Scene, scale: int, rng: Generator) -> None:

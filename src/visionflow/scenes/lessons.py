@@ -1,122 +1,252 @@
-"""What the embedded model learns from: questions of all tasks about one scene, with the answers it should give."""
+"""What the embedded model learns from: conversations about one or two pictures, with the answers it should give."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
+import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 from visionflow.scenes import phrases
-from visionflow.scenes.captions import some_caption
-from visionflow.scenes.questions import ask, colour, comparison, count, mark, odd_one_out, relation, shape
-from visionflow.scenes.tasks import LETTERS, TASKS, Item, lettered
-from visionflow.scenes.world import COLOURS, FEW, MANY, MARKS, SHAPES, Scene, pick
+from visionflow.scenes.captions import caption
+from visionflow.scenes.dialogue import Turn, about_one, counted, then_the_letter
+from visionflow.scenes.existence import SAMPLINGS, existence
+from visionflow.scenes.knowledge import knowledge
+from visionflow.scenes.patches import relevant_patches
+from visionflow.scenes.places import at, empty, ground, half, quarter, where
+from visionflow.scenes.questions import (
+    Maker,
+    Question,
+    ask,
+    colour,
+    comparison,
+    count,
+    digit,
+    mark,
+    odd_one_out,
+    relation,
+    shape,
+)
+from visionflow.scenes.reading import sign, word
+from visionflow.scenes.several import Pair, in_one, more_in, which_picture
+from visionflow.scenes.tasks import LETTERS, lettered, plausible
+from visionflow.scenes.world import CELLS, COLOURS, MARKS, SHAPES, Scene, pick
+
+FEW_NAMED = 5
+"""Up to so many objects, one sentence names them all."""
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """A prompt and the answer to give; of a letter also what it stands for, which is to be known before it."""
+    """A conversation, its kind, and the patches its answers rest on, bool [pictures, CELLS, CELLS]."""
 
-    prompt: str
-    answer: str
-    meant: str | None = None
+    kind: str
+    turns: tuple[Turn, ...]
+    shown: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Course:
-    """What is taught at some time.
-
-    Attributes:
-        between: fewest and most objects in a scene.
-        tasks: the tasks that questions are drawn from, each as often as it stands there.
-        bare: how often a question is asked as a user would type it, without instructions.
-    """
+    """What is taught at some time: fewest and most objects in a picture, and kinds of lessons with their weights."""
 
     between: tuple[int, int]
-    tasks: tuple[str, ...]
-    bare: float
+    weights: tuple[tuple[str, float], ...]
+
+    def some_kind(self, rng: Generator) -> str:
+        """Any kind, by weight."""
+        weights = np.array([weight for _, weight in self.weights])
+        return self.weights[int(rng.choice(len(weights), p=weights / weights.sum()))][0]
 
 
-FULL = Course((FEW[0], MANY[1]), (*("open",) * 5, *("existence",) * 2, *("choice",) * 5, *("science",) * 3), 0.5)
-"""Everything, in pictures with few or many objects."""
+MAKERS: dict[str, Maker] = {
+    "colour": colour,
+    "shape": shape,
+    "mark": mark,
+    "digit": digit,
+    "word": word,
+    "sign": sign,
+    "half": half,
+    "quarter": quarter,
+    "where": where,
+    "at": at,
+    "empty": empty,
+    "ground": ground,
+    "count": count,
+    "relation": relation,
+    "comparison": comparison,
+    "odd-one-out": odd_one_out,
+}
+"""Questions with a short answer about one picture."""
 
-_COMPLETE = 0.6
+_GROUNDING = {
+    **dict.fromkeys(("colour", "shape", "mark", "digit", "word", "ground"), 2.0),
+    **{"sign": 1.0, "half": 3.0, "quarter": 1.0, "where": 4.0, "at": 4.0, "empty": 1.0},
+    **{"existence": 3.0, "drill": 2.0, "about-one": 2.0, "caption": 1.0},
+}
+_REASONING = {"count": 5.0, "relation": 5.0, "comparison": 2.0, "odd-one-out": 4.0, "counted": 2.0}
+_LETTERS = {"then-letter": 6.0, "lettered": 6.0, "knowledge": 1.0}
 
-# What takes longest to learn is taught most.
-_OPEN = (*(count,) * 4, *(relation,) * 3, *(odd_one_out,) * 3, colour, shape, mark, comparison)
-
+_LETTERED: tuple[Maker, ...] = (
+    *(count, count, colour, colour, shape, mark, digit, word, relation, comparison, odd_one_out, odd_one_out),
+    *(ground, where, at),
+)
 _OPTIONS = (
     *(tuple(COLOURS),) * 2,
     SHAPES,
     MARKS,
-    tuple("0123456"),
+    tuple("0123456789"),
     ("left", "right"),
     ("above", "below"),
-    tuple(f"{colour} {shape}s" for colour in COLOURS for shape in SHAPES),
+    tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES),
 )
 
 
 def course(progress: float) -> Course:
-    """From few objects and short questions (`progress` 0) to everything (1 and more).
-
-    To look something up among four objects is soon learnt, and then only has to be sharpened; among fourteen it takes
-    many times as long to be found at all.
-    """
-    most = round(FEW[1] + (MANY[1] - FEW[1]) * min(1.0, progress))
-    if progress < _COMPLETE:
-        return Course((FEW[0], most), (*("open",) * 2, "existence"), 0.95)
-    return replace(FULL, between=(FEW[0], most))
+    """From few objects and where they are (`progress` 0) to everything (1 and more)."""
+    most = round(5 + 11 * min(1.0, progress))
+    if progress < 0.25:
+        return _course((2, most), _GROUNDING)
+    if progress < 0.6:
+        return _course((2, most), _GROUNDING | _REASONING | {"then-letter": 3.0})
+    return _course((2, most), _GROUNDING | _REASONING | _LETTERS)
 
 
-def lessons(scene: Scene, rng: Generator, number: int, taught: Course = FULL) -> list[Lesson]:
-    """So many different questions about the scene; one of a scene with few objects is for a caption."""
-    learned: dict[str, Lesson] = {}
-    if len(scene.objects) <= FEW[1]:
-        prompt = phrases.CAPTION if rng.random() >= taught.bare else pick(rng, phrases.DESCRIBE)
-        learned[prompt] = Lesson(prompt, some_caption(scene, rng))
-    while len(learned) < number:
-        lesson = _some_lesson(scene, rng, taught)
+def lessons(scene: Scene, rng: Generator, number: int, taught: Course) -> list[Lesson]:
+    """So many lessons about the scene, no question of a kind twice."""
+    learned: dict[tuple[str, str], Lesson] = {}
+    for _ in range(4 * number):
+        lesson = _ABOUT_ONE[taught.some_kind(rng)](scene, rng)
         if lesson is not None:
-            learned.setdefault(lesson.prompt, lesson)
+            learned.setdefault((lesson.kind, lesson.turns[0].prompt), lesson)
+        if len(learned) == number:
+            break
     return list(learned.values())
 
 
-def drill(rng: Generator) -> Lesson:
-    """To say the letter of a named option, without a picture: half of a lettered question, learnt apart from seeing.
+def shared_lessons(scenes: Pair, rng: Generator, number: int) -> list[Lesson]:
+    """So many lessons about two pictures."""
+    learned: dict[str, Lesson] = {}
+    for _ in range(4 * number):
+        lesson = _about_two(scenes, rng)
+        if lesson is not None:
+            learned.setdefault(lesson.turns[0].prompt, lesson)
+        if len(learned) == number:
+            break
+    return list(learned.values())
 
-    The asked word has to be found again and the letter before it copied. That is hardly ever found from pictures,
-    where the word has to be seen first and a batch holds few lettered questions.
-    """
+
+def _course(between: tuple[int, int], weights: dict[str, float]) -> Course:
+    return Course(between, tuple(weights.items()))
+
+
+def _lesson(
+    kind: str,
+    turns: tuple[Turn, ...],
+    scene: Scene,
+    about: Iterable[int],
+    cells: Iterable[tuple[int, int]] = (),
+) -> Lesson:
+    return Lesson(kind, turns, relevant_patches(scene, about, CELLS, cells)[None])
+
+
+def _opened(maker: Maker, kind: str) -> Callable[[Scene, Generator], Lesson | None]:
+    def make(scene: Scene, rng: Generator) -> Lesson | None:
+        question = ask(scene, rng, maker)
+        return _typed(kind, question, scene, rng) if question else None
+
+    return make
+
+
+def _typed(kind: str, question: Question, scene: Scene, rng: Generator) -> Lesson:
+    turn = Turn(phrases.as_typed(question.text, rng), question.answer)
+    return _lesson(kind, (turn,), scene, question.about, question.cells)
+
+
+def _existence(scene: Scene, rng: Generator) -> Lesson | None:
+    question = existence(scene, rng, pick(rng, tuple(SAMPLINGS)), bool(rng.random() < 0.5))
+    text = phrases.YES_NO.format(question=question.text) if rng.random() < 0.3 else phrases.as_typed(question.text, rng)
+    return _lesson("existence", (Turn(text, question.answer),), scene, question.about)
+
+
+def _caption(scene: Scene, rng: Generator) -> Lesson | None:
+    if len(scene.objects) > FEW_NAMED:
+        return None
+    prompt = phrases.CAPTION if rng.random() < 0.6 else pick(rng, phrases.DESCRIBE)
+    return _lesson("caption", (Turn(prompt, caption(scene, 0)),), scene, range(len(scene.objects)))
+
+
+def _lettered(scene: Scene, rng: Generator) -> Lesson | None:
+    return _with_letters("lettered", ask(scene, rng, pick(rng, _LETTERED)), scene, rng)
+
+
+def _knowledge(scene: Scene, rng: Generator) -> Lesson | None:
+    return _with_letters("knowledge", knowledge(scene, rng), scene, rng)
+
+
+def _with_letters(kind: str, question: Question | None, scene: Scene, rng: Generator) -> Lesson | None:
+    """The question with two to four options, half of the time without any instruction."""
+    if question is None:
+        return None
+    options = plausible(scene, question, rng, int(rng.integers(1, 4)))
+    if not options:
+        return None
+    right = int(rng.integers(len(options) + 1))
+    options.insert(right, question.answer)
+    wording = pick(rng, ("{question} {options}", "{question} {options}", phrases.CHOICE, phrases.SCIENCE))
+    turn = Turn(wording.format(question=question.text, options=lettered(options)), LETTERS[right], question.answer)
+    return _lesson(kind, (turn,), scene, question.about, question.cells)
+
+
+def _drill(scene: Scene, rng: Generator) -> Lesson | None:
+    """To say the letter of a named option: half of a lettered question, learnt apart from seeing."""
     pool = pick(rng, _OPTIONS)
     size = min(len(pool), int(rng.integers(2, 5)))
     options = [str(option) for option in rng.choice(pool, size=size, replace=False)]
     right = int(rng.integers(size))
-    wording = pick(rng, ("{question} {options}", phrases.CHOICE, phrases.SCIENCE))
-    question = f"Which letter is {options[right]}?"
-    return Lesson(wording.format(question=question, options=lettered(options)), LETTERS[right], options[right])
+    turn = Turn(f"Which letter is {options[right]}? {lettered(options)}", LETTERS[right], options[right])
+    return _lesson("drill", (turn,), scene, ())
 
 
-def _some_lesson(scene: Scene, rng: Generator, taught: Course) -> Lesson | None:
-    """One of any of the tasks, or None where the scene allows no such question."""
-    task = pick(rng, taught.tasks)
-    if task == "open":
-        return _open(scene, rng)
-    return _of_task(scene, rng, task, taught.bare)
+def _then_letter(scene: Scene, rng: Generator) -> Lesson | None:
+    talk = then_the_letter(scene, rng, _LETTERED)
+    return _lesson("then-letter", talk[0], scene, *talk[1:]) if talk else None
 
 
-def _open(scene: Scene, rng: Generator) -> Lesson | None:
-    """A question with a short answer; not the task's own, which asks all kinds equally often."""
-    question = ask(scene, rng, pick(rng, _OPEN))
-    return Lesson(phrases.as_typed(question.text, rng), question.answer) if question else None
+def _about_one(scene: Scene, rng: Generator) -> Lesson | None:
+    talk = about_one(scene, rng)
+    return _lesson("about-one", talk[0], scene, *talk[1:]) if talk else None
 
 
-def _of_task(scene: Scene, rng: Generator, task: str, bare: float) -> Lesson | None:
-    """A question as its task asks it or, so often as `bare` says, as a user would type it."""
-    item = TASKS[task].make(scene, rng, int(rng.integers(2**30)))
-    if item is None:
-        return None
-    meant = item.options[LETTERS.index(item.gold[0])] if item.options else None
-    return Lesson(item.prompt if rng.random() >= bare else _typed(item, rng), item.gold[0], meant)
+def _counted(scene: Scene, rng: Generator) -> Lesson | None:
+    talk = counted(scene, rng)
+    return _lesson("counted", talk[0], scene, *talk[1:]) if talk else None
 
 
-def _typed(item: Item, rng: Generator) -> str:
-    """The question without instructions."""
-    return f"{item.question} {lettered(item.options)}" if item.options else phrases.as_typed(item.question, rng)
+_ABOUT_ONE: dict[str, Callable[[Scene, Generator], Lesson | None]] = {
+    **{kind: _opened(maker, kind) for kind, maker in MAKERS.items()},
+    "existence": _existence,
+    "caption": _caption,
+    "lettered": _lettered,
+    "knowledge": _knowledge,
+    "drill": _drill,
+    "then-letter": _then_letter,
+    "about-one": _about_one,
+    "counted": _counted,
+}
+
+
+def _about_two(scenes: Pair, rng: Generator) -> Lesson | None:
+    if rng.random() < 0.6:
+        found = in_one(scenes, rng)
+        if found is None:
+            return None
+        question, one = found
+        shown = np.zeros((2, CELLS, CELLS), dtype=np.bool_)
+        shown[one] = relevant_patches(scenes[one], question.about, CELLS, question.cells)
+    else:
+        shared = pick(rng, (which_picture, more_in))(scenes, rng)
+        if shared is None:
+            return None
+        question, about = shared
+        shown = np.stack([relevant_patches(scene, each, CELLS) for scene, each in zip(scenes, about, strict=True)])
+    return Lesson(question.kind, (Turn(phrases.as_typed(question.text, rng), question.answer),), shown)

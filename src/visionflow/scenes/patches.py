@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from visionflow.scenes.world import Scene
+from visionflow.scenes.world import CELL, Scene
 
 _SHARE = 0.125
 
@@ -27,12 +27,29 @@ def object_patches(scene: Scene, index: int, grid: int) -> NDArray[np.bool_]:
     return shown
 
 
-def relevant_patches(scene: Scene, about: Iterable[int], grid: int) -> NDArray[np.bool_]:
-    """Patches of the objects that an answer rests on, bool [grid, grid]; none where it is that nothing fits."""
+def relevant_patches(
+    scene: Scene, about: Iterable[int], grid: int, cells: Iterable[tuple[int, int]] = ()
+) -> NDArray[np.bool_]:
+    """Patches of the objects and cells that an answer rests on, bool [grid, grid].
+
+    None where the answer is that nothing fits.
+    """
     relevant = np.zeros((grid, grid), dtype=np.bool_)
     for index in about:
         relevant |= object_patches(scene, index, grid)
+    for row, column in cells:
+        relevant |= _cell_patches(scene, row, column, grid)
     return relevant
+
+
+def _cell_patches(scene: Scene, row: int, column: int, grid: int) -> NDArray[np.bool_]:
+    """Patches that share some of the cell."""
+    side = min(scene.width, scene.height)
+    left, top = column * CELL - (scene.width - side) / 2, row * CELL - (scene.height - side) / 2
+    start, patch = np.arange(grid) * side / grid, side / grid
+    across, down = ((start < low + CELL) & (start + patch > low) for low in (left, top))
+    shown: NDArray[np.bool_] = np.outer(down, across)
+    return shown
 
 
 def patch_owner(scene: Scene, grid: int) -> NDArray[np.int64]:

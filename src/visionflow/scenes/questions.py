@@ -5,13 +5,13 @@ Every maker returns None where the scene allows no unambiguous question of its k
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from numpy.random import Generator
 
 from visionflow.scenes import phrases
 from visionflow.scenes.description import Description, naming, plural
-from visionflow.scenes.world import CELL, COLOURS, MARKS, NO_MARK, SHAPES, Scene, pick
+from visionflow.scenes.world import CELL, COLOURS, DIGITS, MARKS, NO_MARK, SHAPES, Scene, pick
 
 MOST = 6
 """The highest count that is asked for."""
@@ -24,7 +24,8 @@ _CLEARLY = 1.5 * CELL
 class Question:
     """A question, its answer in a few words, its kind, and the objects (indices) the answer rests on.
 
-    `values` are the answers that questions of its kind can have: the pool of wrong options.
+    `values` are the answers that questions of its kind can have: the pool of wrong options. `cells` are places (row and
+    column, from 0) that it rests on besides objects: of signs, or of the ground.
     """
 
     text: str
@@ -32,6 +33,7 @@ class Question:
     kind: str
     about: tuple[int, ...]
     values: tuple[str, ...] = ()
+    cells: tuple[tuple[int, int], ...] = ()
 
 
 Maker = Callable[[Scene, Generator], Question | None]
@@ -58,8 +60,14 @@ def shape(scene: Scene, rng: Generator) -> Question | None:
 
 
 def mark(scene: Scene, rng: Generator) -> Question | None:
-    """What is printed on an object that its colour, shape or size singles out."""
+    """Which mark is printed on an object that its colour, shape or size singles out."""
     return _attribute(scene, rng, "mark", phrases.MARK, MARKS)
+
+
+def digit(scene: Scene, rng: Generator) -> Question | None:
+    """Which digit is printed on an object that its colour, shape or size singles out."""
+    question = _attribute(scene, rng, "mark", phrases.DIGIT, DIGITS)
+    return replace(question, kind="digit") if question else None
 
 
 def relation(scene: Scene, rng: Generator) -> Question | None:
@@ -136,7 +144,7 @@ def _attribute(
     target = int(rng.integers(len(scene.objects)))
     answer = str(getattr(scene.objects[target], hidden))
     name = naming(scene, target, rng, hidden)
-    if name is None or answer == NO_MARK:
+    if name is None or answer not in values:
         return None
     return Question(pick(rng, wordings).format(name), answer, hidden, (target,), values)
 

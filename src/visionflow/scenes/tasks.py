@@ -63,7 +63,7 @@ def choice(scene: Scene, rng: Generator, number: int) -> Item | None:
     question = ask(scene, rng, _dealt((count, colour, shape, mark, odd_one_out), number))
     if question is None:
         return None
-    return _lettered(scene, question, rng, 4, (number % 5 + number // 5) % 4, "choice", phrases.CHOICE)
+    return lettered_item(scene, question, rng, 4, (number % 5 + number // 5) % 4, "choice", phrases.CHOICE)
 
 
 def science(scene: Scene, rng: Generator, number: int) -> Item | None:
@@ -72,7 +72,7 @@ def science(scene: Scene, rng: Generator, number: int) -> Item | None:
     if question is None:
         return None
     size = min(2 + number // 6 % 3, len(question.values))
-    return _lettered(scene, question, rng, size, (number + number // 18) % size, "science", phrases.SCIENCE)
+    return lettered_item(scene, question, rng, size, (number + number // 18) % size, "science", phrases.SCIENCE)
 
 
 def exists(scene: Scene, rng: Generator, number: int) -> Item | None:
@@ -123,11 +123,11 @@ def _item(task: str, question: Question, prompt: str, gold: str, options: tuple[
     return Item(task, question.kind, question.text, prompt, (gold,), options, question.about)
 
 
-def _lettered(
+def lettered_item(
     scene: Scene, question: Question, rng: Generator, size: int, right: int, task: str, prompt: str
 ) -> Item | None:
     """The question with `size` options, the right one at position `right`."""
-    wrong = _plausible(scene, question, rng, size - 1)
+    wrong = plausible(scene, question, rng, size - 1)
     if len(wrong) < size - 1:
         return None
     options = [wrong[i] for i in rng.permutation(size - 1)]
@@ -136,7 +136,7 @@ def _lettered(
     return _item(task, question, text, LETTERS[right], tuple(options))
 
 
-def _plausible(scene: Scene, question: Question, rng: Generator, many: int) -> list[str]:
+def plausible(scene: Scene, question: Question, rng: Generator, many: int) -> list[str]:
     """`many` wrong answers, or fewer where there are no more: near counts, and what other objects of the scene are."""
     if question.answer.isdigit():
         # A run of neighbours with the answer anywhere in it: were it always in the middle, the middle would be a guess.

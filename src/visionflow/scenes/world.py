@@ -39,6 +39,8 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 }
 SIZES = ("small", "large")
 MARKS = ("dot", "bar", "slash", "ring")
+DIGITS = tuple("0123456789")
+"""Printed on objects like marks, to be read."""
 NO_MARK = "none"
 TEXTURES = ("plain", "gradient", "stripes", "blotches")
 
@@ -97,13 +99,50 @@ class Background:
 
 
 @dataclass(frozen=True)
+class Sign:
+    """A plate with a short word on it, one letter to a cell: its first cell (row and column from 0) and its tint."""
+
+    word: str
+    colour: str
+    row: int
+    column: int
+    rgb: tuple[int, int, int] = (0, 0, 0)
+
+    @property
+    def cells(self) -> tuple[tuple[int, int], ...]:
+        """Row and column of each letter."""
+        return tuple((self.row, self.column + i) for i in range(len(self.word)))
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A rectangle of the ground, in cells (last row and column excluded), of one kind and of its own tint."""
+
+    kind: str
+    top: int
+    left: int
+    bottom: int
+    right: int
+    rgb: tuple[int, int, int] = (0, 0, 0)
+
+    def covers(self, row: int, column: int) -> bool:
+        """Whether the cell lies in it."""
+        return self.top <= row < self.bottom and self.left <= column < self.right
+
+
+@dataclass(frozen=True)
 class Scene:
-    """A picture before it is drawn, in pixels of a `width` x `height` canvas; later objects lie on top."""
+    """A picture before it is drawn, in pixels of a `width` x `height` canvas; later objects lie on top.
+
+    `grounds` cover the canvas, or there are none and the `background` is all there is.
+    """
 
     width: int
     height: int
     background: Background
     objects: tuple[SceneObject, ...]
+    signs: tuple[Sign, ...] = ()
+    grounds: tuple[Ground, ...] = ()
 
 
 def scene_rng(split: Split, index: int) -> Generator:
@@ -142,8 +181,8 @@ def _sample_cast(rng: Generator, wanted: int) -> list[SceneObject]:
         elif cast and lot < _REPEAT + _LOOK_ALIKE:
             cast.append(_look_alike(rng, pick(rng, cast)))
         else:
-            cast.append(_dressed(rng, _draw(rng, SHAPES), _draw(rng, tuple(COLOURS))))
-    return _with_odd_one_out(rng, cast) if rng.random() < _ODD_ONE_OUT else cast
+            cast.append(_dressed(rng, drawn(rng, SHAPES), drawn(rng, tuple(COLOURS))))
+    return with_odd_one_out(rng, cast) if rng.random() < _ODD_ONE_OUT else cast
 
 
 def _dressed(rng: Generator, shape: str, colour: str) -> SceneObject:
@@ -157,13 +196,13 @@ def _look_alike(rng: Generator, item: SceneObject) -> SceneObject:
     """The same object but for its colour, its shape or its mark."""
     changed = pick(rng, ("colour", "shape", "mark") if item.size == "small" else ("colour", "shape"))
     if changed == "colour":
-        return replace(item, colour=_another(rng, tuple(COLOURS), item.colour))
+        return replace(item, colour=another(rng, tuple(COLOURS), item.colour))
     if changed == "shape":
-        return replace(item, shape=_another(rng, SHAPES, item.shape))
-    return replace(item, mark=_another(rng, MARKS, item.mark))
+        return replace(item, shape=another(rng, SHAPES, item.shape))
+    return replace(item, mark=another(rng, MARKS, item.mark))
 
 
-def _with_odd_one_out(rng: Generator, cast: list[SceneObject]) -> list[SceneObject]:
+def with_odd_one_out(rng: Generator, cast: list[SceneObject]) -> list[SceneObject]:
     """All objects of one shape get one colour, but for one of them, where a shape occurs three times."""
     common = [shape for shape in SHAPES if sum(item.shape == shape for item in cast) >= 3]
     if not common:
@@ -207,18 +246,18 @@ def _may_cover(item: SceneObject, below: SceneObject, covered: set[SceneObject])
 def _settled(rng: Generator, item: SceneObject, x: float, y: float) -> SceneObject:
     radius = float(rng.uniform(*_RADII[item.size]))
     angle = float(rng.uniform(-0.12, 0.12))
-    return replace(item, x=x, y=y, radius=radius, angle=angle, rgb=_jitter(rng, COLOURS[item.colour], 13))
+    return replace(item, x=x, y=y, radius=radius, angle=angle, rgb=jitter(rng, COLOURS[item.colour], 13))
 
 
-def _another(rng: Generator, values: tuple[str, ...], than: str) -> str:
+def another(rng: Generator, values: tuple[str, ...], than: str) -> str:
     return pick(rng, [value for value in values if value != than])
 
 
-def _draw(rng: Generator, values: tuple[str, ...]) -> str:
+def drawn(rng: Generator, values: tuple[str, ...]) -> str:
     return values[int(rng.choice(len(values), p=frequency(values)))]
 
 
-def _jitter(rng: Generator, rgb: tuple[int, int, int], spread: int) -> tuple[int, int, int]:
+def jitter(rng: Generator, rgb: tuple[int, int, int], spread: int) -> tuple[int, int, int]:
     red, green, blue = np.clip(np.array(rgb) + rng.integers(-spread, spread + 1, size=3), 0, 255)
     return int(red), int(green), int(blue)
 
@@ -227,7 +266,7 @@ def _sample_background(rng: Generator) -> Background:
     """Greyish and of middle lightness, so that every colour, also black and white, stands out."""
     grey = int(rng.integers(95, 170))
     return Background(
-        rgb=_jitter(rng, (grey, grey, grey), 16),
+        rgb=jitter(rng, (grey, grey, grey), 16),
         texture=pick(rng, TEXTURES),
         strength=float(rng.uniform(5, 18)),
         clutter=int(rng.integers(0, 13)),
