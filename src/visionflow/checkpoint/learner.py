@@ -294,7 +294,8 @@ def _in_order(many: int, width: int, lot: torch.Generator) -> torch.Tensor:
     turns = torch.arange(1, 5)
     waves = torch.cos(pi * turns * (torch.arange(many)[:, None] + 0.5) / many) / turns.sqrt()
     codes = waves @ torch.randn(len(turns), width, generator=lot)
-    return F.normalize(codes, dim=-1) * width**0.5
+    scaled: torch.Tensor = F.normalize(codes, dim=-1) * width**0.5
+    return scaled
 
 
 def _parameters(modules: Iterable[nn.Module]) -> Iterator[nn.Parameter]:
