@@ -8,8 +8,15 @@ READY  := $(VENV)/.ready
 LMMS       := .venv-lmms
 LMMS_READY := $(LMMS)/.ready
 
+# For documents, releases and commit hooks: nothing here needs torch.
+TOOLS       := .venv-tools
+TOOLS_READY := $(TOOLS)/.ready
+
+# A release is tried out in an environment with nothing else.
+DIST := .venv-dist
+
 .PHONY: demo test slow oracles test-distributed test-lmms test-processors lint types check matrix matrix-newest newest lock \
-	breaks house operations clean
+	breaks house operations docs dist hooks clean
 
 demo: $(READY)
 	$(BIN)/visionflow ask examples/scene.png "How many red objects are there?"
@@ -57,6 +64,29 @@ check: lint types test
 breaks: $(READY)
 	$(BIN)/python tests/breaks.py
 
+# The documents as a site in build/site, with a reference made of the docstrings; a dead link fails it.
+DOCUMENTS := '*.md' 'docs/*' 'examples/*' LICENSE
+docs: $(TOOLS_READY)
+	rm -rf build/documents build/site
+	mkdir -p build/documents
+	git ls-files --cached --others --exclude-standard -- $(DOCUMENTS) | xargs cp --parents --target-directory build/documents
+	NO_MKDOCS_2_WARNING=1 $(TOOLS)/bin/mkdocs build --quiet
+	@echo "open build/site/index.html, or: $(TOOLS)/bin/python -m http.server --directory build/site"
+
+# Source distribution and wheel as PyPI would take them; the demo runs from the wheel alone.
+dist: $(TOOLS_READY)
+	rm -rf dist $(DIST)
+	$(TOOLS)/bin/python -m build --no-isolation
+	$(TOOLS)/bin/twine check --strict dist/*
+	$(PYTHON) -m venv $(DIST)
+	$(DIST)/bin/pip install --quiet --disable-pip-version-check $$(grep '^torch==' locks/main.txt)
+	$(DIST)/bin/pip install --quiet --disable-pip-version-check -c locks/main.txt dist/*.whl
+	cd $(DIST) && PYTHONPATH= bin/visionflow ask $(CURDIR)/examples/scene.png "How many red objects are there?"
+
+# Lint and types before each commit.
+hooks: $(READY) $(TOOLS_READY)
+	$(TOOLS)/bin/pre-commit install
+
 # How large core, methods and the engine are, and what one pass takes; AT="805db82 here" puts checkouts side by side.
 house: $(READY)
 	$(BIN)/python -m tests.house.figures $(AT)
@@ -91,6 +121,7 @@ lock:
 	$(COMPILE) --extra lmms -o locks/lmms.txt pyproject.toml locks/lmms.in
 	$(COMPILE) --extra dev -c locks/torch.in -o locks/main.txt pyproject.toml
 	$(COMPILE) -o locks/torchao.txt locks/torchao.in
+	$(COMPILE) -o locks/tools.txt locks/tools.in
 	sed -i -E -e '/^(visionflow @|nvidia-|cuda-|triton==|#|$$)/d' -e 's/^(torch==[0-9.]+)\+.*/\1/' locks/*.txt
 	for lock in locks/*.txt; do LC_ALL=C sort -u -o $$lock $$lock; done
 
@@ -110,5 +141,10 @@ $(LMMS_READY): pyproject.toml locks/lmms.txt tests/lmms/torchvision_on_cpu.py
 		$$($(LMMS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/sitecustomize.py
 	touch $(LMMS_READY)
 
+$(TOOLS_READY): locks/tools.txt
+	test -d $(TOOLS) || $(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check -r locks/tools.txt
+	touch $(TOOLS_READY)
+
 clean:
-	rm -rf $(VENV) $(LMMS) $(LOCK) .venv-newest .venv-newest-lmms .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LMMS) $(TOOLS) $(DIST) $(LOCK) .venv-newest .venv-newest-lmms build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -79,7 +79,11 @@ def disrupt(
 
     Args:
         model: a model of `visionflow.engines.hf.families.FAMILIES`, in eval mode, with sdpa or eager attention.
-        source, target, layers, mode, seed: see `Disruption`.
+        source: whose keys are not read; it and the following are as in `Disruption`.
+        target: who may not read them.
+        layers: exactly these.
+        mode: how the flow is taken away.
+        seed: of the control's draw.
 
     Raises:
         VisionFlowError: an argument is not one of those that `Disruption` names.
