@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -75,6 +75,54 @@ def shorter(model: PreTrainedModel, inputs: dict[str, Any], trace: Any) -> tuple
         states = dict(zip(states, hidden[0], strict=True))
     logits: Tensor = model.lm_head(decoder.norm(torch.stack(list(states.values()))))
     return logits, list(states)
+
+
+@contextmanager
+def merged_in_place(layers: Sequence[nn.Module], trace: Any, token_axis: int = 1) -> Iterator[None]:
+    """Run all tokens, but before each cut's layer put the mean into the place of tokens that others are merged into.
+
+    The oracle of merging where layers cannot be run by hand: with this, and the merged keys masked, drop equals mask.
+    """
+    batch = len(trace.stages[0].tokens.columns) if trace.stages else 0
+    sizes: list[dict[int, int]] = [{} for _ in range(batch)]
+
+    def put(stage: Any) -> Any:
+        def hook(module: Any, args: Any) -> Any:
+            hidden = args[0].clone()
+            for stream in [hidden] if token_axis == 1 else hidden:
+                for sample, moves in enumerate(stage.merged):
+                    for target in {*moves[1].tolist()}:
+                        group = [target, *moves[0][moves[1] == target].tolist()]
+                        weights = torch.tensor([sizes[sample].get(each, 1) for each in group]).to(hidden)
+                        stream[sample, target] = (stream[sample, group] * weights[:, None]).sum(0) / weights.sum()
+            for sample, moves in enumerate(stage.merged):
+                for moved, target in moves.T.tolist():
+                    own = sizes[sample]
+                    own[target] = own.get(target, 1) + own.get(moved, 1)
+            return (hidden, *args[1:])
+
+        return hook
+
+    merging = [stage for stage in trace.stages if stage.merged is not None]
+    handles = [layers[stage.layer].register_forward_pre_hook(put(stage)) for stage in merging]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def max_min(features: Tensor, count: int) -> list[int]:
+    """Max-min diversity from its words, in fp64: places of the tokens ``[n, width]`` that are chosen, ascending."""
+    unit = features.double() / features.double().norm(dim=1, keepdim=True)
+    distance = (1 - unit @ unit.T).fill_diagonal_(torch.inf)
+    distance[distance < 1e-9] = 0.0  # equal tokens tie
+    chosen = [int(distance.min(1).values.argmax())]
+    while len(chosen) < count:
+        nearest = distance[:, chosen].min(1).values
+        nearest[chosen] = -torch.inf
+        chosen.append(int(nearest.argmax()))
+    return sorted(chosen)
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """One process of a tensor-parallel run: `torchrun worker.py MODEL OUT` runs every method and writes what it saw."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
@@ -12,9 +13,26 @@ from transformers.distributed import DistributedConfig
 from tests.exact import exact_in_double
 from tests.matrix import METHODS, prompts
 from tests.tiny import batch_of
-from visionflow import FastV, UnsupportedUsageError, prune
-from visionflow.core import Plan, Watch
+from visionflow import FastV, Method, UnsupportedUsageError, prune
+from visionflow.core import Attention, Cut, Features, MaxMin, Plan, Ratio, Watch
+from visionflow.core.attention import Heads
 from visionflow.engines.hf.scope import Scope
+
+
+@dataclass(frozen=True)
+class OfHeads(Method):
+    """As FastV, with heads joined in another way."""
+
+    name: ClassVar[str] = "of-heads"
+
+    heads: Heads
+
+    def cuts(self) -> tuple[Cut, ...]:
+        """One cut on one row."""
+        return (Cut(2, Ratio(0.5), Attention("last", heads=self.heads)),)
+
+
+SEEN: list[Method] = [*METHODS, OfHeads("max"), OfHeads((0.5, 0.0, -1.0, 2.0))]
 
 
 @torch.no_grad()
@@ -22,7 +40,7 @@ def observed(model: PreTrainedModel) -> dict[str, Any]:
     """For each method: the columns kept at each stage, the logits, and the tokens generated."""
     inputs = batch_of(prompts())
     results: dict[str, Any] = {}
-    for method in METHODS:
+    for method in SEEN:
         with prune(model, method) as trace:
             logits = model(**inputs).logits
             kept = [(stage.layer, [columns.tolist() for columns in stage.kept]) for stage in trace.stages]
@@ -31,13 +49,15 @@ def observed(model: PreTrainedModel) -> dict[str, Any]:
     return results
 
 
-def refusal(model: PreTrainedModel) -> str:
-    """What an analysis is told, which would see some of the heads only."""
-    try:
-        Scope(model, Plan(watches=(Watch(range(2), print),)))
-    except UnsupportedUsageError as error:
-        return str(error)
-    return ""
+def refusals(model: PreTrainedModel) -> list[str]:
+    """What an analysis is told, and a cut on keys: they would see some of the heads only."""
+    told = []
+    for plan in (Plan(watches=(Watch(range(2), print),)), Plan((Cut(2, Ratio(0.5), Features("key"), MaxMin()),))):
+        try:
+            Scope(model, plan).remove()
+        except UnsupportedUsageError as error:
+            told.append(str(error))
+    return told
 
 
 if __name__ == "__main__":
@@ -47,7 +67,7 @@ if __name__ == "__main__":
     assert len(model.model.language_model.layers[0].self_attn.q_proj.weight.to_local()) == 16  # half of the heads
     with exact_in_double():
         exactly = observed(model)
-    found = {"methods": exactly, "refusal": refusal(model)}
+    found = {"methods": exactly, "refusals": refusals(model)}
     before = dict(model.named_modules())["model.language_model.layers.1.self_attn"].config
     with prune(model, FastV(2, 0.5)):
         pass

@@ -13,14 +13,23 @@ from transformers.modeling_flash_attention_utils import _is_packed_sequence
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tests.exact import EXACTLY
-from tests.matrix import METHODS, AboveAverage, prompts, quick_or_slow
+from tests.matrix import METHODS, AboveAverage, Merging, prompts, quick_or_slow
 from tests.reference import Keep
 from tests.tiny import Prompt, batch_of, prompt, tiny_llava
 from visionflow import VTW, FastV, HiMAP, Method, UnsupportedModelError, UnsupportedUsageError, VisiPruner, prune
+from visionflow.methods import DivPrune, PyramidDrop
 
 FLASH = "plain_flash_attention"
 HIMAP = HiMAP(2, 0.5, 4, 0.75)
-CUTTING = [HIMAP, HiMAP(2, 0.25, 5, 0.5, exclude_self=True), FastV(2, 0.5), VTW(3), AboveAverage(2)]
+CUTTING = [
+    HIMAP,
+    HiMAP(2, 0.25, 5, 0.5, exclude_self=True),
+    FastV(2, 0.5),
+    VTW(3),
+    AboveAverage(2),
+    PyramidDrop((0, 3)),
+]
+CUTTING += [DivPrune(0.5), Merging((0, 3), 0.4)]
 DEEP_ONLY = VisiPruner(2, 0.85, 0.3, 0.97, exit_patience=1, phases=("middle", "deep"))
 flash_methods = pytest.mark.parametrize("method", [*CUTTING, DEEP_ONLY], ids=str)
 

@@ -26,11 +26,12 @@ from transformers.generation.configuration_utils import (
 from tests.exact import EXACTLY
 from tests.matrix import methods, model_of, models, prompts
 from tests.reference import Keep, masked_from
-from tests.tiny import PER_IMAGE, Prompt, batch_of, positions, prompt, tiny_llava
+from tests.tiny import LAYERS, PER_IMAGE, Prompt, batch_of, positions, prompt, tiny_llava
 from tests.zoo import ZOO
 from visionflow import VTW, FastV, HiMAP, Method, UnsupportedModelError, UnsupportedUsageError, VisionFlowError, prune
 from visionflow.core import Cut, Plan, keep
 from visionflow.engines.hf.scope import Scope
+from visionflow.methods import DivPrune, Grid, PyramidDrop
 
 HIMAP = HiMAP(2, 0.5, 4, 0.75)
 
@@ -63,20 +64,25 @@ def test_a_second_turn_on_the_same_cache(model: PreTrainedModel, method: Method)
     assert torch.equal(second, uncached)
 
 
-def test_a_second_turn_may_bring_a_picture(model: PreTrainedModel) -> None:
+@pytest.mark.parametrize("method", [FastV(2, 0.5), PyramidDrop((0, 3)), DivPrune(0.5), Grid(0.5, 3)], ids=str)
+def test_a_second_turn_may_bring_a_picture(model: PreTrainedModel, method: Method) -> None:
     """Dropping in both turns equals masking in both, on one cache."""
     first, second = prompt(3, "image", 6), prompt(4, "image", 5, seed=8)
     both = Prompt(first.ids + second.ids, torch.cat([first.pictures, second.pictures]))
-    with prune(model, FastV(2, 0.5)) as trace, torch.no_grad():
+    with prune(model, method) as trace, torch.no_grad():
         cache = model(**first.inputs).past_key_values
         inputs = {k: v for k, v in second.inputs.items() if k != "attention_mask"}
         pruned = model(**inputs, past_key_values=cache).logits
-    assert trace.image_tokens[:, 0].tolist() == [2 * PER_IMAGE] * 2 + [2 * (PER_IMAGE - PER_IMAGE // 2)] * 4
-    kept = {column for stage in trace.stages for column in stage.kept[0].tolist()}
-    columns = torch.nonzero(both.inputs["input_ids"][0] == 99).flatten().tolist()
-    assert kept < set(columns)
-    assert len(kept) == 2 * (PER_IMAGE - PER_IMAGE // 2)
-    with masked_from(model, {2: [sorted(set(columns) - kept)]}, both.inputs), torch.no_grad():
+    assert trace.image_tokens[:, 0].tolist() == [2 * n for n in method.plan().image_tokens(PER_IMAGE, LAYERS)]
+    assert trace.given_image_tokens.tolist() == [2 * PER_IMAGE]
+    columns = {*torch.nonzero(both.inputs["input_ids"][0] == 99).flatten().tolist()}
+    gone = {}
+    for cut in method.cuts():
+        kept = [{*stage.kept[0].tolist()} for stage in trace.stages if stage.layer == cut.layer]
+        assert len(kept) == 2
+        assert not kept[0] & kept[1]
+        gone[cut.layer] = [sorted(columns - kept[0] - kept[1])]
+    with masked_from(model, gone, both.inputs), torch.no_grad():
         masked = model(**both.inputs).logits
     torch.testing.assert_close(pruned[0, -5:], masked[0, -5:], **EXACTLY)
 

@@ -19,7 +19,7 @@ from visionflow.engines.hf.families import FAMILIES, UNSUPPORTED, Family
 from visionflow.engines.hf.tower_table import tower_rows
 
 PAGE = Path(__file__).parents[2] / "docs" / "families.md"
-METHODS = ("himap", "fastv", "vtw", "visipruner")
+METHODS = ("himap", "fastv", "vtw", "visipruner", "pyramiddrop", "divprune", "merging")
 
 HEAD = """# Which models are supported
 
@@ -32,7 +32,9 @@ kept. `prune` refuses the other classes with the sentence below. Nothing here wa
 A row is what was run: a class with one text model, on one attention implementation (scores are compared on eager). A
 text model under "also taken" differs in nothing that the runtime sees; llava, llava_next and internvl are run with each
 of llama, mistral, qwen2 and qwen3. "yes" is all eight oracles, and what the row does not say is left out: FLOPs where
-the decoder's cost is not modelled. Scores are compared for HiMAP and FastV (VisiPruner's have tests of their own).
+the decoder's cost is not modelled. Scores are compared for HiMAP, FastV and PyramidDrop, choices for DivPrune
+(VisiPruner's have tests of their own). PyramidDrop and DivPrune cut before the first layer; "merging" is a method of
+the tests that merges image tokens into evenly spaced ones, before the first layer and once more.
 VisiPruner is run with `shallow_image_to_image=True` where it says "yes *", since windows are shorter than a picture or
 image tokens read both ways; without it, a picture longer than a window is refused. Layers with a window hold all of the
 prompt's keys in a scope, so the cache of such a model may be larger than the dense one's; the cost model counts no

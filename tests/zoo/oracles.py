@@ -10,12 +10,14 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-from tests.reference import HIDDEN, Keep, fingerprint
+from tests.matrix import Merging
+from tests.reference import HIDDEN, Keep, fingerprint, max_min, merged_in_place
 from tests.zoo.entry import Entry, Prompt
 from visionflow import VTW, FastV, HiMAP, Method, VisionFlowError, VisiPruner, prune
 from visionflow.cost import DecoderShape
 from visionflow.cost.conventions import head_flops
 from visionflow.engines.hf.families import FAMILIES, Family
+from visionflow.methods import DivPrune, PyramidDrop
 
 TOLERANCE = 2e-4  # fp32, sharpened attention
 
@@ -30,11 +32,14 @@ def methods_of(entry: Entry) -> list[Method]:
     """The methods that every family has to pass, at layers where it may be cut; VisiPruner where it applies."""
     model, family = model_of(entry), FAMILIES[entry.model_type]
     last = family.last_cut(model)
+    anywhere = [DivPrune(0.6), Merging((0, last - 1 if family.shares_keys else 3), 0.4)]
     if family.shares_keys:
-        return [HiMAP(last - 1, 0.5, last, 0.5), FastV(last, 0.5), VTW(last)]
+        given = [HiMAP(last - 1, 0.5, last, 0.5), FastV(last, 0.5), VTW(last)]
+        return [*given, PyramidDrop((0, last - 1, last)), *anywhere]
     read = image_to_image(entry)
     visipruner = VisiPruner(1, 0.9, 0.3, 0.97, 1, fallback_layer=3, shallow_image_to_image=read)
-    return [HiMAP(2, 0.5, 4, 0.75), FastV(2, 0.5), VTW(3), visipruner]
+    given = [HiMAP(2, 0.5, 4, 0.75), FastV(2, 0.5), VTW(3), visipruner]
+    return [*given, PyramidDrop((0, 2, 4)), *anywhere]
 
 
 def image_to_image(entry: Entry) -> bool:
@@ -106,13 +111,13 @@ def identity(entry: Entry, method: Method) -> None:
 
 
 def drop_equals_mask(entry: Entry, method: Method) -> None:
-    """The text's logits are those of all tokens run with the dropped keys masked."""
+    """The text's logits are those of all tokens run with the dropped keys masked, and merged tokens put in place."""
     model, family = model_of(entry), FAMILIES[entry.model_type]
     for side in ("left", "right"):
         inputs = entry.batch(prompts_of(entry) if entry.batches else prompts_of(entry)[:1], side)
         with prune(model, method) as trace:
             pruned = logits_of(model, inputs)
-        assert trace.image_tokens[-1].sum() < trace.image_tokens[0].sum()
+        assert trace.image_tokens[-1].sum() < trace.given_image_tokens.sum()
         dropped = {
             stage.layer: [
                 sorted(set(image_columns(family, model, inputs, sample)) - set(kept.tolist()))
@@ -120,7 +125,8 @@ def drop_equals_mask(entry: Entry, method: Method) -> None:
             ]
             for stage in trace.stages
         }
-        with masked_from(model, family, dropped, inputs, method):
+        layers = family.layers_of(model)
+        with merged_in_place(layers, trace, family.token_axis), masked_from(model, family, dropped, inputs, method):
             masked = logits_of(model, inputs)
         for sample in range(len(pruned)):
             text = text_columns(family, model, inputs, sample)
@@ -220,10 +226,12 @@ def batch_equals_single(entry: Entry, method: Method) -> None:
 
 
 def score_equals_definition(entry: Entry, method: Method) -> None:
-    """The tokens kept are those that the formulas choose from the weights of eager attention."""
-    if not isinstance(method, HiMAP | FastV):
-        return
+    """The tokens kept are those that the formulas choose from the weights of eager attention, or from features."""
     model, family = model_of(entry, "eager"), FAMILIES[entry.model_type]
+    if isinstance(method, DivPrune):
+        set_equals_definition(entry, method, model, family)
+    if not isinstance(method, HiMAP | FastV | PyramidDrop):
+        return
     inputs = entry.batch([entry.prompt(5, "image", 3, "image", 8, seed=7)])
     weights: dict[int, Tensor] = {}
     with prune(model, method) as trace, _eager_weights(model, family, weights):
@@ -231,10 +239,10 @@ def score_equals_definition(entry: Entry, method: Method) -> None:
     present = list(range(inputs["input_ids"].shape[1]))
     images, text = image_columns(family, model, inputs, 0), text_columns(family, model, inputs, 0)
     for number, stage in enumerate(trace.stages):
-        attention = weights[stage.layer - 1][0].float().mean(0)
+        attention = _attention(model, family, inputs, method, trace, stage, weights)[0].float().mean(0)
         image = [row for row, column in enumerate(present) if column in images]
         after = [row for row, column in enumerate(present) if column in text and column > images[0]]
-        if isinstance(method, FastV):
+        if isinstance(method, FastV | PyramidDrop):
             score = attention[-1, image]
         elif number == 0:
             later = torch.tensor([[row > v for v in image] for row in after])  # text counts for the pictures before it
@@ -247,6 +255,33 @@ def score_equals_definition(entry: Entry, method: Method) -> None:
         assert len(kept) == count == int(stays.sum())
         assert score[stays].min() >= score[~stays].max() - 1e-6  # short windows make ties
         present = [column for column in present if column not in images or column in kept]
+
+
+def _attention(
+    model: PreTrainedModel, family: Family, inputs: dict[str, Any], method: Method, trace: Any, stage: Any,
+    weights: dict[int, Tensor],
+) -> Tensor:  # fmt: skip
+    """Of the layer that ran before the cut, or of the layer after it, where this cut and later ones are not made."""
+    if isinstance(method, PyramidDrop):
+        kept, weights = {each.layer: each.kept for each in trace.stages if each.layer < stage.layer}, {}
+        with prune(model, Keep(kept, method.plan())), _eager_weights(model, family, weights):
+            logits_of(model, inputs)
+    return weights[stage.layer - (not isinstance(method, PyramidDrop))]
+
+
+def set_equals_definition(entry: Entry, method: Method, model: PreTrainedModel, family: Family) -> None:
+    """The tokens kept are those that max-min diversity chooses, one by one, of what enters the first layer."""
+    inputs, entering = entry.batch([entry.prompt(5, "image", 3, "image", 8, seed=7)]), []
+    first = family.layers_of(model)[0]
+    handle = first.register_forward_pre_hook(lambda module, args: entering.append(args[0]))
+    logits_of(model, inputs)
+    handle.remove()
+    with prune(model, method) as trace:
+        logits_of(model, inputs)
+    features = entering[0] if family.token_axis == 1 else entering[0][0]
+    image = image_columns(family, model, inputs, 0)
+    chosen = max_min(features[0, image], len(trace.stages[0].kept[0]))
+    assert trace.stages[0].kept[0].tolist() == [image[each] for each in chosen]
 
 
 @contextmanager

@@ -91,12 +91,13 @@ class AttentionRows:
         if self.joined == "mean":
             mean = over_processes(weights.mean(dim=1), self.group)
             return mean if self.group is None else mean / self.group.size()
-        here, rank = weights.shape[1], 0 if self.group is None else get_rank(self.group)
-        shares = self.joined[rank * here : (rank + 1) * here]
-        if len(shares) != here:
+        here = weights.shape[1]
+        rank, processes = (0, 1) if self.group is None else (get_rank(self.group), self.group.size())
+        if len(self.joined) != here * processes:
             raise UnsupportedUsageError(
-                f"{len(self.joined)} head weights do not fit a layer of {here} heads: give one weight for each head"
+                f"{len(self.joined)} head weights do not fit a layer of {here * processes} heads: give one for each"
             )
+        shares = self.joined[rank * here : (rank + 1) * here]
         of_heads = torch.tensor(shares, device=weights.device, dtype=weights.dtype)
         return over_processes(torch.einsum("bhrk,h->brk", weights, of_heads), self.group)
 

@@ -26,6 +26,9 @@ class Chosen:
     into: Tensor | None = None
 
 
+_SAME = 1 - 1e-6  # cosines above are 1 but for rounding: tokens that are equal tie
+
+
 class Select(Form, ABC):
     """A pure choice: it reads nothing from the device, so that lengths are known on the host."""
 
@@ -85,6 +88,7 @@ class MaxMin(Select):
         assert shown.features is not None
         unit, place, real = unit_features(shown.features, tokens)
         alike = (unit @ unit.transpose(1, 2)).masked_fill(~real.unsqueeze(1), -torch.inf)
+        alike = alike.masked_fill(alike > _SAME, 1.0)
         own = torch.eye(place.shape[1], dtype=torch.bool, device=place.device)
         nearest = alike.masked_fill(own, -torch.inf).amax(2)
         left, order = real, torch.full_like(nearest, -torch.inf)

@@ -10,6 +10,7 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
+from visionflow.core.evidence import Features
 from visionflow.core.plan import Plan
 from visionflow.engines.hf.block_masks import BlockMasks, Masks
 from visionflow.engines.hf.memo import Memo
@@ -91,7 +92,8 @@ def check_backend(backend: Backend, model: PreTrainedModel, plan: Plan) -> None:
 
     Raises:
         UnsupportedModelError: flash attention with windows, which it would count in tokens that are left.
-        UnsupportedUsageError: flash attention and flows blocked by a mask; an analysis of heads held elsewhere.
+        UnsupportedUsageError: flash attention and flows blocked by a mask; an analysis of heads held elsewhere, or a
+            cut on their keys.
     """
     if backend.kind == "keys":
         if _has_windows(model):
@@ -104,9 +106,11 @@ def check_backend(backend: Backend, model: PreTrainedModel, plan: Plan) -> None:
                 "flash attention takes no mask that forbids single tokens to read others, which this needs: "
                 "call model.set_attn_implementation('sdpa')"
             )
-    if backend.group is not None and plan.watches:
+    keys = any(isinstance(cut.evidence, Features) and cut.evidence.of == "key" for cut in plan.cuts)
+    if backend.group is not None and (plan.watches or keys):
         raise UnsupportedUsageError(
-            "each process holds some of the heads, and an analysis looks at all: load the model without a tp_plan"
+            f"each process holds some of the heads, and {'a cut on keys' if keys else 'an analysis'} looks at all: "
+            "load the model without a tp_plan"
         )
 
 

@@ -145,9 +145,13 @@ class PromptPass(Pass):
             taken = cutting.take(before.to(hidden.device), keep, decided.counts)
             hidden = self.present.drop(hidden, taken, decided.chosen.into)
         self.cutter.note(layer, self.present.tokens, decided, before)
+        return hidden, self._arguments(layer, hidden, kwargs)
+
+    def _arguments(self, layer: int, hidden: Tensor, kwargs: Arguments) -> Arguments:
+        """What goes with the hidden states of the tokens present."""
         kwargs = self.fitting.enter(layer, kwargs, self.present.count_in(hidden))
         mask = self.blocking.before(layer, self.present.tokens, kwargs.get("attention_mask"), hidden.device)
-        return hidden, {**kwargs, "attention_mask": mask}
+        return {**kwargs, "attention_mask": mask}
 
     # -- evidence -----------------------------------------------------------------------------------------------------
 
@@ -164,7 +168,7 @@ class PromptPass(Pass):
         elif isinstance(evidence, Attention) and evidence.when == "entry":
             self.reading = True
             try:
-                read(cut.layer, hidden, self.fitting.enter(cut.layer, kwargs, self.present.count_in(hidden)))
+                read(cut.layer, hidden, self._arguments(cut.layer, hidden, kwargs))
             finally:
                 self.reading = False
 
