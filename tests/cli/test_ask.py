@@ -20,10 +20,11 @@ from tests.tiny import LAYERS, PER_IMAGE, tiny_llava
 from tests.tiny_processor import tiny_processor
 from visionflow import HiMAP
 from visionflow.answering import compare
-from visionflow.cli.methods import METHOD_OPTIONS, chosen_method
+from visionflow.cli.field_options import field_options
 from visionflow.errors import VisionFlowError
 from visionflow.loading.prompts import make_prompt
-from visionflow.methods import METHODS
+from visionflow.methods import METHODS, method
+from visionflow.methods.fields import settings_of
 from visionflow.report.ask import layer_ranges
 
 QUESTION = "w5 w6 w7"
@@ -135,16 +136,16 @@ def test_further_pictures_and_another_place(ask: Run, checkpoint: Path, folder: 
         ),
         (["wide.png", "q", "--method", "fastv", "--k1", "2"], "--k1 is not an option of method fastv"),
         (["wide.png", "q", "--r", "0.5"], "--r is not an option of method himap"),
-        (["wide.png", "q", "--r1", "1.0"], "it must be a number of at least 0 and below 1, not '1.0'"),
-        (["wide.png", "q", "--r1", "nan"], "it must be a number of at least 0 and below 1, not 'nan'"),
+        (["wide.png", "q", "--r1", "1.0"], "r1 is the fraction of image tokens dropped: 0 <= r1 < 1, not 1.0"),
+        (["wide.png", "q", "--r1", "nan"], "'--r1': r1 must be a finite number, not 'nan'"),
         (
             ["wide.png", "q", "--method", "fastv", "--r", "-0.1"],
-            "it must be a number of at least 0 and below 1, not '-0.1'",
+            "r is the fraction of image tokens dropped: 0 <= r < 1, not -0.1",
         ),
         (["wide.png", "q", "--k1", "3", "--k2", "3"], "k1 must be smaller than k2"),
         (["wide.png", "q", "--method", "vtw", "--k", "6"], "beyond the model's 6 decoder layers"),
-        (["wide.png", "q", "--method", "vtw", "--k", "0"], "it must be a whole number from 1 to 1000, not '0'"),
-        (["wide.png", "q", "--deep-criterion", "both"], "unknown criterion 'both': choose one of paid, received"),
+        (["wide.png", "q", "--method", "vtw", "--k", "0"], "k must be a whole number of layers, at least 1, not 0"),
+        (["wide.png", "q", "--deep-criterion", "both"], "deep_criterion must be one of paid, received, not 'both'"),
         (["wide.png", "q", "--dtype", "int8"], "unknown dtype 'int8'"),
         (["wide.png", "q", "--device", "abacus"], "unknown device 'abacus': choose cpu"),
         (["wide.png", "q", "--device", "meta"], "holds no numbers"),
@@ -331,22 +332,21 @@ def test_an_interrupt_ends_quietly(ask: Run, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_every_method_is_known_here() -> None:
-    assert METHOD_OPTIONS.keys() == METHODS.keys()
-    for name, options in METHOD_OPTIONS.items():
-        assert set(options) <= set(METHODS[name].__dataclass_fields__)  # type: ignore[attr-defined]
+    fields = {name for method in METHODS.values() for name in settings_of(method)}
+    assert {option.name for option in field_options()} == fields
 
 
 @pytest.mark.parametrize("depth", [3, 4, 6, 8, 9, 12, 32])
-@pytest.mark.parametrize("method", METHOD_OPTIONS)
-def test_defaults_fit_any_depth(method: str, depth: int) -> None:
-    chosen = chosen_method(method, {}, depth)
-    if depth > 8 and method == "himap":
+@pytest.mark.parametrize("name", METHODS)
+def test_defaults_fit_any_depth(name: str, depth: int) -> None:
+    chosen = method(name, depth)
+    if depth > 8 and name == "himap":
         assert chosen == HiMAP(2, 0.5, 8, 0.75)
 
 
 def test_two_layers_have_no_room_for_two_cuts() -> None:
     with pytest.raises(VisionFlowError, match="at least 3 decoder layers, the model has 2"):
-        chosen_method("himap", {}, 2)
+        method("himap", 2)
 
 
 def test_layer_ranges() -> None:

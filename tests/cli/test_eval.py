@@ -102,7 +102,7 @@ def test_without_the_picture(evaluate: Run) -> None:
     [
         (("--suite", "pope"), "unknown suite 'pope': choose one of scenes"),
         (("--tasks", "choice,count"), "unknown task 'count': choose one of choice, science, existence, caption, open"),
-        (("--methods", "himap"), "there is no row 'himap': choose of dense, oracle, random-end"),
+        (("--methods", "hymap"), "there is no row 'hymap': choose of dense, oracle, random-end"),
         (("--sight", "blurred"), "unknown sight 'blurred': choose one of picture, grey, none"),
         (("--limit", 0), "--limit"),
         (("--batch", 0), "--batch"),

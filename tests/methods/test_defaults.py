@@ -5,7 +5,6 @@ import pytest
 from tests.questions import samples, tiny_loaded
 from tests.tiny import LAYERS
 from visionflow import VTW, VisiPruner, method
-from visionflow.cli.methods import chosen_method
 from visionflow.evaluation.run import run_of
 from visionflow.lmms.settings import method_of
 
@@ -24,7 +23,7 @@ EMBEDDED = VisiPruner(shallow_layers=1, layer_threshold=0.964, token_threshold=0
 )
 def test_the_thresholds_of_the_embedded_model_are_its_own(model: str, depth: int, wanted: VisiPruner) -> None:
     assert method("visipruner", depth, model) == wanted
-    assert chosen_method("visipruner", {}, depth, model) == method_of("visipruner", {}, depth, model) == wanted
+    assert method_of("visipruner", {}, depth, model) == wanted
 
 
 def test_what_was_used_is_said_even_where_it_is_the_default() -> None:

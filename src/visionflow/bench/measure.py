@@ -72,8 +72,11 @@ def measure(
     model, limit = subject.model, TimeLimit(settings.time_limit_s)
     prompt = make_prompt(model, settings.batch, settings.image_tokens, settings.text_tokens)
     layers, steps = model.config.get_text_config().num_hidden_layers, settings.new_tokens - 1
+    architecture = model.config.model_type
     rows, left_out = (
-        (bench_rows(settings.methods, layers), []) if settings.methods else rows_that_fit(all_methods(), layers)
+        (bench_rows(settings.methods, layers, architecture), [])
+        if settings.methods
+        else rows_that_fit(all_methods(), layers, architecture)
     )
     total = len(rows) + settings.repeats * (len(rows) + 1)
     with enough_memory(model.device, "give fewer --layers, a smaller --batch or fewer --image-tokens"):

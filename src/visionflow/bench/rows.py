@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from visionflow.errors import UnsupportedUsageError
+from visionflow.errors import VisionFlowError
 from visionflow.methods import METHODS, Method, parse
 
 DENSE = "none"
@@ -43,16 +43,16 @@ def bench_rows(named: Sequence[str], num_layers: int, architecture: str = "") ->
     return rows
 
 
-def rows_that_fit(named: Sequence[str], num_layers: int) -> tuple[list[Variant], list[str]]:
-    """The same, without the methods that a shallow model has no room for; of these, a sentence each."""
+def rows_that_fit(named: Sequence[str], num_layers: int, architecture: str = "") -> tuple[list[Variant], list[str]]:
+    """The same, without the methods that do not fit the model, such as a shallow one; of these, a sentence each."""
     fitting, left_out = [], []
     for name in named:
         try:
-            bench_rows((name,), num_layers)
+            bench_rows((name,), num_layers, architecture)
             fitting.append(name)
-        except UnsupportedUsageError as error:
+        except VisionFlowError as error:
             left_out.append(f"{name} is left out: {error}")
-    return bench_rows(fitting, num_layers), left_out
+    return bench_rows(fitting, num_layers, architecture), left_out
 
 
 def all_methods() -> list[str]:

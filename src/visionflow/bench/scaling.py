@@ -182,7 +182,7 @@ def _measure(
 ) -> tuple[list[dict[str, Any]], int]:
     """Every row of one point, and how many rounds were run."""
     with first_layers(model, point.layers):
-        rows, _ = rows_that_fit(scaling.methods, point.layers)
+        rows, _ = rows_that_fit(scaling.methods, point.layers, model.config.model_type)
         prompt = make_prompt(model, point.batch, point.image_tokens, scaling.text_tokens)
         inputs = prompt.decoder_inputs(prompt.noise(model))
         times: dict[str, list[float]] = {row.name: [] for row in rows}

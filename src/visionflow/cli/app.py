@@ -3,7 +3,9 @@
 import os
 import sys
 import traceback
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -11,9 +13,11 @@ import typer
 from visionflow import __version__
 from visionflow.cli import ask, bench, disrupt, flops, lens, saliency, scaling, scenes, train
 from visionflow.cli.eval import evaluate
+from visionflow.cli.method_options import MethodCommand
 from visionflow.cli.reproduce import reproduce
 from visionflow.cli.streams import OutputError, output, remarks
 from visionflow.errors import VisionFlowError
+from visionflow.methods.registry import PlugInWarning
 
 TRACEBACK = "VISIONFLOW_TRACEBACK"
 """The variable that has the traceback of every error printed, of refusals too."""
@@ -40,7 +44,8 @@ app = typer.Typer(
 )
 for name, command in COMMANDS.items():
     # The whole first paragraph in the list of commands: typer would cut it off after one line.
-    app.command(name, short_help=" ".join((command.__doc__ or "").partition("\n\n")[0].split()))(command)
+    sentence = " ".join((command.__doc__ or "").partition("\n\n")[0].split())
+    app.command(name, short_help=sentence, cls=MethodCommand)(command)
 
 
 def _tell_version(asked: bool) -> None:
@@ -64,8 +69,25 @@ UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 def main() -> None:
     """Run the command line; what goes wrong is told in one line: wrong input with code 2, the unexpected with 1."""
-    with remarks():
+    if "" not in sys.path:
+        sys.path.append("")  # package.module:Class may be in the folder that the command is called from
+    with remarks(), _plug_ins_told_of():
         sys.exit(_run(sys.argv[1:] or ["--help"]))
+
+
+@contextmanager
+def _plug_ins_told_of() -> Iterator[None]:
+    """A plug-in that is left out takes one line, without the place in our sources."""
+    usual = warnings.formatwarning
+
+    def told(message: Warning | str, category: type[Warning], *where: Any) -> str:
+        return f"visionflow: {message}\n" if category is PlugInWarning else usual(message, category, *where)
+
+    warnings.formatwarning = told  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def _run(arguments: list[str]) -> int:

@@ -3,30 +3,12 @@
 import os
 from itertools import count
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from visionflow.cli.method_options import (
-    K1,
-    K2,
-    R1,
-    R2,
-    AtMost,
-    DeepCriterion,
-    DrawSeed,
-    ExitPatience,
-    ExitThreshold,
-    FallbackLayer,
-    K,
-    LayerThreshold,
-    R,
-    ShallowLayers,
-    TokenScale,
-    TokenThreshold,
-)
-from visionflow.cli.methods import METHOD_OPTIONS, chosen_method, own_options
-from visionflow.cli.options import MOST_TOKENS, Attention, Device, Dtype, Json, Model, method_option, option
+from visionflow.cli.method_options import method_option, with_options
+from visionflow.cli.options import MOST_TOKENS, Attention, Device, Dtype, Json, Model, option
 from visionflow.cli.values import place, whole, word
 from visionflow.errors import VisionFlowError
 
@@ -40,23 +22,7 @@ def ask(
         option(word, "IMAGE", "A further picture, for models that take several. Repeatable.", "--image"),
     ] = None,
     model: Model = "embedded",
-    method: Annotated[str, method_option(METHOD_OPTIONS)] = "himap",
-    k1: K1 = None,
-    r1: R1 = None,
-    k2: K2 = None,
-    r2: R2 = None,
-    deep_criterion: DeepCriterion = None,
-    k: K = None,
-    r: R = None,
-    shallow_layers: ShallowLayers = None,
-    layer_threshold: LayerThreshold = None,
-    token_threshold: TokenThreshold = None,
-    token_scale: TokenScale = None,
-    exit_threshold: ExitThreshold = None,
-    exit_patience: ExitPatience = None,
-    at_most: AtMost = None,
-    fallback_layer: FallbackLayer = None,
-    seed: DrawSeed = None,
+    method: Annotated[Any, method_option()] = "himap",
     max_new_tokens: Annotated[int, option(whole(1, MOST_TOKENS), "N", "Length of the answers, at most.")] = 64,
     dtype: Dtype = None,
     device: Device = None,
@@ -73,9 +39,7 @@ def ask(
     as_json: Json = False,
 ) -> None:
     """Answer a question about a picture, dense and pruned side by side, and draw what was kept."""
-    options = {name for own in METHOD_OPTIONS.values() for name in own}
-    given = {name: value for name, value in context.params.items() if name in options and value is not None}
-    own_options(method, given, METHOD_OPTIONS)
+    spec = with_options(context, method)
 
     from visionflow.cli.output import print_json, quiet_libraries, working
     from visionflow.loading.pictures import read_picture, stem_of
@@ -98,7 +62,7 @@ def ask(
         check_question(question)
         loaded = load_model(model, dtype, device, attention)
     depth = len(family_of(loaded.model).layers_of(loaded.model))
-    chosen = chosen_method(method, given, depth, loaded.name)
+    chosen = spec.of(depth, loaded.name, loaded.model.config.model_type)
     inputs = make_prompt(loaded.model, loaded.processor, pictures, question, max_new_tokens)
     scene, undrawn = scene_or_reason(loaded.model, loaded.processor, pictures, inputs)
     with working("answering, dense and pruned"):
@@ -116,7 +80,7 @@ def ask(
         dtype=str(loaded.model.dtype).removeprefix("torch."),
         device=str(loaded.model.device),
         method=str(chosen),
-        note="" if given else f", {chosen.whose_defaults(depth, loaded.name)}",
+        note="" if spec.settings else f", {chosen.whose_defaults(depth, loaded.name)}",
         comparison=comparison,
         patches=scene.kept(comparison.trace) if scene else None,
         overlay=overlay if scene else None,

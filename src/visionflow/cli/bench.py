@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from visionflow.cli.folders import make_folder
+from visionflow.cli.method_options import METHODS_HERE
 from visionflow.cli.options import (
     MODEL_HELP,
     MOST_AT_A_TIME,
@@ -22,6 +23,7 @@ from visionflow.cli.options import (
     use_threads,
 )
 from visionflow.cli.output import quiet_libraries, tell, working
+from visionflow.cli.values import methods as read_methods
 from visionflow.cli.values import names, number, place, whole
 
 if TYPE_CHECKING:
@@ -52,10 +54,10 @@ def bench(
     methods: Annotated[
         Sequence[str] | None,
         option(
-            names,
+            read_methods,
             "A,B",
-            "Rows beside none (the unpruned model): random, himap, fastv, vtw, visipruner, each with settings of your "
-            "own after colons, fastv:k=3:r=0.75.",
+            f"Rows beside none (the unpruned model): {METHODS_HERE}, each with settings of your own after a colon, "
+            "fastv:k=3,r=0.75; plan files; package.module:Class.",
             shown="all, with their papers' settings",
         ),
     ] = None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from visionflow.cli.method_options import METHODS_HERE
 from visionflow.cli.options import (
     Batch,
     Device,
@@ -25,7 +26,7 @@ from visionflow.cli.options import (
 )
 from visionflow.cli.output import print_json, quiet_libraries, working
 from visionflow.cli.progress import questions
-from visionflow.cli.values import names
+from visionflow.cli.values import methods as read_methods
 from visionflow.errors import VisionFlowError
 
 if TYPE_CHECKING:
@@ -40,10 +41,11 @@ def evaluate(
     methods: Annotated[
         Sequence[str] | None,
         option(
-            names,
+            read_methods,
             "A,B",
             "Rows by name, and always dense: oracle, random-end, random-average, random-steps, fastv, fastv-end, "
-            "fastv-average, himap-paid, himap-received, himap-stage1, himap-stage2, vtw, visipruner, no-image; with "
+            "fastv-average, himap-paid, himap-received, himap-stage1, himap-stage2, vtw, visipruner, no-image, and any "
+            f"method ({METHODS_HERE}; fastv:k=3,r=0.5; a plan file; package.module:Class); with "
             "--sweep the curves oracle, random, random-steps, fastv, himap-paid, himap-received, vtw; with --phases "
             "visipruner, visipruner-middle, -middle-deep, -shallow, -cached, -released, -by-last, -by-text, -by-image.",
             shown="all",

@@ -1,30 +1,26 @@
 """`visionflow flops`: what a prompt costs dense and pruned, for any model shape, without weights."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
-from visionflow.cli.method_options import K1, K2, R1, R2, K, R, layer_option
-from visionflow.cli.methods import flag, own_options
-from visionflow.cli.options import MODEL_HELP, MOST_TOKENS, SHAPE_NAMES, Json, method_option, option
+from visionflow.cli.method_options import check_options, method_option, typed_options, with_options
+from visionflow.cli.options import MODEL_HELP, MOST_LAYERS, MOST_TOKENS, SHAPE_NAMES, Json, flag, option
 from visionflow.cli.output import print_json
 from visionflow.cli.values import one_of, whole, word
 from visionflow.errors import VisionFlowError
 
 if TYPE_CHECKING:
     from visionflow.cost.model import Course
+    from visionflow.methods import Spec
 
-METHOD_OPTIONS: dict[str, tuple[str, ...]] = {
-    "himap": ("k1", "r1", "k2", "r2"),
-    "fastv": ("k", "r"),
-    "vtw": ("k",),
-    "random": ("k", "r"),
-    # It decides by what it sees: here are the numbers of one course, by default the means of its paper.
-    "visipruner": ("shallow_layers", "fire_layer", "kept", "exit_layer"),
-    "none": (),
-}
+NONE = "none"
+PROFILE = ("fire_layer", "kept", "exit_layer")
+"""visipruner decides by what it sees: these are the numbers of one course, by default the means of its paper."""
+
 _DEPTH = "in a model of 32 layers; earlier in shallower ones"
 
 
@@ -34,25 +30,17 @@ def flops(
         str,
         option(word, "MODEL", f"A shape: {SHAPE_NAMES}; a config.json; or a saved model: {MODEL_HELP}."),
     ] = "llava-1.5-7b",
-    method: Annotated[str, method_option(METHOD_OPTIONS)] = "himap",
-    k1: K1 = None,
-    r1: R1 = None,
-    k2: K2 = None,
-    r2: R2 = None,
-    k: K = None,
-    r: R = None,
-    shallow_layers: Annotated[
-        int | None,
-        layer_option("visipruner: layers that do not read the image.", f"6 {_DEPTH}, or up to --fire-layer", least=0),
-    ] = None,
+    method: Annotated[Any, method_option(NONE)] = "himap",
     fire_layer: Annotated[
-        int | None, layer_option("visipruner: last layer with all image tokens.", f"14 {_DEPTH}", least=0)
+        int | None,
+        option(whole(0, MOST_LAYERS), "N", "visipruner: last layer with all image tokens.", shown=f"14 {_DEPTH}"),
     ] = None,
     kept: Annotated[
         int | None, option(whole(1, MOST_TOKENS), "N", "visipruner: image tokens kept after it.", shown="10")
     ] = None,
     exit_layer: Annotated[
-        int | None, layer_option("visipruner: first layer without image tokens.", f"24 {_DEPTH}")
+        int | None,
+        option(whole(1, MOST_LAYERS), "N", "visipruner: first layer without image tokens.", shown=f"24 {_DEPTH}"),
     ] = None,
     image_tokens: Annotated[
         int | None,
@@ -96,9 +84,10 @@ def flops(
     """What a prompt costs, dense and pruned: operations, image tokens per layer, KV cache. No weights are needed."""
     given = {name for name in context.params if _is_given(context, name)}
     if table is not None:
-        _print_paper_table(given - {"table", "as_json"}, as_json)
+        _print_paper_table({*given, *typed_options(context)} - {"table", "as_json"}, as_json)
         return
-    typed = own_options(method, {name: context.params[name] for name in given}, METHOD_OPTIONS)
+    profile = {name: context.params[name] for name in PROFILE if name in given}
+    spec = _spec(context, method, profile)
 
     from rich.console import Console
 
@@ -120,8 +109,7 @@ def flops(
     n = image_tokens if image_tokens is not None else shape.image_tokens
     if n is None:
         raise VisionFlowError(f"the image tokens of {model} depend on the picture: say how many with --image-tokens")
-    options = _options(method, typed, shape.num_layers)
-    course = _course_of(method, options)
+    course, options = _course(spec, profile, shape.num_layers)
     costs = [
         cost_of(
             course,
@@ -137,7 +125,8 @@ def flops(
     ]
     counts = course.image_tokens(n, shape.num_layers)
     accounting = papers_accounting(course, shape, n, text_tokens) if isinstance(course, Profile) else None
-    report = Report(model, method, options, n, counts, text_tokens, dtype_bytes, costs, accounting)
+    name = spec.method.name if spec else NONE
+    report = Report(model, name, options, n, counts, text_tokens, dtype_bytes, costs, accounting)
     if as_json:
         print_json(report.to_json())
     else:
@@ -149,28 +138,35 @@ def _is_given(context: typer.Context, parameter: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _options(method: str, typed: dict[str, Any], num_layers: int) -> dict[str, Any]:
-    """Those `typed` and, for the others, what suits the depth."""
-    from visionflow.cost.visipruner import Profile
-    from visionflow.methods import METHODS
+def _spec(context: typer.Context, method: "Spec | None", profile: Iterable[str]) -> "Spec | None":
+    """The method with what was typed for it; only visipruner has a `profile`, and that instead of thresholds."""
+    from visionflow.methods import VisiPruner
+    from visionflow.methods.fields import settings_of
 
-    if method != "visipruner":
-        usual = METHODS[method].defaults(num_layers) if method in METHODS else {}
-        return usual | typed
-    options = asdict(Profile.of_depth(num_layers)) | typed
-    if "shallow_layers" not in typed:
-        options["shallow_layers"] = min(options["shallow_layers"], options["fire_layer"])
-    return options
+    typed = {*typed_options(context), *profile}
+    if method is None:
+        check_options(NONE, typed, ())
+        return None
+    profiled = method.method is VisiPruner
+    check_options(method.method.name, typed, ("shallow_layers", *PROFILE) if profiled else settings_of(method.method))
+    return with_options(context, method)
 
 
-def _course_of(method: str, options: dict[str, Any]) -> "Course":
+def _course(spec: "Spec | None", profile: dict[str, Any], num_layers: int) -> "tuple[Course, dict[str, Any]]":
+    """What a prompt goes through, and the settings from which that follows."""
     from visionflow.core.plan import Plan
     from visionflow.cost.visipruner import Profile
-    from visionflow.methods import METHODS
+    from visionflow.methods import VisiPruner
+    from visionflow.methods.spec import said_of
 
-    if method == "none":
-        return Plan()
-    return Profile(**options) if method == "visipruner" else METHODS[method](**options).plan()
+    if spec is None:
+        return Plan(), {}
+    method = spec.of(num_layers)
+    if not isinstance(method, VisiPruner):
+        return method.plan(), said_of(method)
+    said = {"shallow_layers": method.shallow_layers} if "shallow_layers" in spec.settings else {}
+    course = Profile.of_method(method, num_layers, **said, **profile)
+    return course, asdict(course)
 
 
 def _print_paper_table(others: set[str], as_json: bool) -> None:

@@ -1,84 +1,99 @@
-"""The options of the methods, as `ask` and `flops` take them; which method has which is in `visionflow.cli.methods`."""
+"""--method, and beside it an option for each field of each method; looked up when a command is called.
 
-from typing import Annotated, Any
+The classes of the methods load torch, for which the list of commands does not wait.
+"""
 
-from visionflow.cli.options import MOST_LAYERS, MOST_SEED, MOST_TOKENS, option
-from visionflow.cli.values import number, one_of, whole
+from collections.abc import Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-_SHALLOW = "in models of 8 layers or fewer"
+import typer
+from typer.core import TyperCommand
+
+from visionflow.cli.options import flag, option
+from visionflow.errors import VisionFlowError
+
+if TYPE_CHECKING:
+    from visionflow.methods import Spec
+
+METHODS_HERE = "{methods}"
+"""Stands in a help text for the names of all methods."""
 
 
-def layer_option(help: str, shown: str, least: int = 1) -> Any:
-    """A number of layers, or one of them."""
-    return option(whole(least, MOST_LAYERS), "N", help, shown=shown)
+class MethodCommand(TyperCommand):
+    """A command that takes methods: their names stand in its help, and after --method come their fields' options."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Its own parameters, those of the methods, and --help."""
+        own: list[Any] = list(super().get_params(ctx))
+        for each in own:
+            if METHODS_HERE in (getattr(each, "help", None) or ""):
+                from visionflow.methods import METHODS
+
+                each.help = each.help.replace(METHODS_HERE, ", ".join(METHODS.names()))
+        names = [each.name for each in own]
+        if "method" in names:
+            after = names.index("method") + 1
+            own[after:after] = [each for each in self._fields if each.name not in names]
+        return own
+
+    @cached_property
+    def _fields(self) -> list[Any]:
+        from visionflow.cli.field_options import field_options
+
+        return field_options()
 
 
-def _fraction(help: str, shown: str) -> Any:
-    return option(number(0, 1, below=True), "X", help, shown=shown)
+def method_option(none: str = "") -> Any:
+    """--method, a `Spec`; where `none` is given, that word stands for no method, which is None."""
+
+    def named(typed: Any) -> Any:
+        if not isinstance(typed, str) or typed == none:
+            return None if typed == none else typed
+        from visionflow.methods import parse
+
+        try:
+            return parse(typed)
+        except VisionFlowError as error:
+            raise typer.BadParameter(str(error)) from error
+
+    return option(
+        named,
+        "METHOD",
+        f"One of {METHODS_HERE}, with settings after a colon (himap:k1=2,r1=0.5) or as options; a plan file; or "
+        f"package.module:Class." + f" Or {none}." * bool(none),
+    )
 
 
-K1 = Annotated[int | None, layer_option("himap: layers before the first cut.", f"2; earlier {_SHALLOW}")]
-R1 = Annotated[float | None, _fraction("himap: fraction dropped at the first cut.", "0.5")]
-K2 = Annotated[int | None, layer_option("himap: layers before the second cut.", f"8; earlier {_SHALLOW}")]
-R2 = Annotated[float | None, _fraction("himap: fraction of the rest dropped at the second cut.", "0.75")]
-DeepCriterion = Annotated[
-    str | None,
-    option(
-        one_of("criterion", "paid", "received"),
-        "NAME",
-        "himap: second cut by what a token has 'paid' or 'received'.",
-        shown="paid",
-    ),
-]
-K = Annotated[
-    int | None,
-    layer_option("fastv, random, vtw: layers before the cut.", f"2, earlier {_SHALLOW}; half of the layers for vtw"),
-]
-R = Annotated[float | None, _fraction("fastv, random: fraction dropped.", "0.5")]
-ShallowLayers = Annotated[
-    int | None,
-    layer_option("visipruner: layers that do not read the image.", f"6; earlier {_SHALLOW}", least=0),
-]
-LayerThreshold = Annotated[
-    float | None,
-    option(
-        number(-1, 1),
-        "X",
-        "visipruner: a layer fires when leaving out one token turns what the prompt's end reads to a cosine below "
-        "this.",
-        shown="0.995, found for LLaVA-1.5; 0.964 for the embedded model",
-    ),
-]
-TokenThreshold = Annotated[
-    float | None,
-    option(
-        number(0, 1e9),
-        "X",
-        "visipruner: tokens that add more than this stay.",
-        shown="0.2, found for LLaVA-1.5; 0.008 for the embedded model",
-    ),
-]
-TokenScale = Annotated[
-    str | None,
-    option(
-        one_of("scale", "absolute", "relative"),
-        "NAME",
-        "visipruner: --token-threshold is 'absolute', or 'relative' to all that is read.",
-        shown="absolute; relative for the embedded model",
-    ),
-]
-ExitThreshold = Annotated[
-    float | None,
-    option(number(-1, 1), "X", "visipruner: a kept token still matters below this cosine.", shown="0.999"),
-]
-ExitPatience = Annotated[
-    int | None, layer_option("visipruner: layers without a token that matters before all go.", "2")
-]
-AtMost = Annotated[
-    int | None, option(whole(1, MOST_TOKENS), "N", "visipruner: tokens kept, at most.", shown="no limit")
-]
-FallbackLayer = Annotated[
-    int | None,
-    layer_option("visipruner: fires here at the latest.", "none, so a prompt may keep all its tokens", least=0),
-]
-DrawSeed = Annotated[int | None, option(whole(0, MOST_SEED), "N", "random: another seed, another draw.", shown="0")]
+def typed_options(context: typer.Context) -> dict[str, str]:
+    """What was typed after the options of fields, by field."""
+    from visionflow.cli.field_options import TYPED
+
+    found: dict[str, str] = context.meta.get(TYPED, {})
+    return found
+
+
+def with_options(context: typer.Context, spec: "Spec") -> "Spec":
+    """The method of --method with the options typed beside it; what suits no model is refused.
+
+    Raises:
+        VisionFlowError: an option is none of the method's or is said twice, or a value is out of range.
+    """
+    from visionflow.methods.fields import settings_of
+
+    typed = typed_options(context)
+    check_options(spec.method.name, typed, settings_of(spec.method))
+    spec = spec.having_typed(typed)
+    spec.check()
+    return spec
+
+
+def check_options(method: str, typed: Iterable[str], own: Iterable[str]) -> None:
+    """Refuse options that are not the method's `own`.
+
+    Raises:
+        VisionFlowError: one is another one's.
+    """
+    for name in sorted(set(typed) - set(own)):
+        takes = ", ".join(map(flag, own)) or "none"
+        raise VisionFlowError(f"{flag(name)} is not an option of method {method}, whose options are: {takes}")

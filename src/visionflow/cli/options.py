@@ -4,7 +4,7 @@ Every value is read by a parser of `visionflow.cli.values`; defaults are shown b
 help, and in parentheses where they are worked out (`shown`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,9 +29,9 @@ def option(parser: Parser, metavar: str, help: str, *flags: str, shown: str = ""
     return typer.Option(*flags, parser=parser, metavar=metavar, help=help, show_default=shown or True)
 
 
-def method_option(methods: Iterable[str]) -> Any:
-    """--method, one of `methods`."""
-    return option(one_of("method", *methods), "NAME", f"One of {', '.join(methods)}.")
+def flag(name: str) -> str:
+    """An option as it is typed."""
+    return "--" + name.replace("_", "-")
 
 
 MODEL_HELP = "a directory, owner/name on the Hub, or embedded, the small model of this package"

@@ -22,7 +22,8 @@ from visionflow.cli.options import (
     use_threads,
 )
 from visionflow.cli.output import quiet_libraries, tell, working
-from visionflow.cli.values import names, number, numbers, whole, word
+from visionflow.cli.values import methods as read_methods
+from visionflow.cli.values import number, numbers, whole, word
 from visionflow.errors import VisionFlowError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def scaling(
     model: Annotated[str, option(word, "MODEL", f"A shape {SHAPES_HELP}.")] = "llava-1b",
     layers: Annotated[int | None, shape_layers("6 on a CPU, else as many as fit the memory")] = None,
     methods: Annotated[
-        Sequence[str], option(names, "A,B", "Rows beside none, the unpruned model; see visionflow bench.")
+        Sequence[str], option(read_methods, "A,B", "Rows beside none, the unpruned model; see visionflow bench.")
     ] = ("himap",),
     image_tokens: Annotated[
         Sequence[int],
@@ -86,7 +87,7 @@ def scaling(
         subject = open_subject(model, layers, dtype, device, max(image_tokens))
     grid = _grid(subject.model, sizes)
     asked = Scaling(grid, methods, text_tokens, repeats, 60 * time_limit)
-    rows = bench_rows(asked.methods, grid.base.layers)
+    rows = bench_rows(asked.methods, grid.base.layers, subject.model.config.model_type)
     described = {
         "machine": describe_machine(place),
         "model": subject.name,

@@ -82,6 +82,20 @@ def names(typed: Any) -> Any:
     return _of_text(read)(typed)
 
 
+def methods(typed: Any) -> Any:
+    """The methods in ``A,B:k=3,r=0.5``, each with its settings: at least one, in their order, each once."""
+
+    def read(typed: str) -> tuple[str, ...]:
+        from visionflow.methods.spec import split_list
+
+        found = split_list(typed)
+        if not all(found):
+            raise typer.BadParameter(f"it is a list of methods like A,B:k=3, and one is missing in {_short(typed)}")
+        return tuple(dict.fromkeys(found))
+
+    return _of_text(read)(typed)
+
+
 def one_of(what: str, *choices: str, also: tuple[str, ...] = ()) -> Parser:
     """One of the `choices`, or of what is understood `also`; `what` they are is said where it is another one."""
 

@@ -11,6 +11,9 @@ from visionflow.cost.shape import DecoderShape
 from visionflow.errors import VisionFlowError
 from visionflow.methods import VisiPruner
 
+_FORM = ("phases", "freed_mass", "shallow_image_to_image", "shallow_cache")
+"""Fields of the method that alter its form, not only where it fires and what it keeps."""
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -57,6 +60,24 @@ class Profile:
             paper.kept,
             max(round(share * paper.exit_layer), fire + 2),
         )
+
+    @classmethod
+    def of_method(cls, method: VisiPruner, num_layers: int, **said: int) -> "Profile":
+        """The same for a method of the paper's form, with what is `said` of the course in place of the means.
+
+        Raises:
+            VisionFlowError: the method leaves out phases or alters them, which a profile does not know of.
+        """
+        altered = [name for name in _FORM if getattr(method, name) != getattr(VisiPruner, name)]
+        if altered:
+            raise VisionFlowError(
+                f"the cost of visipruner is known without a prompt for its default {', '.join(altered)} alone: "
+                "run it, and read the trace"
+            )
+        course = {**vars(cls.of_depth(num_layers)), **said}
+        if "shallow_layers" not in said:
+            course["shallow_layers"] = min(course["shallow_layers"], course["fire_layer"])
+        return cls(**course)
 
     def check_depth(self, num_layers: int) -> None:
         """Refuse a model that is too shallow."""

@@ -4,6 +4,7 @@ A budget can be counted in two ways, and they do not agree: as many image tokens
 over the layers. Methods with one cut are held against HiMAP's two at both.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, get_args
@@ -15,7 +16,7 @@ from visionflow.core.keep import Positive
 from visionflow.core.plan import Cut
 from visionflow.core.tokens import Tokens
 from visionflow.errors import VisionFlowError
-from visionflow.methods import VTW, FastV, HiMAP, Method, RandomPruning, VisiPruner, parse
+from visionflow.methods import METHODS, VTW, FastV, HiMAP, Method, RandomPruning, VisiPruner, parse
 from visionflow.methods.base import check_layer
 from visionflow.methods.visipruner_phases import Selection
 
@@ -227,6 +228,19 @@ ROWS: dict[str, Callable[[int, int, str], list[Configuration]]] = {
     "phases": phase_rows,
 }
 """Sets of rows by name, for a number of layers, a seed and the name of the model."""
+
+
+def rows_of_methods(
+    rows: Sequence[Configuration], names: Sequence[str], num_layers: int, model: str, architecture: str
+) -> list[Configuration]:
+    """A row for each of the names that is none of `rows` but a method, as `visionflow.method` takes it.
+
+    Raises:
+        VisionFlowError: a setting is missing or does not suit the model.
+    """
+    known = {name for row in rows for name in (row.name, row.series)}
+    named = [name for name in names if name not in known and (name in METHODS or not re.fullmatch(r"[\w-]+", name))]
+    return [Configuration(name, parse(name).of(num_layers, model, architecture)) for name in named]
 
 
 def chosen_rows(

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from visionflow import __version__
 from visionflow.engines.hf.families import family_of
-from visionflow.evaluation.rows import NO_IMAGE, REFERENCE, ROWS, Configuration, chosen_rows, seeing
+from visionflow.evaluation.rows import NO_IMAGE, REFERENCE, ROWS, Configuration, chosen_rows, rows_of_methods, seeing
 from visionflow.evaluation.samples import Sample
 from visionflow.loading.models import Loaded
 
@@ -44,7 +44,7 @@ def run_of(
         loaded: the model.
         suite: the name of what the samples are of.
         samples: the questions.
-        methods: names of rows; all if none is named.
+        methods: names of rows, or methods as `visionflow.method` takes them; all rows if none is named.
         rows: which set of rows, a key of `visionflow.evaluation.rows.ROWS`.
         sight: what stands in place of the picture: "picture", "grey" or "none".
         filtered: the row without the image is needed, too.
@@ -55,7 +55,9 @@ def run_of(
     """
     num_layers = len(family_of(loaded.model).layers_of(loaded.model))
     always = (REFERENCE, NO_IMAGE) if filtered else (REFERENCE,)
-    chosen = seeing(chosen_rows(ROWS[rows](num_layers, seed, loaded.name), methods, always), sight)
+    known = ROWS[rows](num_layers, seed, loaded.name)
+    more = rows_of_methods(known, methods, num_layers, loaded.name, loaded.model.config.model_type)
+    chosen = seeing(chosen_rows([*known, *more], methods, always), sight)
     described = {
         "suite": suite,
         "limit": len(samples),

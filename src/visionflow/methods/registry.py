@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,6 +26,11 @@ _BUILT_IN = {
     "unlike-mean": "visionflow.methods.unlike_mean:UnlikeMean",
 }
 
+
+class PlugInWarning(UserWarning):
+    """A plug-in is left out, and why."""
+
+
 Kind = TypeVar("Kind", bound="type[Method]")
 
 
@@ -38,7 +42,7 @@ class Registry(Mapping[str, "type[Method]"]):
         self._registered: dict[str, type[Method]] = {}
         self._broken: dict[str, str] = {}
 
-    @cached_property
+    @property
     def _plug_ins(self) -> dict[str, EntryPoint]:
         return {each.name: each for each in entry_points(group=GROUP)}
 
@@ -66,12 +70,13 @@ class Registry(Mapping[str, "type[Method]"]):
             return self._registered[name]
         if name in self._built_in:
             return load(self._built_in[name])
-        if name in self._plug_ins and name not in self._broken:
+        entry = self._plug_ins.get(name)
+        if entry and name not in self._broken:
             try:
-                return self._plugged_in(self._plug_ins[name])
+                return self._plugged_in(entry)
             except Exception as error:  # whatever a stranger's module does on import
-                told = " ".join(f"{type(error).__name__}: {error}".split())
-                self._broken[name] = f"the plug-in {name} ({self._plug_ins[name].value}) cannot be loaded: {told}"
+                why = "" if isinstance(error, VisionFlowError) else f"{entry.value} raises {type(error).__name__}: "
+                self._broken[name] = f"the plug-in {name} is left out: {why}{' '.join(str(error).split())}"
         raise KeyError(name)
 
     def __iter__(self) -> Iterator[str]:
@@ -80,7 +85,7 @@ class Registry(Mapping[str, "type[Method]"]):
             if name in self:
                 yield name
             elif not told:
-                warnings.warn(f"{self._broken[name]}; it is left out", stacklevel=2)
+                warnings.warn(self._broken[name], PlugInWarning, stacklevel=2)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -167,20 +167,17 @@ def method(what: What, num_layers: int | None = None, model: str = "", architect
 
 
 def spec_of(method: Method) -> str:
-    """The text from which `method` makes it again.
-
-    Said are fields without a default or with another value, and those `always_said`. Where one has no place in such a
-    text, such as a plan, it is JSON.
-    """
-    values = {name: (getattr(method, name), each.default) for name, each in settings_of(type(method)).items()}
-    if any(isinstance(value, Form) for value, _ in values.values()):
+    """The text from which `method` makes it again; JSON where a field has no place in such a text, such as a plan."""
+    said = said_of(method)
+    if any(isinstance(value, Form) for value in said.values()):
         return json.dumps(to_dict(method))
-    said = [
-        f"{name}={written(value)}"
-        for name, (value, default) in values.items()
-        if value != default or name in method.always_said
-    ]
-    return name_of(type(method)) + f":{','.join(said)}" * bool(said)
+    return name_of(type(method)) + ":" * bool(said) + ",".join(f"{name}={written(said[name])}" for name in said)
+
+
+def said_of(method: Method) -> dict[str, Any]:
+    """The fields without a default, with another value than theirs, or `always_said`."""
+    values = {name: (getattr(method, name), each.default) for name, each in settings_of(type(method)).items()}
+    return {name: value for name, (value, default) in values.items() if value != default or name in method.always_said}
 
 
 def to_dict(method: Method) -> dict[str, Any]:
@@ -189,11 +186,22 @@ def to_dict(method: Method) -> dict[str, Any]:
     return {NAME: name_of(type(method)), **values}
 
 
+def split_list(text: str) -> list[str]:
+    """The methods in ``himap,fastv:k=3,r=0.5,plan.json``: what begins with a setting goes on with the one before."""
+    found: list[str] = []
+    for part in (each.strip() for each in split(text, ",")):
+        if found and re.match(r"\w+\s*=", part):
+            found[-1] += f",{part}"
+        else:
+            found.append(part)
+    return found
+
+
 def _of_dict(content: Mapping[str, Any]) -> Spec:
-    if not isinstance(content, Mapping) or not isinstance(content.get(NAME, content.get("schema")), str | int):
-        raise VisionFlowError(f"a method as a dict needs its {NAME!r}, as in {{'name': 'fastv', 'k': 3, 'r': 0.5}}")
-    if NAME not in content:
+    if "schema" in content:
         return _of_file(PlanFile.from_dict(content))
+    if not isinstance(content.get(NAME), str):
+        raise VisionFlowError(f"a method as a dict needs its {NAME!r}, as in {{'name': 'fastv', 'k': 3, 'r': 0.5}}")
     return Spec(_class(content[NAME])).having({key: value for key, value in content.items() if key != NAME})
 
 
