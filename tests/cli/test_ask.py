@@ -144,7 +144,7 @@ def test_further_pictures_and_another_place(ask: Run, checkpoint: Path, folder: 
         ),
         (["wide.png", "q", "--k1", "3", "--k2", "3"], "k1 must be smaller than k2"),
         (["wide.png", "q", "--method", "vtw", "--k", "6"], "beyond the model's 6 decoder layers"),
-        (["wide.png", "q", "--method", "vtw", "--k", "0"], "k must be a whole number of layers, at least 1, not 0"),
+        (["wide.png", "q", "--method", "vtw", "--k", "-1"], "k must be a whole number of layers, at least 0, not -1"),
         (["wide.png", "q", "--deep-criterion", "both"], "deep_criterion must be one of paid, received, not 'both'"),
         (["wide.png", "q", "--dtype", "int8"], "unknown dtype 'int8'"),
         (["wide.png", "q", "--device", "abacus"], "unknown device 'abacus': choose cpu"),

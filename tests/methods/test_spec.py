@@ -79,7 +79,7 @@ def test_every_method_goes_there_and_back(chosen: Method) -> None:
 
 
 @given(MOTLEY)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_every_kind_of_field_goes_there_and_back(chosen: Motley) -> None:
     there_and_back(chosen)
 
@@ -112,6 +112,7 @@ def test_every_field_is_described() -> None:
     ("what", "says"),
     [
         ("hymap", "unknown method 'hymap': choose one of himap, fastv"),
+        ("x" * 9999, f"unknown method {'x' * 60!r}: choose one of"),
         ("fastv", "fastv needs k, r: say fastv:k=...,r=..., or give num_layers"),
         ("fastv:k=3", "fastv needs r: say fastv:r=..."),
         ("fastv:q=3", "'q' is no setting of fastv: choose of k, r"),

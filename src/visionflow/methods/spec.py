@@ -134,7 +134,8 @@ def parse(what: What) -> Spec:
             raise VisionFlowError(f"{text[:60]!r} is not valid JSON ({error})") from error
         return _of_dict(content)
     name, *settings = split(text, ":,")
-    if name not in METHODS and (name.endswith(".json") or Path(text).is_file()):
+    # Path.is_file would raise where a text is too long for a path.
+    if name not in METHODS and (text.endswith(".json") or os.path.isfile(text)):  # noqa: PTH113
         return _of_file(PlanFile.read(Path(text)))
     if name not in METHODS and settings and re.fullmatch(r"[\w.]+", settings[0]):
         name = f"{name}:{settings.pop(0)}"
@@ -222,5 +223,5 @@ def _class(name: str) -> type[Method]:
     if ":" in name:
         return load(name)
     raise VisionFlowError(
-        f"unknown method {name!r}: choose one of {', '.join(METHODS)}, a plan file, or package.module:Class"
+        f"unknown method {name[:60]!r}: choose one of {', '.join(METHODS)}, a plan file, or package.module:Class"
     )
