@@ -10,6 +10,7 @@ import pytest
 from transformers import PreTrainedModel, ProcessorMixin
 
 import visionflow.checkpoint
+from visionflow.cli import main
 
 FOLDER = Path(__file__).parent.parent / "examples"
 Run = Callable[[str], tuple[dict[str, Any], list[str]]]
@@ -88,3 +89,15 @@ def test_ten_questions(run: Run) -> None:
     assert all(line.split(": ")[1] for line in printed[:-1])
     assert names["trace"].image_tokens[:, 0].tolist() == [144, 144, 72, 72, 18, 18, 18, 18]
     assert printed[-1].endswith("18 image tokens stayed in the last layer")
+
+
+def test_a_command_takes_the_new_method(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the file says that it does, from the folder it is in."""
+    shown = re.search(r": visionflow (flops .*)$", (FOLDER / "new_method.py").read_text(), re.M)
+    assert shown is not None
+    monkeypatch.chdir(FOLDER)
+    monkeypatch.setattr("sys.argv", ["visionflow", *shown[1].split()])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert not left.value.code
+    assert "method popular k=3 r=0.75" in capsys.readouterr().out
