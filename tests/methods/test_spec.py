@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.matrix import METHODS as IN_MATRIX
@@ -78,6 +78,7 @@ def test_every_method_goes_there_and_back(chosen: Method) -> None:
     assert parse(chosen.spec).of(32, "embedded") == chosen  # nothing is left to the defaults of a model
 
 
+@example(Motley(1, 2.0, 'a",b="c', pair=(1, "+"), said="none"))
 @given(MOTLEY)
 @settings(deadline=None, max_examples=40)
 def test_every_kind_of_field_goes_there_and_back(chosen: Motley) -> None:
