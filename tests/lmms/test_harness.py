@@ -175,7 +175,7 @@ def test_multiple_choice_by_likelihood(bench: Bench) -> None:
 def test_a_failure_is_told_by_the_exit_code(bench: Bench) -> None:
     ended = bench.run("pope_himap", name="wrong", arguments="pretrained=embedded,method=himap,k3=2")
     assert ended.code == 1
-    assert "visionflow: k3 is not a setting of method himap, whose settings are: k1, r1, k2, r2," in ended.said
+    assert "visionflow: 'k3' is no setting of himap: choose of k1, r1, k2, r2," in ended.said
 
 
 def test_a_judged_task_without_a_key_is_refused_before_anything_is_asked(bench: Bench) -> None:
