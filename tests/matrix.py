@@ -27,7 +27,7 @@ from visionflow.core import (
     received,
 )
 from visionflow.methods import METHODS as methods_by_name
-from visionflow.methods import DivPrune, Grid, PyramidDrop, UnlikeMean, parse
+from visionflow.methods import DivPrune, Grid, PyramidDrop, UnlikeMean, VisionZip, parse
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,8 @@ WRITTEN: list[Method] = [
     DivPrune(0.5, k=3),
     Grid(0.5),
     UnlikeMean(0.5),
+    VisionZip(0.5, 0.3),
+    VisionZip(0.6, rows="received"),
     Merging((0, 3), 0.4),
     Merging((2,), 0.6),
 ]
@@ -110,6 +112,7 @@ NOTHING_DROPPED: list[Method] = [
     RandomPruning(2, 0.0),
     PyramidDrop((0, 3), 0.0),
     DivPrune(0.0),
+    VisionZip(0.0),
     Merging((0, 3), 0.0),
 ]
 FAMILIES = {"llava": 4, "llava-grouped": 2}

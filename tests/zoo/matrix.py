@@ -19,7 +19,7 @@ from visionflow.engines.hf.families import FAMILIES, UNSUPPORTED, Family
 from visionflow.engines.hf.tower_table import tower_rows
 
 PAGE = Path(__file__).parents[2] / "docs" / "families.md"
-METHODS = ("himap", "fastv", "vtw", "visipruner", "pyramiddrop", "divprune", "merging")
+METHODS = ("himap", "fastv", "vtw", "visipruner", "pyramiddrop", "divprune", "visionzip", "merging")
 
 HEAD = """# Which models are supported
 
@@ -33,8 +33,9 @@ A row is what was run: a class with one text model, on one attention implementat
 text model under "also taken" differs in nothing that the runtime sees; llava, llava_next and internvl are run with each
 of llama, mistral, qwen2 and qwen3. "yes" is all eight oracles, and what the row does not say is left out: FLOPs where
 the decoder's cost is not modelled. Scores are compared for HiMAP, FastV and PyramidDrop, choices for DivPrune
-(VisiPruner's have tests of their own). PyramidDrop and DivPrune cut before the first layer; "merging" is a method of
-the tests that merges image tokens into evenly spaced ones, before the first layer and once more.
+(those of VisiPruner and VisionZip have tests of their own). PyramidDrop, DivPrune and VisionZip, which is run on
+pictures alone, cut before the first layer; "merging" is a method of the tests that merges image tokens into evenly
+spaced ones, before the first layer and once more.
 VisiPruner is run with `shallow_image_to_image=True` where it says "yes *", since windows are shorter than a picture or
 image tokens read both ways; without it, a picture longer than a window is refused. Layers with a window hold all of the
 prompt's keys in a scope, so the cache of such a model may be larger than the dense one's; the cost model counts no

@@ -17,7 +17,8 @@ from visionflow import VTW, FastV, HiMAP, Method, VisionFlowError, VisiPruner, p
 from visionflow.cost import DecoderShape
 from visionflow.cost.conventions import head_flops
 from visionflow.engines.hf.families import FAMILIES, Family
-from visionflow.methods import DivPrune, PyramidDrop
+from visionflow.engines.hf.tower_table import tower_rows
+from visionflow.methods import DivPrune, PyramidDrop, VisionZip
 
 TOLERANCE = 2e-4  # fp32, sharpened attention
 
@@ -38,6 +39,8 @@ def methods_of(entry: Entry) -> list[Method]:
         return [*given, PyramidDrop((0, last - 1, last)), *anywhere]
     read = image_to_image(entry)
     visipruner = VisiPruner(1, 0.9, 0.3, 0.97, 1, fallback_layer=3, shallow_image_to_image=read)
+    rows = tower_rows(model.config)
+    anywhere += [VisionZip(0.5, 0.3, rows[0])] if rows else []
     given = [HiMAP(2, 0.5, 4, 0.75), FastV(2, 0.5), VTW(3), visipruner]
     return [*given, PyramidDrop((0, 2, 4)), *anywhere]
 
@@ -51,8 +54,8 @@ def image_to_image(entry: Entry) -> bool:
     return traits.both_ways or "sliding_window" in traits.attention_inputs or traits.masks != "one"
 
 
-def prompts_of(entry: Entry) -> list[Prompt]:
-    """One picture, two with text between, none, one in a long prompt; where the class takes them, a video."""
+def prompts_of(entry: Entry, method: Method | None = None) -> list[Prompt]:
+    """One picture, two with text between, none, one in a long prompt; where class and method take them, a video."""
     wide = "wide" if "wide" in entry.pictures else "image"
     prompts = [
         entry.prompt(3, "image", 6),
@@ -60,7 +63,7 @@ def prompts_of(entry: Entry) -> list[Prompt]:
         entry.prompt(9, seed=4),
         entry.prompt(20, wide, 12, seed=5),
     ]
-    if "video" in entry.pictures and entry.mixes:
+    if "video" in entry.pictures and entry.mixes and not isinstance(method, VisionZip):
         prompts.append(entry.prompt(3, "image", 4, "video", 6, seed=8))
     return prompts
 
@@ -114,7 +117,8 @@ def drop_equals_mask(entry: Entry, method: Method) -> None:
     """The text's logits are those of all tokens run with the dropped keys masked, and merged tokens put in place."""
     model, family = model_of(entry), FAMILIES[entry.model_type]
     for side in ("left", "right"):
-        inputs = entry.batch(prompts_of(entry) if entry.batches else prompts_of(entry)[:1], side)
+        prompts = prompts_of(entry, method)
+        inputs = entry.batch(prompts if entry.batches else prompts[:1], side)
         with prune(model, method) as trace:
             pruned = logits_of(model, inputs)
         assert trace.image_tokens[-1].sum() < trace.given_image_tokens.sum()
@@ -210,7 +214,7 @@ def batch_equals_single(entry: Entry, method: Method) -> None:
     if not entry.batches:  # transformers itself does not hold it: see `tests.zoo.survey`
         return
     model = model_of(entry)
-    prompts = prompts_of(entry)
+    prompts = prompts_of(entry, method)
     with prune(model, method):
         alone = [logits_of(model, entry.batch([prompt]))[0] for prompt in prompts]
         made = [answer(model, entry.batch([prompt]))[0] for prompt in prompts]
@@ -307,7 +311,7 @@ def _eager_weights(model: PreTrainedModel, family: Family, into: dict[int, Tenso
 def restored(entry: Entry, method: Method) -> None:
     """After the scope, also after an exception in it, outputs are the same bits and nothing is left behind."""
     model = model_of(entry)
-    inputs = entry.batch(prompts_of(entry))
+    inputs = entry.batch(prompts_of(entry, method))
     expected, before = logits_of(model, inputs), fingerprint(model)
     with prune(model, method):
         logits_of(model, inputs)

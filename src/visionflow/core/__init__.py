@@ -16,6 +16,7 @@ from visionflow.core.evidence import (
 from visionflow.core.forms import Form
 from visionflow.core.keep import Count, Keep, Positive, Ratio
 from visionflow.core.layer import LayerAttention
+from visionflow.core.merging import Contextual
 from visionflow.core.plan import AdaptiveCuts, Block, Cut, Decision, Plan, Selection, Watch, Withhold
 from visionflow.core.reductions import Paid, Received, ReceivedAfter, Reduction, paid, received, received_after
 from visionflow.core.selection import Chosen, MaxMin, Select, Spaced, Top
@@ -33,6 +34,7 @@ __all__ = [
     "AwayFromMean",
     "Block",
     "Chosen",
+    "Contextual",
     "Contribution",
     "Count",
     "Cut",

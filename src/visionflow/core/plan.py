@@ -53,11 +53,11 @@ class Cut(Form):
                 f"a cut on {type(self.evidence).__name__.lower()} of a layer that has run needs one before it: "
                 "use k >= 1"
             )
-        needed = {self.select.needs, "scores" if isinstance(self.keep, Positive) else None} - {None}
+        needed = {*self.select.needs, *(("scores",) if isinstance(self.keep, Positive) else ())}
         if not needed <= {*self.evidence.shows}:
             raise UnsupportedUsageError(
                 f"a cut that keeps by {type(self.keep).__name__} and {type(self.select).__name__} needs "
-                f"{' and '.join(sorted(map(str, needed)))}, and {type(self.evidence).__name__} shows "
+                f"{' and '.join(sorted(needed))}, and {type(self.evidence).__name__} shows "
                 f"{' and '.join(self.evidence.shows)}"
             )
 

@@ -32,7 +32,7 @@ _SAME = 1 - 1e-6  # cosines above are 1 but for rounding: tokens that are equal 
 class Select(Form, ABC):
     """A pure choice: it reads nothing from the device, so that lengths are known on the host."""
 
-    needs: ClassVar[Literal["scores", "features"] | None] = "scores"
+    needs: ClassVar[tuple[Literal["scores", "features"], ...]] = ("scores",)
     """What the evidence has to show."""
     merges: ClassVar[bool] = False
     """Dropped tokens are merged into kept ones."""
@@ -63,7 +63,7 @@ class Spaced(Select):
     Of n tokens the i-th of K is number ``floor((i + 1/2) n / K)``; several pictures get shares as their sizes are.
     """
 
-    needs = None
+    needs = ()
 
     def __call__(self, shown: Shown, tokens: Tokens, counts: tuple[int, ...]) -> Chosen:
         """Keep those in the middle."""
@@ -81,7 +81,7 @@ class MaxMin(Select):
     running maximum makes each further choice O(n). Ties go to the first.
     """
 
-    needs = "features"
+    needs = ("features",)
 
     def __call__(self, shown: Shown, tokens: Tokens, counts: tuple[int, ...]) -> Chosen:
         """Choose one after the other, all samples at a time."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from visionflow.methods.random import RandomPruning
     from visionflow.methods.spec import Spec, method, parse
     from visionflow.methods.unlike_mean import UnlikeMean
+    from visionflow.methods.visionzip import VisionZip
     from visionflow.methods.visipruner import VisiPruner
     from visionflow.methods.vtw import VTW
 
@@ -36,6 +37,7 @@ __all__ = [
     "Spec",
     "UnlikeMean",
     "VisiPruner",
+    "VisionZip",
     "method",
     "parse",
     "register",
@@ -44,7 +46,8 @@ __all__ = [
 _MODULES = {
     "DivPrune": "divprune", "FastV": "fastv", "Grid": "grid", "HiMAP": "himap", "Method": "base",
     "PlanFile": "plan_file", "PyramidDrop": "pyramiddrop", "RandomPruning": "random", "Spec": "spec",
-    "UnlikeMean": "unlike_mean", "VTW": "vtw", "VisiPruner": "visipruner", "method": "spec", "parse": "spec",
+    "UnlikeMean": "unlike_mean", "VTW": "vtw", "VisiPruner": "visipruner", "VisionZip": "visionzip",
+    "method": "spec", "parse": "spec",
 }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ _BUILT_IN = {
     "vtw": "visionflow.methods.vtw:VTW",
     "visipruner": "visionflow.methods.visipruner:VisiPruner",
     "pyramiddrop": "visionflow.methods.pyramiddrop:PyramidDrop",
+    "visionzip": "visionflow.methods.visionzip:VisionZip",
     "divprune": "visionflow.methods.divprune:DivPrune",
     "random": "visionflow.methods.random:RandomPruning",
     "grid": "visionflow.methods.grid:Grid",
