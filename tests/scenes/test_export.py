@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from visionflow.errors import VisionFlowError
-from visionflow.scenes import CELLS, TASKS, SceneObject, draw, relevant_patches, sample_item
+from visionflow.scenes import CELLS, TASKS, WORLDS, SceneObject, draw, relevant_patches, sample_item
 from visionflow.scenes.export import export, rows_of, scene_of
 
 datasets = pytest.importorskip("datasets")
@@ -26,16 +26,17 @@ def read(path: Path) -> Any:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("export") / "scenes.parquet"
-    export((row for task in TASKS for row in rows_of(task, "validation", 3)), path)
+    export((row for world in WORLDS for task in TASKS for row in rows_of(task, "validation", 3, world)), path)
     return path
 
 
 def test_what_was_written_is_read_back(written: Path) -> None:
     rows = list(read(written))
-    assert [row["id"] for row in rows] == [f"{task}-validation-{number}" for task in TASKS for number in range(3)]
+    ids = [f"{task}-validation-{number}" for task in TASKS for number in range(3)]
+    assert [row["id"] for row in rows] == [*ids, *(f"{name}-crowded" for name in ids)]
     for row in rows:
-        task, split, number = row["id"].split("-")
-        scene, item = sample_item(task, split, int(number))
+        task, split, number, *world = row["id"].split("-")
+        scene, item = sample_item(task, split, int(number), *world)
         assert np.array_equal(np.asarray(row["image"]), np.asarray(draw(scene)))
         assert [row[name] for name in ("task", "kind", "question", "prompt")] == [
             *(item.task, item.kind, item.question, item.prompt)
@@ -43,7 +44,7 @@ def test_what_was_written_is_read_back(written: Path) -> None:
         assert (tuple(row["gold"]), tuple(row["options"])) == (item.gold, item.options)
         grid = np.zeros((CELLS, CELLS), dtype=bool)
         grid.ravel()[row["relevant"]] = True
-        assert np.array_equal(grid, relevant_patches(scene, item.about, CELLS))
+        assert np.array_equal(grid, relevant_patches(scene, item.about, CELLS, item.cells))
         assert (tuple(row["about"]), scene_of(row["scene"])) == (item.about, scene)
         graph = json.loads(row["scene"])
         assert graph == json.loads(json.dumps(asdict(scene)))

@@ -4,13 +4,14 @@
 words of the language model (a patch of a red circle is to be near the embeddings of "red" and "circle"), so that the
 second phase finds its answers half said; places are fixed vectors in which near rows are alike, so that "above" is
 one direction.
-`language`: with the tower at rest, the projector and the language model learn to answer, many lessons about a picture
-side by side in one row, loss on the answers only. Where a letter is to be said, some layers before the last have to
-know what it stands for. Both go through the stock forward of the model. Muon trains the matrices, AdamW the rest.
+`language`: the projector and the language model learn to answer, many lessons about a picture side by side in one row,
+loss on the answers only. The tower has no part in that, but every few steps it looks at patches again. Where a letter
+is to be said, some layers before the last have to know what it stands for.
+All goes through the stock forward of the model. Muon trains the matrices, AdamW the rest.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from math import pi
@@ -55,7 +56,9 @@ class Recipe:
     ground_weight: float = 0.2
     meant_layers: int = 8
     meant_weight: float = 0.5
+    look_every: int = 5
     tower_rate: float = 2e-3
+    later_tower_rate: float = 5e-4
     language_rate: float = 2e-3
     warm_up_steps: int = 100
     decay_share: float = 0.3
@@ -90,49 +93,73 @@ class Learner:
         """Begin a phase with fresh optimisers over what that phase trains."""
         self.phase: Phase = phase
         self.steps_since_entered = 0
-        inner = self.model.model
+        inner, recipe = self.model.model, self.recipe
+        self.tower = inner.vision_tower
         words, head = self.model.get_input_embeddings(), self.model.lm_head
-        lessons_of: dict[Phase, list[nn.Module]] = {
-            "tower": [inner.vision_tower, inner.multi_modal_projector, words],
-            "language": [inner.multi_modal_projector, inner.language_model, head],
+        groups: dict[Phase, list[tuple[float, list[nn.Module]]]] = {
+            "tower": [(recipe.tower_rate, [self.tower, inner.multi_modal_projector, words])],
+            "language": [
+                (recipe.language_rate, [inner.multi_modal_projector, inner.language_model, head]),
+                (recipe.later_tower_rate, [self.tower]),
+            ],
         }
-        self.model.requires_grad_(False)
-        self.trained = list(_parameters(lessons_of[phase]))
-        for parameter in self.trained:
-            parameter.requires_grad_(True)
-        self.rate = self.recipe.tower_rate if phase == "tower" else self.recipe.language_rate
+        self.model.requires_grad_(False).train()
+        self.optimisers: list[torch.optim.Optimizer] = []
+        self.rates: list[float] = []
+        for rate, modules in groups[phase]:
+            trained = list(_parameters(modules))
+            for parameter in trained:
+                parameter.requires_grad_(True)
+            self.optimisers += self._optimisers(trained, rate)
+            self.rates += [rate] * 2
+
+    def _optimisers(self, trained: list[nn.Parameter], rate: float) -> list[torch.optim.Optimizer]:
+        """Muon for maps; what has a row per word or position is a table, and the patch kernel is 4-D."""
+        words, head = self.model.get_input_embeddings(), self.model.lm_head
+        tables = {words.weight, head.weight, self.tower.embeddings.position_embedding.weight}
+        maps = [p for p in trained if p.ndim == 2 and p not in tables]
+        others = [p for p in trained if p.ndim != 2 or p in tables]
         decay = self.recipe.weight_decay
-        # What has a row per word or position is a table, not a map, and the patch kernel is 4-D: neither is Muon's.
-        tables = {words.weight, head.weight, inner.vision_tower.embeddings.position_embedding.weight}
-        matrices = [p for p in self.trained if p.ndim == 2 and p not in tables]
-        others = [p for p in self.trained if p.ndim != 2 or p in tables]
-        self.optimisers: list[torch.optim.Optimizer] = [
-            Muon(matrices, lr=self.rate, weight_decay=decay, dtype=self.dtype),
-            torch.optim.AdamW(others, lr=self.rate, betas=(0.9, 0.98), weight_decay=decay),
+        return [
+            Muon(maps, lr=rate, weight_decay=decay, dtype=self.dtype),
+            torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=decay),
         ]
 
     def step(self, number: int, within: float) -> float:
         """Step `number` of the run, `within` (0 to 1) of the way through the phase; returns the loss."""
-        for optimiser in self.optimisers:
-            optimiser.param_groups[0]["lr"] = self.rate * self._schedule(within)
+        for optimiser, rate in zip(self.optimisers, self.rates, strict=True):
+            optimiser.param_groups[0]["lr"] = rate * self._schedule(within)
         self.steps_since_entered += 1
-        self.model.train()
-        with self._autocast():
-            loss = self._tower_loss(number) if self.phase == "tower" else self._language_loss(number, within)
         self.model.zero_grad()
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(self.trained, self.recipe.clip)
+        loss = self._backward(number, within)
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         for optimiser in self.optimisers:
             optimiser.step()
+        return loss
+
+    def _backward(self, number: int, within: float) -> float:
+        """Gradients of all that is learnt in this step; returns the loss of the phase."""
+        if self.phase == "tower":
+            return self._learnt(self._tower_loss, number)
+        self.tower.requires_grad_(False)  # it is to say what is on a patch, not to think about the question
+        loss = self._learnt(self._language_loss, number, within)
+        self.tower.requires_grad_(True)
+        if number % self.recipe.look_every == 0:
+            self._learnt(self._tower_loss, number)
+        return loss
+
+    def _learnt(self, lesson: Callable[..., torch.Tensor], *of: float) -> float:
+        with self._autocast():
+            loss = lesson(*of)
+        torch.autograd.backward(loss)
         return float(loss.detach())
 
-    @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Shares right on validation pictures: of the patches, by what they show, or of the lessons, by kind.
 
-        A lesson is right when every token of its answers is the likeliest one: what greedy decoding would say.
+        A lesson is right when every token of its answers is the likeliest one: what greedy decoding would say. Read
+        as in training, gradients and all, because layers compiled for that would be compiled again without.
         """
-        self.model.eval()
         with self._autocast():
             return self._seen_right() if self.phase == "tower" else self._told_right()
 
@@ -224,7 +251,7 @@ class Learner:
         return said + recipe.meant_weight * meant
 
     def _told_right(self) -> dict[str, float]:
-        """By kind; `all` is the mean over kinds."""
+        """By kind; `all` is the mean over kinds, `seen` what the tower sees worst."""
         tally: dict[str, list[bool]] = defaultdict(list)
         rows, many = self.recipe.pictures, self.recipe.validation_pictures
         for first in range(0, many, rows):
@@ -239,7 +266,8 @@ class Learner:
                 for lesson, kind in enumerate(kinds, start=1):
                     tally[kind].append(not bool(wrong[row, taught.owner[row] == lesson].any()))
         right = {kind: sum(rights) / len(rights) for kind, rights in sorted(tally.items())}
-        return right | {"all": sum(right.values()) / len(right)}
+        seen = min(self._seen_right().values())
+        return right | {"all": sum(right.values()) / len(right), "seen": seen}
 
     def _read(self, taught: Lessons) -> Any:
         """The model's outputs with all hidden states."""

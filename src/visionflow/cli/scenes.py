@@ -17,6 +17,12 @@ def scenes(
     split: Annotated[
         str, option(one_of("split", "train", "validation", "test"), "SPLIT", "train, validation or test.")
     ] = "test",
+    world: Annotated[
+        str,
+        option(
+            one_of("world", "plain", "crowded"), "WORLD", "plain, the shipped model's, or crowded, its successor's."
+        ),
+    ] = "plain",
     limit: Annotated[int, option(whole(1, MOST_QUESTIONS), "N", "Items of each task.")] = 200,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
@@ -35,7 +41,7 @@ def scenes(
 
     tasks = list(TASKS) if task is None else [task]
     check_export(out, tasks, split, limit, force)
-    rows = chain.from_iterable(rows_of(each, cast(Split, split), limit) for each in tasks)
+    rows = chain.from_iterable(rows_of(each, cast(Split, split), limit, world) for each in tasks)
     total = len(tasks) * limit
     export(track(rows, "drawing", total, console=Console(stderr=True)), out)
     print(f"{out}: {total} items")

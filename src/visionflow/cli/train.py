@@ -1,4 +1,4 @@
-"""`visionflow train`: the embedded model again, from nothing."""
+"""`visionflow train`: the next embedded model, from nothing."""
 
 import signal
 import sys
@@ -40,7 +40,7 @@ def train(
     device: Annotated[str, option(word, "DEVICE", DEVICE_HELP)] = "cpu",
     threads: Threads = None,
 ) -> None:
-    """Retrain the embedded model from nothing on scenes drawn on the fly.
+    """Train the next embedded model from nothing on pictures drawn on the fly.
 
     Ctrl-C leaves a checkpoint; the same command with --resume goes on from it.
     """

@@ -7,7 +7,7 @@ from visionflow.scenes.lessons import Course, Lesson, course, lessons, shared_le
 from visionflow.scenes.patches import object_patches, patch_owner, relevant_patches
 from visionflow.scenes.questions import OPEN, Question
 from visionflow.scenes.sampling import WORDS, sample_picture
-from visionflow.scenes.tasks import TASKS, Item, sample_item
+from visionflow.scenes.tasks import TASKS, Item
 from visionflow.scenes.world import (
     CELL,
     CELLS,
@@ -26,6 +26,7 @@ from visionflow.scenes.world import (
     sample_scene,
     scene_rng,
 )
+from visionflow.scenes.worlds import WORLDS, sample_item
 
 __all__ = [
     "CELL",
@@ -44,6 +45,7 @@ __all__ = [
     "SPLITS",
     "TASKS",
     "WORDS",
+    "WORLDS",
     "Course",
     "Item",
     "Lesson",

@@ -14,8 +14,9 @@ import numpy as np
 from visionflow.errors import VisionFlowError
 from visionflow.scenes.draw import draw
 from visionflow.scenes.patches import relevant_patches
-from visionflow.scenes.tasks import TASKS, sample_item
-from visionflow.scenes.world import CELLS, SPLITS, Background, Scene, SceneObject, Split
+from visionflow.scenes.tasks import TASKS
+from visionflow.scenes.world import CELLS, SPLITS, Background, Ground, Scene, SceneObject, Sign, Split
+from visionflow.scenes.worlds import sample_item
 
 _BATCH = 100
 _NUMBERS = ("x", "y", "radius", "angle")
@@ -70,17 +71,18 @@ def layout() -> Any:
     )
 
 
-def rows_of(task: str, split: Split, limit: int) -> Iterable[dict[str, Any]]:
+def rows_of(task: str, split: Split, limit: int, world: str = "plain") -> Iterable[dict[str, Any]]:
     """Items 0 to `limit` - 1 of a task, one row each, with columns:
 
-    id: `task-split-number`, from which `sample_item` gives scene and item again.
+    id: `task-split-number` (after it `-crowded` in that world), from which `sample_item` gives scene and item again.
     image: the picture as PNG bytes, 168 x 168 pixels.
     task, kind, question, prompt, gold, options: as in `Item`.
-    relevant: patches of the objects that the answer rests on, counted row by row from 0 on a grid of 12 x 12.
+    relevant: patches of the objects, signs and ground that the answer rests on, counted row by row from 0 on a grid of
+        12 x 12.
     about: those objects, by their number in the scene graph, from 0.
     scene: the scene graph, JSON: `Scene` with its objects and its background; `scene_of` makes one of it again.
     """
-    return (_row(task, split, number) for number in range(limit))
+    return (_row(task, split, number, world) for number in range(limit))
 
 
 def scene_of(graph: str) -> Scene:
@@ -97,7 +99,9 @@ def scene_of(graph: str) -> Scene:
             for each in said["objects"]
         )
         background = Background(**ground | {"rgb": tuple(ground["rgb"])})
-        return Scene(int(said["width"]), int(said["height"]), background, objects)
+        signs = tuple(Sign(**each | {"rgb": tuple(each["rgb"])}) for each in said.get("signs", ()))
+        grounds = tuple(Ground(**each | {"rgb": tuple(each["rgb"])}) for each in said.get("grounds", ()))
+        return Scene(int(said["width"]), int(said["height"]), background, objects, signs, grounds)
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise VisionFlowError("this is no scene graph: give one as `rows_of` writes it") from error
 
@@ -119,12 +123,12 @@ def check_export(path: Path, tasks: Sequence[str], split: str, limit: int, force
     _check_place(path, force)
 
 
-def _row(task: str, split: Split, number: int) -> dict[str, Any]:
-    scene, item = sample_item(task, split, number)
+def _row(task: str, split: Split, number: int, world: str) -> dict[str, Any]:
+    scene, item = sample_item(task, split, number, world)
     png = BytesIO()
     draw(scene).save(png, "PNG")
     return {
-        "id": f"{task}-{split}-{number}",
+        "id": f"{task}-{split}-{number}" + (f"-{world}" if world != "plain" else ""),
         "image": {"bytes": png.getvalue(), "path": None},
         "task": task,
         "kind": item.kind,
@@ -132,7 +136,7 @@ def _row(task: str, split: Split, number: int) -> dict[str, Any]:
         "prompt": item.prompt,
         "gold": list(item.gold),
         "options": list(item.options),
-        "relevant": np.flatnonzero(relevant_patches(scene, item.about, CELLS)).tolist(),
+        "relevant": np.flatnonzero(relevant_patches(scene, item.about, CELLS, item.cells)).tolist(),
         "about": list(item.about),
         "scene": json.dumps(asdict(scene)),
     }

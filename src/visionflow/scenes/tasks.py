@@ -1,6 +1,6 @@
 """The four kinds of task of the HiMAP paper (section 5.1) on this world, with the prompts of its appendix E.
 
-An item is decided by `(task, split, number)` alone. Gold letters, yes and no, samplings and kinds are dealt out by the
+Gold letters, yes and no, samplings and kinds are dealt out by the
 number, so that they are balanced whatever the limit.
 """
 
@@ -16,6 +16,7 @@ from visionflow.scenes.existence import SAMPLINGS, existence
 from visionflow.scenes.knowledge import knowledge
 from visionflow.scenes.questions import (
     OPEN,
+    Maker,
     Question,
     ask,
     colour,
@@ -26,7 +27,7 @@ from visionflow.scenes.questions import (
     relation,
     shape,
 )
-from visionflow.scenes.world import FEW, MANY, Scene, Split, sample_scene, scene_rng
+from visionflow.scenes.world import FEW, MANY, Scene
 
 T = TypeVar("T")
 
@@ -38,7 +39,8 @@ class Item:
     """One item of a task: the question as asked in `prompt`, and what is right.
 
     `gold` is the right answer (a letter, yes or no, a few words) or, of captions, the five references. `options` are
-    those of a multiple choice, in order. `about` are the objects (indices) that the answer rests on.
+    those of a multiple choice, in order. `about` are the objects (indices) that the answer rests on, `cells` the places
+    besides.
     """
 
     task: str
@@ -48,6 +50,7 @@ class Item:
     gold: tuple[str, ...]
     options: tuple[str, ...]
     about: tuple[int, ...]
+    cells: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,21 +61,27 @@ class Task:
     make: Callable[[Scene, Generator, int], Item | None]
 
 
-def choice(scene: Scene, rng: Generator, number: int) -> Item | None:
+_CHOICE: tuple[Maker, ...] = (count, colour, shape, mark, odd_one_out)
+_SCIENCE: tuple[Maker, ...] = (knowledge, relation, colour, knowledge, comparison, count)
+
+
+def choice(scene: Scene, rng: Generator, number: int, makers: tuple[Maker, ...] = _CHOICE) -> Item | None:
     """A lettered question with four options, like A-OKVQA."""
-    question = ask(scene, rng, _dealt((count, colour, shape, mark, odd_one_out), number))
+    question = ask(scene, rng, _dealt(makers, number))
     if question is None:
         return None
-    return lettered_item(scene, question, rng, 4, (number % 5 + number // 5) % 4, "choice", phrases.CHOICE)
+    right = (number % len(makers) + number // len(makers)) % 4
+    return lettered_item(scene, question, rng, 4, right, "choice", phrases.CHOICE)
 
 
-def science(scene: Scene, rng: Generator, number: int) -> Item | None:
+def science(scene: Scene, rng: Generator, number: int, makers: tuple[Maker, ...] = _SCIENCE) -> Item | None:
     """A lettered question with two to four options, some of general knowledge, like ScienceQA."""
-    question = ask(scene, rng, _dealt((knowledge, relation, colour, knowledge, comparison, count), number))
+    question = ask(scene, rng, _dealt(makers, number))
     if question is None:
         return None
-    size = min(2 + number // 6 % 3, len(question.values))
-    return lettered_item(scene, question, rng, size, (number + number // 18) % size, "science", phrases.SCIENCE)
+    size = min(2 + number // len(makers) % 3, len(question.values))
+    right = (number + number // (3 * len(makers))) % size
+    return lettered_item(scene, question, rng, size, right, "science", phrases.SCIENCE)
 
 
 def exists(scene: Scene, rng: Generator, number: int) -> Item | None:
@@ -87,9 +96,9 @@ def captions(scene: Scene, rng: Generator, number: int) -> Item | None:
     return Item("caption", "caption", phrases.CAPTION, phrases.CAPTION, references(scene), (), everything)
 
 
-def opened(scene: Scene, rng: Generator, number: int) -> Item | None:
+def opened(scene: Scene, rng: Generator, number: int, makers: tuple[Maker, ...] = tuple(OPEN.values())) -> Item | None:
     """An open-ended question with a short answer."""
-    question = ask(scene, rng, _dealt(tuple(OPEN.values()), number))
+    question = ask(scene, rng, _dealt(makers, number))
     if question is None:
         return None
     return _item("open", question, phrases.as_typed(question.text, rng), question.answer)
@@ -104,23 +113,13 @@ TASKS: dict[str, Task] = {
 }
 
 
-def sample_item(task: str, split: Split, number: int) -> tuple[Scene, Item]:
-    """Item `number` of a task with its scene; scenes are drawn until one allows the item."""
-    rng = scene_rng(split, number * len(TASKS) + list(TASKS).index(task))
-    while True:
-        scene = sample_scene(rng, TASKS[task].between)
-        item = TASKS[task].make(scene, rng, number)
-        if item is not None:
-            return scene, item
-
-
 def lettered(options: Sequence[str]) -> str:
     """`A. red B. blue`."""
     return " ".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
 
 
 def _item(task: str, question: Question, prompt: str, gold: str, options: tuple[str, ...] = ()) -> Item:
-    return Item(task, question.kind, question.text, prompt, (gold,), options, question.about)
+    return Item(task, question.kind, question.text, prompt, (gold,), options, question.about, question.cells)
 
 
 def lettered_item(
