@@ -154,7 +154,7 @@ def test_all_methods_that_fit_are_run_where_none_are_named() -> None:
     clock = FakeClock(lambda laps: [1.0] * laps)
     assert [row.name for row in measure.measure(Subject(tiny_llava(), "tiny"), settings, clock=clock).rows] == [
         "none",
-        *all_methods(),
+        *(name for name in all_methods() if name != "visionzip"),
     ]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from visionflow.core.cutting import asked_of
 from visionflow.errors import VisionFlowError
 from visionflow.methods import METHODS, Method, parse
 
@@ -31,7 +32,8 @@ def bench_rows(named: Sequence[str], num_layers: int, architecture: str = "") ->
     """The unpruned model first, then each of `named`: ``himap``, or with settings ``fastv:k=3,r=0.75``.
 
     Raises:
-        VisionFlowError: there is no such method or setting, a value is out of range, or the model is too shallow.
+        VisionFlowError: there is no such method or setting, a value is out of range, the model is too shallow, or the
+            method looks at the vision tower, which is run once for all rows.
     """
     specs = {each: parse(each) for each in named if each != DENSE}
     called = [spec.method.name for spec in specs.values()]
@@ -39,7 +41,12 @@ def bench_rows(named: Sequence[str], num_layers: int, architecture: str = "") ->
     for typed, spec in specs.items():
         usual = spec.with_defaults(spec.method.bench_defaults(num_layers))
         name = spec.method.name if called.count(spec.method.name) == 1 else typed
-        rows.append(Variant(name, usual.of(num_layers, architecture=architecture)))
+        method = usual.of(num_layers, architecture=architecture)
+        if "tower" in asked_of(method.plan()):
+            raise VisionFlowError(
+                f"{spec.method.name} looks at the vision tower, which a bench runs once for all rows: leave it out"
+            )
+        rows.append(Variant(name, method))
     return rows
 
 
