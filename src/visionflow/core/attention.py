@@ -66,7 +66,8 @@ class AttentionRows:
     @property
     def places(self) -> Tensor:
         """The rows as places among the tokens present, int64 ``[batch, rows]``."""
-        return self.index + self.past - self.before
+        skipped = self.past - self.before
+        return self.index + skipped if skipped else self.index
 
     def chunks(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Chunks of rows: their index and realness ``[batch, r]``, and A ``[batch, r, keys]``, zero in fillers.

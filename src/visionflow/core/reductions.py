@@ -135,16 +135,18 @@ def paid(rows: AttentionRows, to: GroupName, exclude_self: bool = False) -> Tens
 
 def _masses(rows: AttentionRows, to: Group) -> tuple[Tensor, Tensor]:
     """What each row pays to keys in `to`, and to its own, ``[batch, rows]``; zero in fillers."""
-    inside = torch.nn.functional.pad(to.mask, (rows.before, 0), value=False)
-    nothing = torch.zeros(len(rows.index), 0, device=rows.query.device)
-    masses, own = [nothing], [nothing]
-    for index, real, weights in rows.chunks():
-        # What a row does not pay elsewhere: rows that read nothing else, as in a short window, tie at exactly 1.
-        counted = ~inside if rows.joined == "mean" else inside
-        mass = (weights * counted[:, None, : weights.shape[2]]).sum(dim=2)
-        masses.append(real.to(mass.dtype) - mass if rows.joined == "mean" else mass)
+    if not rows.index.shape[1]:
+        nothing = torch.zeros(rows.index.shape, device=rows.query.device)
+        return nothing, nothing
+    # What a row does not pay elsewhere: rows that read nothing else, as in a short window, tie at exactly 1.
+    whole = rows.joined == "mean"
+    counted = torch.nn.functional.pad(~to.mask if whole else to.mask, (rows.before, 0), value=whole)
+    sums, own = [], []
+    for index, _, weights in rows.chunks():
+        sums.append((weights * counted[:, None, : weights.shape[2]]).sum(dim=2))
         own.append(weights.gather(2, _own(rows, index, weights)).squeeze(2))
-    return torch.cat(masses, 1), torch.cat(own, 1)
+    mass = torch.cat(sums, 1)
+    return rows.real.to(mass.dtype) - mass if whole else mass, torch.cat(own, 1)
 
 
 def _own(rows: AttentionRows, index: Tensor, weights: Tensor) -> Tensor:

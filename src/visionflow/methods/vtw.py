@@ -2,14 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from visionflow.core.keep import Count
 from visionflow.core.plan import Cut
 from visionflow.methods.base import Method, check_layer
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -48,9 +45,7 @@ class VTW(Method):
         return {"k": 16} if 16 < num_layers <= 32 else cls.defaults(num_layers)
 
     @classmethod
-    def search(
-        cls, model: "PreTrainedModel", batches: Iterable[Mapping[str, Any]], threshold: float = 3e-3, first: int = 5
-    ) -> "VTW":
+    def search(cls, model: Any, batches: Iterable[Mapping[str, Any]], threshold: float = 3e-3, first: int = 5) -> "VTW":
         """The earliest withdrawal that leaves the next token as it was; see `visionflow.tuning.withdrawal.search`."""
         from visionflow.tuning.withdrawal import search
 
