@@ -9,15 +9,19 @@ import pytest
 import torch
 from transformers import LlavaProcessor
 
+from tests.checkpoint.tiny import RECIPE, TINY
 from tests.exact import EXACTLY
 from tests.files import limited_to
 from visionflow.checkpoint import training
 from visionflow.checkpoint.attention import CHUNK, NAME, Sight
-from visionflow.checkpoint.build import Geometry, build_model, build_processor
-from visionflow.checkpoint.data import IGNORED, NOTHING, SEEN, Hiding, Lessons, Teacher, patches
-from visionflow.checkpoint.learner import Learner, Recipe
+from visionflow.checkpoint.build import build_model, build_processor
+from visionflow.checkpoint.data import Hiding, Lessons, Teacher
+from visionflow.checkpoint.learner import Learner
 from visionflow.checkpoint.load import load_folder
 from visionflow.checkpoint.muon import Muon, orthogonal
+from visionflow.checkpoint.seen import NOTHING, SEEN, patches
+from visionflow.checkpoint.sources import Drawn
+from visionflow.checkpoint.tensors import IGNORED
 from visionflow.checkpoint.training import INTERIM, Budget, Report, Rhythm, _go_on, train
 from visionflow.errors import VisionFlowError
 from visionflow.scenes import (
@@ -35,22 +39,6 @@ from visionflow.scenes import (
 )
 from visionflow.scenes.places import bare_cells, cell_of
 
-TINY = Geometry(
-    vision_width=16,
-    vision_layers=1,
-    vision_heads=2,
-    vision_mlp=16,
-    text_width=16,
-    text_layers=2,
-    text_heads=2,
-    text_kv_heads=1,
-    text_head_width=8,
-    text_mlp=16,
-)
-RECIPE = Recipe(
-    geometry=TINY, tower_pictures=2, pictures=2, chunks=2, meant_layers=1, tower_share=0.5, validation_pictures=2,
-    easy_share=0.1, pairs_every=2,
-)  # fmt: skip
 CHAT = 3
 """Chunks of lessons in a row of the tests."""
 
@@ -93,7 +81,7 @@ def of_its_own(batch: Lessons, row: int, lesson: int) -> torch.Tensor:
 @pytest.mark.parametrize("pictures", [1, 2])
 def test_every_lesson_is_what_the_processor_makes_of_its_conversation(processor: LlavaProcessor, pictures: int) -> None:
     """What is learnt from is, token for token, what generation will see; labels are answers and their end tokens."""
-    teacher = Teacher(processor, CHAT)
+    teacher = Teacher(processor, CHAT, Drawn())
     batch = teacher.lessons("train", range(3), course(1.0), pictures)
     for row in range(3):
         rng = scene_rng("train", row)
@@ -134,7 +122,7 @@ def told(processor: LlavaProcessor, lesson: Lesson, pictures: int) -> str:
 @torch.no_grad()
 def test_lessons_side_by_side_do_not_see_each_other(processor: LlavaProcessor) -> None:
     """A lesson's hidden states in its row are those of the lesson alone, under torch's own attention."""
-    batch = Teacher(processor, CHAT).lessons("train", [7], course(1.0))
+    batch = Teacher(processor, CHAT, Drawn()).lessons("train", [7], course(1.0))
     model = build_model(TINY, processor.tokenizer).double().eval().model
     stir(model)
     model.language_model.set_attn_implementation(NAME)
@@ -157,7 +145,7 @@ def test_what_is_hidden_is_not_looked_at_and_what_matters_is_not_hidden(
     rng = scene_rng("train", 3)
     scene = sample_picture(rng, course(1.0).between)
     taught = lessons(scene, rng, CHAT * CHUNK // 13, course(1.0))
-    batch = Teacher(processor, CHAT).lessons("train", [3], course(1.0), 1, hiding)
+    batch = Teacher(processor, CHAT, Drawn()).lessons("train", [3], course(1.0), 1, hiding)
     image = (batch.input_ids[0] == processor.image_token_id).nonzero().flatten()
     shown = {lesson.kind: lesson.shown.ravel() for lesson in taught}
     lost = 0
@@ -339,6 +327,8 @@ def test_runs_that_cannot_start_say_why(tmp_path: Path) -> None:
         Budget(steps=1, minutes=1)
     with pytest.raises(VisionFlowError, match="at least one step"):
         Budget(steps=0)
+    with pytest.raises(VisionFlowError, match="not from both"):
+        train(tmp_path / "new", RECIPE, Budget(steps=1), start=tmp_path, interim=tmp_path)
     with pytest.raises(VisionFlowError, match="holds no model"):
         load_folder(tmp_path)
 

@@ -1,6 +1,6 @@
 """The embedded model and its processor, from stock transformers classes and nothing else."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import repeat
@@ -18,7 +18,18 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from visionflow.scenes import CELL, CELLS, WORDS, Split, course, lessons, sample_picture, scene_rng, shared_lessons
+from visionflow.scenes import (
+    CELL,
+    CELLS,
+    WORDS,
+    Lesson,
+    Split,
+    course,
+    lessons,
+    sample_picture,
+    scene_rng,
+    shared_lessons,
+)
 
 BOS, EOS, PAD, IMAGE = "<s>", "</s>", "<pad>", "<image>"
 
@@ -70,22 +81,27 @@ class Geometry:
         return self.picture // self.patch
 
 
-@cache
-def _vocabulary(most: int) -> str:
+def learned_vocabulary(geometry: Geometry, more: Iterable[Lesson] = ()) -> str:
     """A byte-level BPE trained on generated conversations: any text has tokens, the world's own text has few.
 
-    As JSON, so that nobody changes another's.
+    As JSON. `more` are lessons besides those of the generated world, which get words, too.
     """
+    return _vocabulary(geometry.vocabulary, tuple(_told(more)))
+
+
+@cache
+def _vocabulary(most: int, more: tuple[str, ...]) -> str:
+    """The same; made once, because learning it takes seconds."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=most,
+        vocab_size=most + most // 2 * bool(more),
         special_tokens=[BOS, EOS, PAD, IMAGE],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_corpus("train", 400), trainer)
+    tokenizer.train_from_iterator((*_corpus("train", 400), *more), trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
     )
@@ -117,7 +133,7 @@ def build_processor(geometry: Geometry, vocabulary: str | None = None) -> LlavaP
             image_mean=[0.5, 0.5, 0.5],
             image_std=[0.5, 0.5, 0.5],
         ),
-        tokenizer=_wrapped(Tokenizer.from_str(vocabulary or _vocabulary(geometry.vocabulary))),
+        tokenizer=_wrapped(Tokenizer.from_str(vocabulary or learned_vocabulary(geometry))),
         patch_size=geometry.patch,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
@@ -188,5 +204,8 @@ def _corpus(split: Split, scenes: int) -> Iterator[str]:
     for index in range(scenes):
         rng = scene_rng(split, index)
         scene = sample_picture(rng, (2, 16))
-        for lesson in (*lessons(scene, rng, 6, course(1.0)), *shared_lessons((scene, scene), rng, 1)):
-            yield from (f"{turn.prompt} {turn.answer}" for turn in lesson.turns)
+        yield from _told((*lessons(scene, rng, 6, course(1.0)), *shared_lessons((scene, scene), rng, 1)))
+
+
+def _told(several: Iterable[Lesson]) -> Iterator[str]:
+    return (f"{turn.prompt} {turn.answer}" for lesson in several for turn in lesson.turns)

@@ -24,10 +24,13 @@ from torch.nn import functional as F
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from visionflow.checkpoint.attention import NAME, Sight
-from visionflow.checkpoint.build import Geometry, build_model, build_processor
-from visionflow.checkpoint.data import IGNORED, NOTHING, SEEN, Hiding, Lessons, Patches, Teacher, patches
+from visionflow.checkpoint.build import Geometry, build_model, build_processor, learned_vocabulary
+from visionflow.checkpoint.data import Hiding, Lessons, Teacher
 from visionflow.checkpoint.load import load_folder
 from visionflow.checkpoint.muon import Muon
+from visionflow.checkpoint.seen import NOTHING, SEEN, Patches, patches
+from visionflow.checkpoint.sources import Drawn, Source
+from visionflow.checkpoint.tensors import IGNORED
 from visionflow.errors import VisionFlowError
 from visionflow.scenes import course
 
@@ -72,14 +75,17 @@ class Recipe:
 class Learner:
     """The model in training: its weights, its optimisers and the phase they are in."""
 
-    def __init__(self, recipe: Recipe, device: torch.device, compiled: bool = False) -> None:
+    def __init__(
+        self, recipe: Recipe, device: torch.device, compiled: bool = False, source: Source | None = None
+    ) -> None:
         """`compiled` layers take a third less work, but half a minute before the first step, and a C++ compiler."""
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
         self.device = device
         self.dtype = torch.bfloat16 if multiplies_in_bf16(device) else torch.float32
         """Of products of matrices; weights, sums and losses are fp32."""
-        self._take(build_processor(recipe.geometry))
+        self.source = source or Drawn()
+        self._take(build_processor(recipe.geometry, learned_vocabulary(recipe.geometry, self.source.everything())))
         self.compiled = compiled
         self._teach(build_model(recipe.geometry, self.processor.tokenizer).to(device))
         # Fixed, and as large as words: learned heads are content with a trace, and nobody can read where things are.
@@ -141,10 +147,11 @@ class Learner:
         """Gradients of all that is learnt in this step; returns the loss of the phase."""
         if self.phase == "tower":
             return self._learnt(self._tower_loss, number)
-        self.tower.requires_grad_(False)  # it is to say what is on a patch, not to think about the question
+        # The tower is to say what is on a patch, not to think about the question.
+        self.tower.requires_grad_(not self.source.known)
         loss = self._learnt(self._language_loss, number, within)
         self.tower.requires_grad_(True)
-        if number % self.recipe.look_every == 0:
+        if self.source.known and number % self.recipe.look_every == 0:
             self._learnt(self._tower_loss, number)
         return loss
 
@@ -216,7 +223,7 @@ class Learner:
 
     def _take(self, processor: LlavaProcessor) -> None:
         self.processor = processor
-        self.teacher = Teacher(processor, self.recipe.chunks)
+        self.teacher = Teacher(processor, self.recipe.chunks, self.source)
         self.words = {name: self._word_ids(name) for name in SEEN}
 
     def _tower_loss(self, number: int) -> torch.Tensor:
@@ -242,9 +249,9 @@ class Learner:
     def _language_loss(self, number: int, within: float) -> torch.Tensor:
         recipe = self.recipe
         progress = within / recipe.easy_share if recipe.easy_share else 1.0
-        pictures = 2 if progress >= recipe.pairs_from and number % recipe.pairs_every == 0 else 1
+        two = self.source.pairs and progress >= recipe.pairs_from and number % recipe.pairs_every == 0
         numbers = _numbers(number, recipe.pictures)
-        taught = self.teacher.lessons("train", numbers, course(progress), pictures, recipe.hiding).to(self.device)
+        taught = self.teacher.lessons("train", numbers, course(progress), 1 + two, recipe.hiding).to(self.device)
         out = self._read(taught)
         halfway = self.model.model.language_model.norm(out.hidden_states[recipe.meant_layers])
         said, meant = self._loss(out.last_hidden_state, taught.labels), self._loss(halfway, taught.meant)
@@ -256,7 +263,7 @@ class Learner:
         rows, many = self.recipe.pictures, self.recipe.validation_pictures
         for first in range(0, many, rows):
             numbers = range(first, min(first + rows, many))
-            pictures = 2 if first == 0 else 1
+            pictures = 2 if first == 0 and self.source.pairs else 1
             taught = self.teacher.lessons("validation", numbers, course(1.0), pictures).to(self.device)
             states = self._read(taught).last_hidden_state
             logits, targets = self._answers(states, taught.labels)

@@ -36,6 +36,10 @@ def train(
         Path | None,
         option(place, "FILE", "Go on from the interim.safetensors of a run that did not end.", "--resume-from"),
     ] = None,
+    data: Annotated[
+        Path | None,
+        option(place, "FILE", "Learn to answer the questions of this .parquet file instead of the generated ones."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
     device: Annotated[str, option(word, "DEVICE", DEVICE_HELP)] = "cpu",
     threads: Threads = None,
@@ -86,6 +90,7 @@ def train(
             resume=resume,
             start=start,
             interim=interim,
+            data=data,
             compiled=which("c++") is not None,
             on_step=show,
         )

@@ -1,5 +1,6 @@
 """A small world in which everything is known: pictures, their scene graphs, questions and the patches that matter."""
 
+from visionflow.scenes.dialogue import Turn
 from visionflow.scenes.draw import draw
 from visionflow.scenes.glyphs import LETTERS_DRAWN
 from visionflow.scenes.ground import GROUNDS, ground_at
@@ -53,6 +54,7 @@ __all__ = [
     "Scene",
     "SceneObject",
     "Split",
+    "Turn",
     "course",
     "draw",
     "ground_at",

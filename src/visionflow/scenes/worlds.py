@@ -11,7 +11,7 @@ from numpy.random import Generator
 
 from visionflow.scenes.knowledge import knowledge
 from visionflow.scenes.lessons import MAKERS
-from visionflow.scenes.places import ground, half, quarter, where
+from visionflow.scenes.places import ground, half, quarter
 from visionflow.scenes.questions import colour, comparison, count, digit, mark, odd_one_out, relation, shape
 from visionflow.scenes.reading import word
 from visionflow.scenes.sampling import sample_picture
@@ -28,7 +28,7 @@ class World:
 
 
 _MANY = (6, 16)
-_CHOICE = (count, colour, shape, mark, odd_one_out, digit, word, ground, where)
+_CHOICE = (count, colour, shape, mark, odd_one_out, digit, word, ground)
 _SCIENCE = (knowledge, relation, colour, knowledge, comparison, count, quarter, half)
 
 WORLDS: dict[str, World] = {
