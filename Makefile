@@ -8,6 +8,10 @@ READY  := $(VENV)/.ready
 LMMS       := .venv-lmms
 LMMS_READY := $(LMMS)/.ready
 
+# vLLM's as well: it pins other versions of torch and transformers.
+VLLM       := .venv-vllm
+VLLM_READY := $(VLLM)/.ready
+
 # For documents, releases and commit hooks: nothing here needs torch.
 TOOLS       := .venv-tools
 TOOLS_READY := $(TOOLS)/.ready
@@ -15,8 +19,8 @@ TOOLS_READY := $(TOOLS)/.ready
 # A release is tried out in an environment with nothing else.
 DIST := .venv-dist
 
-.PHONY: demo test slow oracles test-distributed test-lmms test-processors lint types check matrix matrix-newest newest lock \
-	breaks house operations docs dist hooks clean
+.PHONY: demo test slow oracles test-distributed test-lmms test-vllm test-processors lint types check matrix matrix-newest \
+	newest lock breaks house operations docs dist hooks clean
 
 demo: $(READY)
 	$(BIN)/visionflow ask examples/scene.png "How many red objects are there?"
@@ -46,6 +50,10 @@ test-distributed: $(READY)
 # The benchmarks' plug-in through lmms-eval's command line, on generated questions: no download.
 test-lmms: $(LMMS_READY)
 	$(LMMS)/bin/pytest tests/lmms
+
+# vLLM on the CPU against transformers: token for token, on tiny models of its real classes.
+test-vllm: $(VLLM_READY)
+	OMP_NUM_THREADS=1 $(VLLM)/bin/pytest tests/vllm
 
 # `ask` and `eval` on every family's own processor, with all the packages that docs/processors.md names.
 test-processors: $(LMMS_READY)
@@ -122,7 +130,8 @@ lock:
 	$(COMPILE) --extra dev -c locks/torch.in -o locks/main.txt pyproject.toml
 	$(COMPILE) -o locks/torchao.txt locks/torchao.in
 	$(COMPILE) -o locks/tools.txt locks/tools.in
-	sed -i -E -e '/^(visionflow @|nvidia-|cuda-|triton==|#|$$)/d' -e 's/^(torch==[0-9.]+)\+.*/\1/' locks/*.txt
+	$(COMPILE) -o locks/vllm.txt locks/vllm.in
+	sed -i -E -e '/^(visionflow @|nvidia-|cuda-|triton==|torchaudio==|torchcodec==|#|$$)/d' -e 's/^(torch==[0-9.]+)\+.*/\1/' locks/*.txt
 	for lock in locks/*.txt; do LC_ALL=C sort -u -o $$lock $$lock; done
 
 # torch is installed first and by its exact pin, so that a CPU build found locally is taken.
@@ -141,10 +150,20 @@ $(LMMS_READY): pyproject.toml locks/lmms.txt tests/lmms/torchvision_on_cpu.py
 		$$($(LMMS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/sitecustomize.py
 	touch $(LMMS_READY)
 
+# The lock has no torchaudio and torchcodec, which come built for CUDA and fail beside a torch for the CPU; torchvision,
+# as for lmms-eval, takes a helper.
+$(VLLM_READY): pyproject.toml locks/vllm.txt tests/lmms/torchvision_on_cpu.py
+	test -d $(VLLM) || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check $$(grep '^torch==' locks/vllm.txt)
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --no-deps -r locks/vllm.txt -e .
+	cp tests/lmms/torchvision_on_cpu.py \
+		$$($(VLLM)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/sitecustomize.py
+	touch $(VLLM_READY)
+
 $(TOOLS_READY): locks/tools.txt
 	test -d $(TOOLS) || $(PYTHON) -m venv $(TOOLS)
 	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check -r locks/tools.txt
 	touch $(TOOLS_READY)
 
 clean:
-	rm -rf $(VENV) $(LMMS) $(TOOLS) $(DIST) $(LOCK) .venv-newest .venv-newest-lmms build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LMMS) $(VLLM) $(TOOLS) $(DIST) $(LOCK) .venv-newest .venv-newest-lmms build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,124 @@
+"""What a server is asked for: ``"visionflow"`` in vLLM's ``--additional-config``, read and checked before it starts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from visionflow.core.cutting import refusal
+from visionflow.core.plan import Cut, Plan
+from visionflow.errors import UnsupportedUsageError, VisionFlowError
+from visionflow.methods import METHODS, Method, parse
+
+KEY = "visionflow"
+"""Where the settings stand in ``--additional-config``, and a request's own in ``vllm_xargs``."""
+
+CANNOT = frozenset({"adaptive cuts", "unknown counts", "blocks", "withheld keys", "watches", "tower"})
+"""What of a plan the engine does not do, by the names of `visionflow.core.cutting.asked_of`."""
+
+_EXAMPLE = '{"visionflow": {"method": "himap:k1=2,r1=0.5,k2=8,r2=0.75"}}'
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A method on a model that is served.
+
+    Attributes:
+        method: what is done to every request that does not say otherwise.
+        depth: the model's decoder layers.
+        image_token_ids: ids that stand for one token of a picture or video.
+        step_tokens: the longest prompt that fits one step of the engine, beside all who are being answered.
+        report: whether each response says what was done.
+    """
+
+    method: Method
+    depth: int
+    image_token_ids: tuple[int, ...]
+    step_tokens: int
+    report: bool = False
+
+    @classmethod
+    def read(cls, given: Any, depth: int, image_token_ids: tuple[int, ...], step_tokens: int) -> "Settings":
+        """Read what was given: a method, or ``{"method": ..., "report": true}``, with the method's settings beside it.
+
+        Raises:
+            VisionFlowError: an unknown method or setting, or a value out of range.
+            UnsupportedUsageError: a layer beyond the depth, or a method that the engine cannot carry out.
+        """
+        options = dict(given) if isinstance(given, Mapping) else {"method": given}
+        named, report = options.pop("method", None), options.pop("report", False)
+        if not isinstance(named, str | Mapping):
+            raise VisionFlowError(f"{KEY} needs a method: give {_EXAMPLE}")
+        if not isinstance(report, bool):
+            raise VisionFlowError(f"report is true or false, not {report!r}")
+        return cls.of(parse(named).having(options).of(depth), depth, image_token_ids, step_tokens, report)
+
+    @classmethod
+    def of(
+        cls, method: Method, depth: int, image_token_ids: tuple[int, ...], step_tokens: int, report: bool = False
+    ) -> "Settings":
+        """Settings with that method.
+
+        Raises:
+            UnsupportedUsageError: a server cannot carry it out.
+        """
+        return cls(_served(method), depth, image_token_ids, step_tokens, report)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What the method asks for."""
+        return self.method.plan()
+
+    @property
+    def cut_layers(self) -> tuple[int, ...]:
+        """The layers before which sequences become shorter: the same for all requests of one server."""
+        return tuple(cut.layer for cut in self.plan.cuts)
+
+    def asked(self, value: object) -> tuple[Cut | None, ...] | None:
+        """The cuts of one request, at each of the server's layers the cut or None; None where it is served dense.
+
+        Args:
+            value: what the request says: None or "on" for the server's method, "off", other values of its settings
+                ("r1=0.7"), or another method that cuts before the same layers ("fastv:k=2,r=0.5").
+
+        Raises:
+            VisionFlowError: it says something else, or asks for cuts that this server does not have.
+        """
+        if value in (None, "on"):
+            return self.plan.cuts
+        if value == "off":
+            return None
+        if not isinstance(value, str):
+            raise VisionFlowError(f'{KEY} of a request is "on", "off", or settings such as "r1=0.7", not {value!r}')
+        return self._aligned(self._other(value).plan().cuts)
+
+    def _other(self, value: str) -> Method:
+        """The method that a request names, or the server's with other values; strangers name no file and no module."""
+        name, colon, _ = value.partition(":")
+        if "=" in name:
+            own = self.method.to_dict()
+            spec = parse(f"{own.pop('name')}:{value}").with_defaults(own)
+        elif name in METHODS and (colon or name == value):
+            spec = parse(value)
+        else:
+            raise VisionFlowError(f"unknown method {name!r}: choose one of {', '.join(METHODS)}, on or off")
+        return _served(spec.of(self.depth))
+
+    def _aligned(self, cuts: tuple[Cut, ...]) -> tuple[Cut | None, ...]:
+        by_layer = {cut.layer: cut for cut in cuts}
+        foreign = [layer for layer in by_layer if layer not in self.cut_layers]
+        if foreign:
+            ours = " and ".join(map(str, self.cut_layers))
+            raise VisionFlowError(
+                f"this server cuts before layer {ours}, and no request can cut before layer {foreign[0]}: "
+                "ask for the same layers, or start another server"
+            )
+        return tuple(by_layer.get(layer) for layer in self.cut_layers)
+
+
+def _served(method: Method) -> Method:
+    """The method, where a server can carry it out."""
+    why = refusal(method.plan(), f"a server with method {method.name}", CANNOT)
+    if why is not None:
+        raise UnsupportedUsageError(f"{why}; use visionflow.prune on the transformers model, or another method")
+    return method

@@ -1,0 +1,38 @@
+"""Every name of vLLM that it does not promise to keep; all other modules here take them from this one."""
+
+from torch.distributed import ProcessGroup
+from vllm.config import VllmConfig
+from vllm.distributed import get_tp_group
+from vllm.exceptions import VLLMValidationError
+from vllm.forward_context import get_forward_context
+from vllm.logger import init_logger
+from vllm.model_executor.layers.attention import Attention
+from vllm.model_executor.models.registry import ModelRegistry
+from vllm.sequence import IntermediateTensors
+from vllm.v1.attention.backend import (
+    AttentionBackend,
+    AttentionMetadataBuilder,
+    CommonAttentionMetadata,
+    subclass_attention_backend,
+)
+
+__all__ = [
+    "Attention",
+    "AttentionBackend",
+    "AttentionMetadataBuilder",
+    "CommonAttentionMetadata",
+    "IntermediateTensors",
+    "ModelRegistry",
+    "VLLMValidationError",
+    "VllmConfig",
+    "get_forward_context",
+    "init_logger",
+    "subclass_attention_backend",
+    "tensor_parallel_group",
+]
+
+
+def tensor_parallel_group() -> ProcessGroup | None:
+    """The processes among which heads are divided; None where there is one."""
+    group = get_tp_group()
+    return None if group.world_size == 1 else group.device_group

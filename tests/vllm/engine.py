@@ -1,0 +1,92 @@
+"""An engine of vLLM in this process: what it answers, and what happened in it."""
+
+import gc
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from vllm.distributed import cleanup_dist_env_and_memory
+from vllm.v1.core.sched.scheduler import Scheduler
+
+from tests.vllm.oracle import NEW_TOKENS
+from tests.vllm.prompts import Prompt
+from visionflow.serving.vllm.pruned_pass import PrunedPass
+from vllm import LLM, SamplingParams
+
+OPTIONS: dict[str, Any] = {
+    "dtype": "float32",
+    "enforce_eager": True,
+    "max_model_len": 512,
+    "max_num_seqs": 8,
+    "block_size": 32,
+    "limit_mm_per_prompt": {"image": 3},
+    "mm_device_do_normalize": False,  # pixels as transformers has them
+    "gpu_memory_utilization": 0.05,
+    "disable_log_stats": True,
+}
+
+
+class Engine:
+    """One engine.
+
+    Attributes:
+        happened: how often a step was "cut", a request "preempted", tokens found in the prefix cache ("hits").
+    """
+
+    def __init__(self, llm: LLM, happened: Counter[str]) -> None:
+        self.llm = llm
+        self.happened = happened
+
+    @property
+    def free_blocks(self) -> int:
+        """Blocks of the KV cache that nobody holds."""
+        core: Any = self.llm.llm_engine.engine_core
+        return int(core.engine_core.scheduler.kv_cache_manager.block_pool.get_num_free_blocks())
+
+    def outputs(self, prompts: Sequence[Prompt], asked: Sequence[str | None] = ()) -> list[Any]:
+        """What vLLM gives for all prompts at once; `asked`: what each request says of visionflow."""
+        inputs = [
+            {"prompt": p.text} | ({"multi_modal_data": {"image": p.pictures}} if p.pictures else {}) for p in prompts
+        ]
+        params = [
+            SamplingParams(
+                max_tokens=NEW_TOKENS, temperature=0, ignore_eos=True,
+                extra_args={"visionflow": says} if says is not None else None,
+            )
+            for says in asked or [None] * len(prompts)
+        ]  # fmt: skip
+        made = self.llm.generate(inputs, params, use_tqdm=False)
+        self.happened["hits"] += sum(each.num_cached_tokens or 0 for each in made)
+        return list(made)
+
+    def answers(self, prompts: Sequence[Prompt], asked: Sequence[str | None] = ()) -> list[list[int]]:
+        """The tokens generated."""
+        return [list(each.outputs[0].token_ids) for each in self.outputs(prompts, asked)]
+
+
+@contextmanager
+def engine(folder: Path, settings: Any, **options: Any) -> Iterator[Engine]:
+    """An engine on that checkpoint with these settings of visionflow (None for none)."""
+    happened: Counter[str] = Counter()
+    preempt, enter = Scheduler._preempt_request, PrunedPass.__enter__
+
+    def preempted(self: Any, *args: Any, **kwargs: Any) -> None:
+        happened["preempted"] += 1
+        preempt(self, *args, **kwargs)
+
+    def entered(self: PrunedPass) -> PrunedPass:
+        happened["cut"] += 1
+        return enter(self)
+
+    given = {} if settings is None else {"additional_config": {"visionflow": settings}}
+    with patch.object(Scheduler, "_preempt_request", preempted), patch.object(PrunedPass, "__enter__", entered):
+        llm = LLM(str(folder), **OPTIONS | given | options)
+        free = (made := Engine(llm, happened)).free_blocks
+        yield made
+        assert made.free_blocks == free
+        del llm, made
+    cleanup_dist_env_and_memory()
+    gc.collect()

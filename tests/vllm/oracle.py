@@ -1,0 +1,43 @@
+"""What transformers answers, dense or inside `prune`: one prompt at a time, greedy."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from tests.vllm.prompts import Prompt
+from visionflow import Method, prune
+
+NEW_TOKENS = 12
+
+
+class Oracle:
+    """A checkpoint in transformers; answers are kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+        self.processor = AutoProcessor.from_pretrained(folder)
+        self._answers: dict[tuple[str, str], list[int]] = {}
+
+    def inputs(self, prompt: Prompt) -> dict[str, Any]:
+        """The arguments of the model."""
+        return dict(self.processor(text=prompt.text, images=prompt.pictures or None, return_tensors="pt"))
+
+    def ids(self, prompt: Prompt) -> list[int]:
+        """The prompt's tokens, placeholders of pictures included."""
+        ids: list[int] = self.inputs(prompt)["input_ids"][0].tolist()
+        return ids
+
+    @torch.no_grad()
+    def answer(self, prompt: Prompt, method: Method | None) -> list[int]:
+        """The tokens generated."""
+        key = (prompt.text, repr(method))
+        if key not in self._answers:
+            inputs = self.inputs(prompt)
+            with prune(self.model, method) if method else nullcontext():
+                made = self.model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
+            self._answers[key] = made[0, inputs["input_ids"].shape[1] :].tolist()
+        return self._answers[key]

@@ -1,0 +1,116 @@
+"""Greedy tokens of vLLM equal those of transformers inside `prune`: families, methods, and what engines do."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.matrix import METHODS
+from tests.vllm.conftest import Checkpoints
+from tests.vllm.engine import engine
+from tests.vllm.oracle import Oracle
+from tests.vllm.prompts import Prompt, prompts
+from tests.zoo.kits import KITS
+from visionflow import FastV, HiMAP, Method
+from visionflow.core.cutting import refusal
+from visionflow.serving.settings import CANNOT
+
+FAMILIES = (
+    "llava",
+    "llava_next",
+    "llava_onevision",
+    "internvl",
+    "mistral3",
+    "idefics3",
+    "qwen2_vl",
+    "qwen2_5_vl",
+    "qwen3_vl",
+)
+HIMAP = HiMAP(2, 0.5, 4, 0.75)
+SERVED = [method for method in METHODS if refusal(method.plan(), "", CANNOT) is None]
+
+
+def asked_of(oracle: Oracle, family: str, count: int = 16) -> list[Prompt]:
+    """Prompts of which pruning changes the answers."""
+    made = prompts(KITS[family].shown, count)
+    changed = sum(oracle.answer(p, HIMAP) != oracle.answer(p, None) for p in made)
+    assert changed >= count // 2
+    return made
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families(checkpoints: Checkpoints, family: str) -> None:
+    oracle = checkpoints.oracle(family)
+    asked = asked_of(oracle, family)
+    with engine(oracle.folder, HIMAP.spec) as served:
+        outputs = served.outputs(asked)
+        assert [each.prompt_token_ids for each in outputs] == [oracle.ids(p) for p in asked]
+        assert [list(each.outputs[0].token_ids) for each in outputs] == [oracle.answer(p, HIMAP) for p in asked]
+        assert served.happened["cut"]
+
+
+@pytest.mark.parametrize("method", SERVED, ids=str)
+def test_methods(checkpoints: Checkpoints, method: Method) -> None:
+    """Those that are not served are refused: tests/serving/test_settings.py."""
+    oracle = checkpoints.oracle("llava")
+    asked = asked_of(oracle, "llava")
+    with engine(oracle.folder, method.spec) as served:
+        assert served.answers(asked) == [oracle.answer(p, method) for p in asked]
+        assert served.happened["cut"]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What an engine is told to do, and what must have happened for the case to say anything."""
+
+    options: dict[str, Any]
+    happens: tuple[str, ...] = ("cut",)
+    rounds: int = 1
+    family: str = "llava"
+
+
+PLAIN = {"enable_chunked_prefill": False, "enable_prefix_caching": False, "async_scheduling": False}
+TIGHT = {"max_model_len": 128, "num_gpu_blocks_override": 8}
+ENGINES = {
+    "plain": Engine(PLAIN),
+    "chunked prefill and prefix caching": Engine({"max_num_batched_tokens": 128}, ("cut", "hits"), rounds=2),
+    "the same with M-RoPE": Engine({"max_num_batched_tokens": 128}, ("cut", "hits"), rounds=2, family="qwen2_5_vl"),
+    "preemption": Engine(TIGHT, ("cut", "preempted")),
+    "preemption with DeepStack": Engine(
+        TIGHT | {"num_gpu_blocks_override": 6}, ("cut", "preempted"), family="qwen3_vl"
+    ),
+    "preemption, one step at a time": Engine(PLAIN | TIGHT, ("cut", "preempted")),
+    "compiled decoding": Engine({"enforce_eager": False}),
+}
+
+
+@pytest.mark.parametrize("case", ENGINES)
+def test_engines(checkpoints: Checkpoints, case: str) -> None:
+    told = ENGINES[case]
+    oracle = checkpoints.oracle(told.family)
+    asked = asked_of(oracle, told.family)
+    expected = [oracle.answer(p, HIMAP) for p in asked]
+    with engine(oracle.folder, HIMAP.spec, **told.options) as served:
+        for _ in range(told.rounds):
+            assert served.answers(asked) == expected
+        assert all(served.happened[what] for what in told.happens), served.happened
+
+
+def test_requests_of_all_kinds_share_a_batch(checkpoints: Checkpoints) -> None:
+    oracle = checkpoints.oracle("qwen2_5_vl")
+    asked = asked_of(oracle, "qwen2_5_vl")
+    says = [(None, "off", "r1=0.75", "fastv:k=4,r=0.5")[number % 4] for number in range(len(asked))]
+    methods = {None: HIMAP, "off": None, "r1=0.75": HiMAP(2, 0.75, 4, 0.75), "fastv:k=4,r=0.5": FastV(4, 0.5)}
+    with engine(oracle.folder, HIMAP.spec) as served:
+        assert served.answers(asked, says) == [oracle.answer(p, methods[s]) for p, s in zip(asked, says, strict=True)]
+
+
+def test_prompts_that_do_not_fit_one_step_are_dense(checkpoints: Checkpoints) -> None:
+    oracle = checkpoints.oracle("llava")
+    asked = asked_of(oracle, "llava")
+    room = sorted(len(oracle.ids(p)) for p in asked)[len(asked) // 2]
+    fits = [len(oracle.ids(p)) <= room for p in asked]
+    with engine(oracle.folder, HIMAP.spec, max_num_batched_tokens=room + 8, enable_prefix_caching=False) as served:
+        expected = [oracle.answer(p, HIMAP if fit else None) for p, fit in zip(asked, fits, strict=True)]
+        assert served.answers(asked) == expected
+        assert served.happened["cut"]

@@ -1,0 +1,43 @@
+"""Tiny models of the zoo that vLLM's CPU kernels take, with their processors, as checkpoints on disk."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from transformers import PreTrainedConfig
+
+from tests.zoo import ZOO
+from tests.zoo.kit import save
+from tests.zoo.kits import KITS
+from visionflow.serving.export import rename_towers
+
+HEADS, KV_HEADS, HEAD_DIM = 4, 2, 32
+WIDTH = HEADS * HEAD_DIM
+
+
+def save_for_vllm(name: str, folder: Path) -> Path:
+    """The zoo's model of that name with heads of 32, and its processor."""
+    entry, kit = ZOO[name], KITS[name]
+
+    def config() -> PreTrainedConfig:
+        made = entry.config()
+        widen(made)
+        return made
+
+    save(replace(entry, config=config), kit, folder)
+    rename_towers(folder)
+    return folder
+
+
+def widen(config: PreTrainedConfig) -> None:
+    """Give the text model heads of a size that the kernels have, and the tower's end the text model's width."""
+    text, vision = config.get_text_config(), getattr(config, "vision_config", None)
+    text.hidden_size, text.num_attention_heads, text.num_key_value_heads = WIDTH, HEADS, KV_HEADS
+    text.head_dim, text.intermediate_size = HEAD_DIM, 96
+    text.architectures = None
+    rope = getattr(text, "rope_parameters", None)
+    if isinstance(rope, dict) and "mrope_section" in rope:
+        rope |= {"mrope_section": [4, 6, 6], "mrope_interleaved": config.model_type.startswith("qwen3")}
+    if hasattr(vision, "out_hidden_size"):
+        vision.out_hidden_size = WIDTH
+    if config.model_type == "qwen2_vl":
+        vision.hidden_size = WIDTH
