@@ -37,7 +37,7 @@ BAD = {
     "0-4,7": ("", ",", "4-0", "0-", "-3", "0,,1", "nan", "0-99999999999", "0-4,x"),
     "A,B": ("", ",", "choice,,open", "choice,"),
 }
-NAMED = {"NAME", "METHOD", "DTYPE", "SIGHT", "GROUP", "MODE", "TASK", "SPLIT"}  # one of a few words
+NAMED = {"NAME", "METHOD", "DTYPE", "SIGHT", "GROUP", "MODE", "TASK", "SPLIT", "ENGINE"}  # one of a few words
 FREE = {"MODEL", "DEVICE", "SUITE", "IMAGE", "COMMAND", "FILE", "FOLDER"}  # looked at by what uses it
 
 BENCHES = ["bench", "scaling"]
@@ -98,7 +98,7 @@ def test_a_shared_option_is_the_same_in_every_command(name: str) -> None:
 
 def test_every_model_option_takes_the_same_three_kinds() -> None:
     helps = {command: each.help for command in COMMANDS for each in options(command) if each.name == "model"}
-    assert COMMANDS.keys() - helps.keys() == {"scenes", "train"}
+    assert COMMANDS.keys() - helps.keys() == {"scenes", "train", "serve", "export"}
     assert [command for command, told in helps.items() if f"saved model: {MODEL_HELP}" not in told] == BENCHES
     assert [command for command, told in helps.items() if f"saved LLaVA or Qwen2.5-VL: {MODEL_HELP}" in told] == BENCHES
 

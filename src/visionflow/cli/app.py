@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from visionflow import __version__
-from visionflow.cli import ask, bench, disrupt, flops, lens, saliency, scaling, scenes, train
+from visionflow.cli import ask, bench, disrupt, export, flops, lens, saliency, scaling, scenes, serve, train
 from visionflow.cli.eval import evaluate
 from visionflow.cli.method_options import MethodCommand
 from visionflow.cli.reproduce import reproduce
@@ -32,6 +32,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "disrupt": disrupt.disrupt,
     "bench": bench.bench,
     "scaling": scaling.scaling,
+    "serve": serve.serve,
+    "export": export.export,
     "scenes": scenes.scenes,
     "train": train.train,
 }
