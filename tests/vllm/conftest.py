@@ -1,9 +1,16 @@
-"""These run in an environment of their own, with vLLM on the CPU: ``make test-vllm``."""
+"""These run in an environment of their own, with vLLM on the CPU (``make test-vllm``); elsewhere none is collected."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.vllm.oracle import Oracle
+
+collect_ignore_glob = [] if find_spec("vllm") else ["test_*.py"]
 
 os.environ |= {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine in this process, where it can be watched
@@ -11,10 +18,6 @@ os.environ |= {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_LOGGING_LEVEL": "ERROR",
 }
-pytest.importorskip("vllm")
-
-from tests.vllm.oracle import Oracle
-from tests.vllm.tiny import save_for_vllm
 
 
 class Checkpoints:
@@ -24,8 +27,11 @@ class Checkpoints:
         self._folder = folder
         self._oracles: dict[str, Oracle] = {}
 
-    def oracle(self, family: str) -> Oracle:
+    def oracle(self, family: str) -> "Oracle":
         """The family's model in transformers; `Oracle.folder` is where vLLM finds it."""
+        from tests.vllm.oracle import Oracle
+        from tests.vllm.tiny import save_for_vllm
+
         if family not in self._oracles:
             self._oracles[family] = Oracle(save_for_vllm(family, self._folder / family))
         return self._oracles[family]
