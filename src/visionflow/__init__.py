@@ -5,19 +5,35 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from visionflow.errors import UnsupportedModelError, UnsupportedUsageError, VisionFlowError
-    from visionflow.methods import VTW, FastV, HiMAP, Method, RandomPruning, VisiPruner, method
+    from visionflow.methods import (
+        VTW,
+        DivPrune,
+        FastV,
+        Grid,
+        HiMAP,
+        Method,
+        PyramidDrop,
+        RandomPruning,
+        UnlikeMean,
+        VisiPruner,
+        method,
+    )
     from visionflow.pruning import Pruning, PruningTrace, prune, unprune
 
 __version__ = "0.1.0"
 
 __all__ = [
     "VTW",
+    "DivPrune",
     "FastV",
+    "Grid",
     "HiMAP",
     "Method",
     "Pruning",
     "PruningTrace",
+    "PyramidDrop",
     "RandomPruning",
+    "UnlikeMean",
     "UnsupportedModelError",
     "UnsupportedUsageError",
     "VisiPruner",

@@ -6,7 +6,7 @@ import pytest
 
 from visionflow.core.plan import Plan
 from visionflow.cost import PRESETS, DecoderShape, cost_of
-from visionflow.methods import FastV, HiMAP, Method
+from visionflow.methods import DivPrune, FastV, HiMAP, Method, PyramidDrop
 from visionflow.papers import HIMAP_TABLES, Printed
 
 SEVEN, THIRTEEN = PRESETS["llava-1.5-7b"], PRESETS["llava-1.5-13b"]
@@ -33,6 +33,16 @@ def three_digits(value: float) -> object:
 )
 def test_paper_convention(shape: DecoderShape, method: Method | Plan, tera: float) -> None:
     assert cost_of(method, shape, "paper").pruned / 1e12 == three_digits(tera)
+
+
+def test_pyramid_and_a_cut_before_the_first_layer() -> None:
+    """PyramidDrop's paper prints 1.78 T, all three matrices counted; 64 tokens everywhere are a ninth."""
+    pyramid = cost_of(PyramidDrop(), SEVEN, "gated")
+    assert pyramid.pruned / 1e12 == three_digits(1.777)
+    assert pyramid.average_image_tokens == 270
+    set_of_64 = [cost_of(DivPrune(8 / 9), SEVEN, each) for each in ("paper", "gated")]
+    assert [cost.pruned / 1e12 for cost in set_of_64] == [three_digits(0.323), three_digits(0.416)]
+    assert set_of_64[0].dense / 1e12 == three_digits(2.986)
 
 
 def test_paper_ratios() -> None:

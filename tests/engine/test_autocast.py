@@ -42,7 +42,7 @@ def test_every_method_runs(model: PreTrainedModel, method: Method, inputs: dict[
         tokens = model.generate(**inputs, max_new_tokens=3, do_sample=False)
     assert logits.isfinite().all()
     assert tokens.shape[1] == inputs["input_ids"].shape[1] + 3
-    assert trace.image_tokens[-1].sum() < trace.image_tokens[0].sum()
+    assert trace.image_tokens[-1].sum() < trace.given_image_tokens.sum()
 
 
 def matrix_product(rows: AttentionRows) -> Tensor:

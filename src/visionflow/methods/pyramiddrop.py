@@ -25,7 +25,7 @@ class PyramidDrop(Method):
     Attributes:
         layers: layers that run before each cut, increasing; 8, 16 and 24 of 32 in the paper.
         r: fraction dropped at each, 0 <= r < 1.
-        when: "entry" or "ran".
+        when: decided by the layer that is about to run ("entry", the paper) or by the one that has run ("ran").
 
     Raises:
         VisionFlowError: a field is out of range.
