@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visionflow.core.plan import Plan
-from visionflow.core.work import Look, Work
+from visionflow.core.work import Probed, Work
 from visionflow.cost import Convention, DecoderShape, cost_of, cost_of_work
 from visionflow.errors import VisionFlowError
 from visionflow.methods import VTW, FastV, HiMAP, RandomPruning
@@ -52,12 +52,12 @@ def test_dropping_earlier_never_costs_more(convention: Convention, k: int, other
 @given(layers, ratios)
 def test_only_flops_pay_for_the_probe(k: int, r: float) -> None:
     probed = {convention: cost_of(FastV(k, r), SHAPE, convention) for convention in CONVENTIONS}
-    blind = {convention: cost_of(RandomPruning(k, r), SHAPE, convention) for convention in CONVENTIONS}
-    assert probed["paper"] == blind["paper"]
-    assert probed["gated"] == blind["gated"]
+    blocked = {convention: cost_of(RandomPruning(k, r), SHAPE, convention) for convention in CONVENTIONS}
+    assert probed["paper"] == blocked["paper"]
+    assert probed["gated"] == blocked["gated"]
     one_row = 2 * 1 * (144 + 60) * 8 * 8
-    looks = RandomPruning(k, r).cuts()[0].keep(144) < 144  # a cut that drops nothing does not look
-    assert probed["flops"].pruned - blind["flops"].pruned == looks * one_row
+    probes = RandomPruning(k, r).cuts()[0].keep(144) < 144  # a cut that drops nothing does not look
+    assert probed["flops"].pruned - blocked["flops"].pruned == probes * one_row
 
 
 def test_the_probes_of_himap() -> None:
@@ -85,7 +85,7 @@ def test_a_batch_of_equals_costs_each_of_them(convention: Convention, image: int
 def test_a_run_counts_fillers_in_flops_and_not_in_the_papers() -> None:
     image_tokens = [[9, 0]] * 2 + [[3, 0]] * 10
     rows = [20] * 2 + [17] * 10  # the second sample is a text of 17 tokens and sets the length
-    run, looking = Work.plain(rows), Work.plain(rows, [Look(1, 5)])
+    run, looking = Work.plain(rows), Work.plain(rows, [Probed(1, 5)])
     tight = Work.plain([20] * 2 + [14] * 10)
     for convention in ("paper", "gated"):
         slack, exact = (cost_of_work(SHAPE, work, image_tokens, convention) for work in (looking, tight))

@@ -178,10 +178,10 @@ def test_withheld_keys_are_read_by_the_prompt_only(model: PreTrainedModel) -> No
     with torch.no_grad():
         free = model(**inputs)
         torch.testing.assert_close(first.logits, free.logits)
-        blind = mask.clone()
-        blind[:, :-1][inputs["input_ids"] == IMAGE_TOKEN] = 0
+        blocked = mask.clone()
+        blocked[:, :-1][inputs["input_ids"] == IMAGE_TOKEN] = 0
         expected = model(
-            input_ids=token, attention_mask=blind, position_ids=place, past_key_values=free.past_key_values
+            input_ids=token, attention_mask=blocked, position_ids=place, past_key_values=free.past_key_values
         ).logits
     torch.testing.assert_close(withheld, expected, **EXACTLY)
 

@@ -118,9 +118,9 @@ def test_samples_are_moved_with_what_is_held_of_them(exact: PreTrainedModel, met
     with prune(exact, method):
         cache = read(exact, inputs)
         expected = go_on(exact, copy.deepcopy(cache), mask, 5, 7)
-        shared = len({id(layer.held) for layer in cache.layers})
+        shared = len({id(layer.layout) for layer in cache.layers})
         moved(cache)
-        assert len({id(layer.held) for layer in cache.layers}) == shared  # and so are masks
+        assert len({id(layer.layout) for layer in cache.layers}) == shared  # and so are masks
         torch.testing.assert_close(go_on(exact, cache, mask[rows], 5, 7), expected[rows])
 
 

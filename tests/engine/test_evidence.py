@@ -204,7 +204,9 @@ CHOICES: list[tuple[Cut, Callable[[Tensor, int], list[int]]]] = [
 
 
 @cases
-@pytest.mark.parametrize(("cut", "definition"), CHOICES, ids=str)
+@pytest.mark.parametrize(
+    ("cut", "definition"), CHOICES, ids=lambda each: str(each) if isinstance(each, Cut) else each.__name__
+)
 def test_choices_on_features_are_those_of_the_definition(
     model: PreTrainedModel, case: str, cut: Cut, definition: Callable[[Tensor, int], list[int]]
 ) -> None:

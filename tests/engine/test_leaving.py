@@ -71,7 +71,7 @@ def test_a_users_own_generate_is_put_back() -> None:
 # A scope that others still run in ----------------------------------------------------------------------------------
 
 
-class Held(BaseStreamer):
+class Layout(BaseStreamer):
     """Tokens as they come; the second one waits until it is let go."""
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ def test_leaving_waits_for_a_thread_that_still_generates(model: PreTrainedModel)
     with prune(model, HIMAP):
         expected = model.generate(**settings)
     before = fingerprint(model)
-    streamer, made = Held(), []
+    streamer, made = Layout(), []
     handle = prune(model, HIMAP)
     worker = threading.Thread(target=lambda: made.append(model.generate(**settings, streamer=streamer)))
     leaver = threading.Thread(target=handle.remove)

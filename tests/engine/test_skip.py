@@ -18,37 +18,37 @@ from visionflow.core.plan import BlockMode
 from visionflow.engines.hf.scope import Scope
 
 TARGETS = [("instruction",), ("image",), ("instruction", "image"), ("system", "instruction", "image")]
-targets = pytest.mark.parametrize("blind", TARGETS, ids="+".join)
+targets = pytest.mark.parametrize("blocked", TARGETS, ids="+".join)
 
 
-def blocks(layers: Any, blind: tuple[str, ...], mode: BlockMode) -> list[Block]:
-    return [Block(layers, "image", target, mode) for target in blind]  # type: ignore[arg-type]
+def blocks(layers: Any, blocked: tuple[str, ...], mode: BlockMode) -> list[Block]:
+    return [Block(layers, "image", target, mode) for target in blocked]  # type: ignore[arg-type]
 
 
 @models
 @targets
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_skipping_equals_masking(model: PreTrainedModel, blind: tuple[str, ...], side: str) -> None:
+def test_skipping_equals_masking(model: PreTrainedModel, blocked: tuple[str, ...], side: str) -> None:
     inputs = batch_of(prompts(), side)
-    skipped = states_of(model, inputs, *blocks([0, 1, 3], blind, "skip"))
-    masked = states_of(model, inputs, *blocks([0, 1, 3], blind, "renormalise"))
+    skipped = states_of(model, inputs, *blocks([0, 1, 3], blocked, "skip"))
+    masked = states_of(model, inputs, *blocks([0, 1, 3], blocked, "renormalise"))
     real = inputs["attention_mask"].bool()
     for one, other in zip(skipped, masked, strict=True):
         torch.testing.assert_close(one[real], other[real], **EXACTLY)
 
 
 @targets
-def test_skipping_without_a_mask(model: PreTrainedModel, blind: tuple[str, ...]) -> None:
+def test_skipping_without_a_mask(model: PreTrainedModel, blocked: tuple[str, ...]) -> None:
     """A single prompt, for which sdpa gets none."""
     inputs = prompt(3, "image", 4, "image", 6).inputs
-    skipped = states_of(model, inputs, *blocks(range(3), blind, "skip"))
-    masked = states_of(model, inputs, *blocks(range(3), blind, "renormalise"))
+    skipped = states_of(model, inputs, *blocks(range(3), blocked, "skip"))
+    masked = states_of(model, inputs, *blocks(range(3), blocked, "renormalise"))
     torch.testing.assert_close(skipped[-1], masked[-1], **EXACTLY)
 
 
 @pytest.mark.parametrize("model", [("llava-grouped", "eager")], indirect=True)
 @targets
-def test_the_attention_function_gets_no_more_than_it_needs(model: PreTrainedModel, blind: tuple[str, ...]) -> None:
+def test_the_attention_function_gets_no_more_than_it_needs(model: PreTrainedModel, blocked: tuple[str, ...]) -> None:
     """25 image tokens, 4 before, 6 after."""
     calls: list[tuple[int, int]] = []
     inputs = prompt(3, "image", 6).inputs
@@ -58,7 +58,7 @@ def test_the_attention_function_gets_no_more_than_it_needs(model: PreTrainedMode
         calls.append((scores.shape[2], scores.shape[3]))
         return softmax(scores, *args, **kwargs)
 
-    with Scope(model, Plan(blocks=tuple(blocks([2], blind, "skip")))) as trace, pytest.MonkeyPatch.context() as patch:
+    with Scope(model, Plan(blocks=tuple(blocks([2], blocked, "skip")))) as trace, pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.nn.functional, "softmax", spy)
         with torch.no_grad():
             model(**inputs)
@@ -69,9 +69,11 @@ def test_the_attention_function_gets_no_more_than_it_needs(model: PreTrainedMode
     }
     expected["system+instruction+image"] = [(35, 10)]
     of_decoder = [call for call in calls if call[1] in (10, 35)]
-    assert of_decoder == [(35, 35)] * 2 + expected["+".join(blind)] + [(35, 35)] * 3
+    assert of_decoder == [(35, 35)] * 2 + expected["+".join(blocked)] + [(35, 35)] * 3
     assert (
-        trace.work.pairs[2] == trace.work_of(0).pairs[2] == sum(rows * keys for rows, keys in expected["+".join(blind)])
+        trace.work.pairs[2]
+        == trace.work_of(0).pairs[2]
+        == sum(rows * keys for rows, keys in expected["+".join(blocked)])
     )
 
 
@@ -130,4 +132,4 @@ def test_image_tokens_with_nothing_left_to_read_are_refused(model: PreTrainedMod
 
 def test_a_trace_without_a_prompt_has_no_work() -> None:
     trace = Trace(6)
-    assert trace.work.rows == trace.work.pairs == []
+    assert trace.work.lengths == trace.work.pairs == []

@@ -180,7 +180,7 @@ def test_hidden_states_keep_their_shape_and_the_caches_shrink(model: PreTrainedM
         out = model(**inputs)
     assert out.logits.shape[1] == inputs["input_ids"].shape[1]
     lengths = [out.past_key_values.get_seq_length(layer) for layer in range(6)]
-    assert lengths == trace.rows
+    assert lengths == trace.lengths
     assert lengths[0] > lengths[2] > lengths[4]
 
 

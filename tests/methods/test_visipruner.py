@@ -274,7 +274,7 @@ def test_one_read_for_each_layer_looked_at(model: PreTrainedModel, monkeypatch: 
 
 def test_layers_after_the_last_decision_are_not_looked_at(model: PreTrainedModel) -> None:
     _, trace = run(model, VisiPruner(1, ALWAYS, 0.3, phases=("middle",)), prompt(3, "image", 6).inputs)
-    assert [look.layer for look in trace.work.looks] == [1]
+    assert [look.layer for look in trace.work.probes] == [1]
 
 
 # Refusals -----------------------------------------------------------------------------------------------------------

@@ -22,10 +22,10 @@ from visionflow.core.reductions import Paid, Received, ReceivedAfter, Reduction,
 from visionflow.core.selection import Chosen, MaxMin, Select, Spaced, Top
 from visionflow.core.tokens import Group, Tokens, find_tokens
 from visionflow.core.trace import Stage, Trace
-from visionflow.core.work import Look, Work
+from visionflow.core.work import Probed, Work
 
-Probe = Attention
-"""What `Attention` was called."""
+Probe, Look = Attention, Probed
+"""What `Attention` and `Probed` were called."""
 
 __all__ = [
     "AdaptiveCuts",
@@ -53,6 +53,7 @@ __all__ = [
     "Plan",
     "Positive",
     "Probe",
+    "Probed",
     "Ratio",
     "Received",
     "ReceivedAfter",

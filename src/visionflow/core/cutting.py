@@ -1,6 +1,6 @@
-"""The one place where counts, looks and choices are decided: engines bring the tensors and carry out what comes back.
+"""The one place where counts, probes and choices are decided: engines bring the tensors and carry out what comes back.
 
-For each cut of a plan an engine asks `drops` (is there anything to do), shows the evidence (`look`, `features_of`, or
+For each cut of a plan an engine asks `drops` (is there anything to do), shows the evidence (`probe`, features, or
 nothing), lets `choose` decide, and takes the hidden states at ``Taken.index``, after `merged` where tokens are merged.
 """
 
@@ -43,7 +43,7 @@ def drops(cut: Cut, tokens: Tokens) -> bool:
     return any(cuts_sample(cut, n) for n in tokens.image.counts)
 
 
-def look(rows: AttentionRows, evidence: Attention) -> Shown:
+def probe(rows: AttentionRows, evidence: Attention) -> Shown:
     """What some rows of attention show."""
     return Shown(evidence.reduce(rows))
 
@@ -86,8 +86,8 @@ def choose(cut: Cut, tokens: Tokens, shown: Shown | None) -> tuple[Chosen, tuple
 
 def take(tokens: Tokens, keep: Tensor, counts: tuple[int, ...]) -> Taken:
     """The text, and the image tokens `keep` (bool ``[batch, tokens]``), `counts` of each sample."""
-    gone = (n - kept for n, kept in zip(tokens.image.counts, counts, strict=True))
-    width = max(length - fewer for length, fewer in zip(tokens.lengths(), gone, strict=True))
+    dropped = (n - kept for n, kept in zip(tokens.image.counts, counts, strict=True))
+    width = max(length - fewer for length, fewer in zip(tokens.lengths(), dropped, strict=True))
     index, real = pack(tokens.valid & (keep | ~tokens.image.mask), width)
     return Taken(index, real, tokens.take(index, real, counts))
 

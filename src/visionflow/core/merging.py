@@ -52,8 +52,8 @@ class Contextual(Select):
         rest, blank = image.mask & ~dominant, shown.scores.isneginf()
         target = rest & _evenly(rest & ~blank, rest & blank, torch.tensor(targets, device=device).unsqueeze(1))
         keep = dominant | target
-        gone = tuple(n - kept for n, kept in zip(image.counts, counts, strict=True))
-        place, joins = pack(image.mask & ~keep, max(gone))
+        dropped = tuple(n - kept for n, kept in zip(image.counts, counts, strict=True))
+        place, joins = pack(image.mask & ~keep, max(dropped))
         nearest = _nearest(shown.features, place, Group(target, targets))
         able = torch.tensor([few > 0 for few in targets], device=device).unsqueeze(1)
         own = torch.arange(keep.shape[1], device=device).expand(keep.shape)

@@ -14,7 +14,7 @@ from visionflow.core.layer import LayerAttention
 from visionflow.core.readings import readings
 from visionflow.core.selection import Select, Top
 from visionflow.core.tokens import SPANS, GroupName, Tokens
-from visionflow.core.work import Compared, Look, Vectors, Work
+from visionflow.core.work import Compared, Probed, Vectors, Work
 from visionflow.errors import UnsupportedUsageError
 
 Selection = GroupName | Callable[[Tokens], Tensor]
@@ -74,11 +74,11 @@ class Cut(Form):
             return self.layer - (evidence.when == "ran")
         return self.layer - 1 if isinstance(evidence, Features) and evidence.of == "key" else None
 
-    def look(self, rows: int, present: int) -> Look:
+    def probe(self, rows: int, present: int) -> Probed:
         """What it costs to look at so many query rows, with so many tokens present."""
         assert isinstance(self.evidence, Attention)
         entry = self.evidence.when == "entry"
-        return Look(self.layer if entry else self.layer - 1, rows, projected=present if entry else 0)
+        return Probed(self.layer if entry else self.layer - 1, rows, projected=present if entry else 0)
 
     def compared(self, image_tokens: int) -> Compared:
         """The products of features that a choice among so many image tokens takes."""
@@ -99,12 +99,12 @@ class Decision:
     Attributes:
         scores: ``[batch, tokens]`` in fp32; each sample's best image tokens stay.
         counts: image tokens that stay in each sample, all of them where nothing is to go.
-        looks: what it took, each with the query rows that each sample would have taken alone.
+        probes: what it took, each with the query rows that each sample would have taken alone.
     """
 
     scores: Tensor
     counts: tuple[int, ...]
-    looks: Sequence[tuple[Look, tuple[int, ...]]]
+    probes: Sequence[tuple[Probed, tuple[int, ...]]]
 
 
 class Decider(Protocol):
@@ -292,24 +292,24 @@ class Plan(Form):
         """
         images = self.image_tokens(image_tokens, num_layers)
         text = system_tokens + instruction_tokens
-        rows = [text + n for n in images]
-        pairs, held = [n * n for n in rows], list(rows)
+        lengths = [text + n for n in images]
+        pairs, cached = [n * n for n in lengths], list(lengths)
         counts: dict[GroupName, int] = {"system": system_tokens, "instruction": instruction_tokens, "last": 1}
         if image_tokens:
-            for layer, blind in self.skipped().items():
+            for layer, blocked in self.skipped().items():
                 of_layer = {**counts, "image": images[layer]}
-                pairs[layer] = sum(reading.pairs(of_layer) for reading in readings(blind))
+                pairs[layer] = sum(reading.pairs(of_layer) for reading in readings(blocked))
             for layer in self.forgotten():
-                held[layer] = text
+                cached[layer] = text
         before = [image_tokens, *images]  # by layer, image tokens before its cut
-        looks = [
-            cut.look({**counts, "image": before[cut.layer]}[cut.evidence.rows], text + before[cut.layer])
+        probes = [
+            cut.probe({**counts, "image": before[cut.layer]}[cut.evidence.rows], text + before[cut.layer])
             for cut in self.cuts
             if isinstance(cut.evidence, Attention) and images[cut.layer] < before[cut.layer]  # else nobody looks
         ]
         compared = [each for cut in self.cuts if (each := cut.compared(before[cut.layer])).pairs]
-        blocked = {layer for layer, groups in self.skipped().items() if "image" in groups}
-        return Work(rows, pairs, held, text + image_tokens, looks, blocked, compared)
+        unread = {layer for layer, groups in self.skipped().items() if "image" in groups}
+        return Work(lengths, pairs, cached, text + image_tokens, probes, unread, compared)
 
     def skipped(self) -> dict[int, set[GroupName]]:
         """By layer, the groups whose reading of the image is left uncomputed."""

@@ -18,17 +18,17 @@ class Reading:
         return sum(counts[name] for name in self.rows) * sum(counts[name] for name in self.keys)
 
 
-def readings(blind: Collection[GroupName]) -> list[Reading]:
-    """How a layer is run when the groups `blind` do not read the image."""
-    without_image = tuple(name for name in SPANS if name in blind)
-    others = tuple(name for name in SPANS if name not in blind)
+def readings(blocked: Collection[GroupName]) -> list[Reading]:
+    """How a layer is run when the groups `blocked` do not read the image."""
+    without_image = tuple(name for name in SPANS if name in blocked)
+    others = tuple(name for name in SPANS if name not in blocked)
     parts = Reading(without_image, ("system", "instruction")), Reading(others, SPANS)
     return [part for part in parts if part.rows]
 
 
-def pairs_in_batch(tokens: Tokens, blind: Collection[GroupName]) -> int:
+def pairs_in_batch(tokens: Tokens, blocked: Collection[GroupName]) -> int:
     """Pairs that are computed for each place in the batch, fillers included."""
-    return sum(_rows(tokens, reading) * width(tokens, reading.keys) for reading in readings(blind))
+    return sum(_rows(tokens, reading) * width(tokens, reading.keys) for reading in readings(blocked))
 
 
 def _rows(tokens: Tokens, reading: Reading) -> int:
@@ -36,10 +36,10 @@ def _rows(tokens: Tokens, reading: Reading) -> int:
     return tokens.columns.shape[1] if len(reading.rows) == len(SPANS) else width(tokens, reading.rows)
 
 
-def pairs_of_sample(tokens: Tokens, blind: Collection[GroupName], sample: int) -> int:
+def pairs_of_sample(tokens: Tokens, blocked: Collection[GroupName], sample: int) -> int:
     """Pairs that would be computed for one sample alone."""
     counts = {name: tokens.group(name).counts[sample] for name in SPANS}
-    return sum(reading.pairs(counts) for reading in readings(blind))
+    return sum(reading.pairs(counts) for reading in readings(blocked))
 
 
 def width(tokens: Tokens, names: tuple[GroupName, ...]) -> int:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from visionflow.core.tokens import Tokens
-from visionflow.core.work import Compared, Look, Work
+from visionflow.core.work import Compared, Probed, Work
 from visionflow.errors import VisionFlowError
 
 
@@ -62,24 +62,29 @@ class Trace:
     Attributes:
         num_layers: decoder layers.
         stages: one entry per cut; of adaptive cuts, one per layer before which some sample lost tokens.
-        rows: per layer, the sequence length that was run, fillers and padding included.
+        lengths: per layer, the sequence length that was run, fillers and padding included.
         decisions: per turn, the decider of an adaptive method, with what it decided for each sample; see the method.
     """
 
     num_layers: int
     stages: list[Stage] = field(default_factory=list)
-    rows: list[int] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
     decisions: list[Any] = field(default_factory=list)
     _image: list[list[int]] = field(default_factory=list, repr=False)
     _text: list[int] = field(default_factory=list, repr=False)
     _instruction: list[int] = field(default_factory=list, repr=False)
     _given: list[int] = field(default_factory=list, repr=False)
     _given_rows: int = field(default=0, repr=False)
-    _looks: list[tuple[Look, tuple[int, ...]]] = field(default_factory=list, repr=False)
+    _probes: list[tuple[Probed, tuple[int, ...]]] = field(default_factory=list, repr=False)
     _compared: list[tuple[Compared, tuple[int, ...]]] = field(default_factory=list, repr=False)
     _skipped: list[list[int]] = field(default_factory=list, repr=False)
     _forgotten: list[list[int]] = field(default_factory=list, repr=False)
-    _blind: set[int] = field(default_factory=set, repr=False)
+    _blocked: set[int] = field(default_factory=set, repr=False)
+
+    @property
+    def rows(self) -> list[int]:
+        """What `lengths` were called."""
+        return self.lengths
 
     @property
     def image_tokens(self) -> Tensor:
@@ -122,25 +127,25 @@ class Trace:
 
         Turns on one cache are taken as one prefill of the whole.
         """
-        pairs = [n * n - skipped[-1] for n, skipped in zip(self.rows, self._skipped, strict=True)]
-        held = [n - gone[-1] for n, gone in zip(self.rows, self._forgotten, strict=True)]
-        looks, compared = [look for look, _ in self._looks], [each for each, _ in self._compared]
-        return Work(self.rows, pairs, held, self._given_rows, looks, self._blind, compared)
+        pairs = [n * n - skipped[-1] for n, skipped in zip(self.lengths, self._skipped, strict=True)]
+        cached = [n - dropped[-1] for n, dropped in zip(self.lengths, self._forgotten, strict=True)]
+        probes, compared = [probe for probe, _ in self._probes], [each for each, _ in self._compared]
+        return Work(self.lengths, pairs, cached, self._given_rows, probes, self._blocked, compared)
 
     def work_of(self, sample: int) -> Work:
         """What one sample would have gone through by itself, without the padding that its company costs."""
-        rows = [self._text[sample] + images[sample] for images in self._image]
-        pairs = [n * n - skipped[sample] for n, skipped in zip(rows, self._skipped, strict=True)]
-        held = [n - gone[sample] for n, gone in zip(rows, self._forgotten, strict=True)]
-        before = [self._text[sample] + self._given[sample], *rows]
-        looks = [
-            replace(look, rows=own[sample], projected=before[look.layer] if look.projected else 0)
-            for look, own in self._looks
+        lengths = [self._text[sample] + images[sample] for images in self._image]
+        pairs = [n * n - skipped[sample] for n, skipped in zip(lengths, self._skipped, strict=True)]
+        cached = [n - dropped[sample] for n, dropped in zip(lengths, self._forgotten, strict=True)]
+        before = [self._text[sample] + self._given[sample], *lengths]
+        probes = [
+            replace(probe, rows=own[sample], projected=before[probe.layer] if probe.projected else 0)
+            for probe, own in self._probes
             if own[sample]
         ]
         compared = [replace(each, pairs=own[sample]) for each, own in self._compared if own[sample]]
-        blind = self._blind if any(images[sample] for images in self._image) else set()
-        return Work(rows, pairs, held, before[0], looks, blind, compared)
+        blocked = self._blocked if any(images[sample] for images in self._image) else set()
+        return Work(lengths, pairs, cached, before[0], probes, blocked, compared)
 
     def of_prompt(self, batch: int) -> Self:
         """An empty trace for a prompt of `batch` samples."""
@@ -148,12 +153,12 @@ class Trace:
             self,
             stages=[],
             decisions=[],
-            rows=[0] * self.num_layers,
+            lengths=[0] * self.num_layers,
             _given=[0] * batch,
             _given_rows=0,
-            _looks=[],
+            _probes=[],
             _compared=[],
-            _blind=set(),
+            _blocked=set(),
             _image=[[0] * batch for _ in range(self.num_layers)],
             _text=[0] * batch,
             _instruction=[0] * batch,
@@ -177,29 +182,29 @@ class Trace:
 
     def count(self, layer: int, tokens: Tokens) -> None:
         """Note the tokens that layer `layer` is about to see; host integers only."""
-        self.rows[layer] += tokens.columns.shape[1]
+        self.lengths[layer] += tokens.columns.shape[1]
         self._image[layer] = _sum(self._image[layer], tokens.image.counts)
         if layer == 0:
             self._text = _sum(self._text, tokens.system.counts, tokens.instruction.counts)
             self._instruction = _sum(self._instruction, tokens.instruction.counts)
 
-    def note_look(self, look: Look, rows: Sequence[int]) -> None:
-        """Note a look: at how many rows of each place in the batch, and at how many `rows` of each sample alone."""
-        self._looks.append((look, tuple(rows)))
+    def note_probe(self, probe: Probed, rows: Sequence[int]) -> None:
+        """Note a probe: of how many rows of each place in the batch, and of how many `rows` of each sample alone."""
+        self._probes.append((probe, tuple(rows)))
 
     def note_compared(self, compared: Compared, samples: Sequence[int]) -> None:
         """Note the products of features that a choice took: in each place of the batch, and in each sample alone."""
         if compared.pairs:
             self._compared.append((compared, tuple(samples)))
 
-    def note_skipped(self, layer: int, samples: Sequence[int], place: int, blind: bool) -> None:
+    def note_skipped(self, layer: int, samples: Sequence[int], place: int, blocked: bool) -> None:
         """Note the pairs that were left uncomputed in `layer`: of each sample alone, and of each place in the batch.
 
-        `blind` says that all pairs of image tokens are among them.
+        `blocked` says that all pairs of image tokens are among them.
         """
         self._skipped[layer] = [*samples, place]
-        if blind:
-            self._blind.add(layer)
+        if blocked:
+            self._blocked.add(layer)
 
     def note_forgotten(self, layer: int, samples: Sequence[int], place: int) -> None:
         """Note the tokens that the cache of `layer` does not hold: of each sample alone, of each place in the batch."""

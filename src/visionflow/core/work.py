@@ -8,8 +8,8 @@ Vectors = Literal["hidden", "key", "tower"]
 
 
 @dataclass(frozen=True)
-class Look:
-    """One look at the attention of a layer that decides what stays.
+class Probed:
+    """One probe of the attention of a layer that decides what stays.
 
     Attributes:
         layer: the layer looked at.
@@ -45,24 +45,24 @@ class Work:
     """What one sample, or one place in a batch, goes through, layer by layer.
 
     Attributes:
-        rows: tokens that the layer runs.
+        lengths: tokens that the layer runs.
         pairs: query-key pairs that its attention computes, those above the diagonal included.
-        held: prompt tokens whose keys and values its cache holds afterwards.
+        cached: prompt tokens whose keys and values its cache holds afterwards.
         given: tokens that came in, before any cut.
-        looks: what was looked at besides.
-        blind: layers in which image tokens do not read each other, and none of these pairs is computed.
+        probes: what was looked at besides.
+        blocked: layers in which image tokens do not read each other, and none of these pairs is computed.
         compared: what choices among features took.
     """
 
-    rows: Sequence[int]
+    lengths: Sequence[int]
     pairs: Sequence[int]
-    held: Sequence[int]
+    cached: Sequence[int]
     given: int
-    looks: Sequence[Look] = ()
-    blind: Set[int] = frozenset()
+    probes: Sequence[Probed] = ()
+    blocked: Set[int] = frozenset()
     compared: Sequence[Compared] = ()
 
     @classmethod
-    def plain(cls, rows: Sequence[int], looks: Sequence[Look] = ()) -> "Work":
-        """Every row reads every key, and all are held."""
-        return cls(rows, [n * n for n in rows], rows, rows[0], looks)
+    def plain(cls, lengths: Sequence[int], probes: Sequence[Probed] = ()) -> "Work":
+        """Every row reads every key, and all are cached."""
+        return cls(lengths, [n * n for n in lengths], lengths, lengths[0], probes)

@@ -7,7 +7,7 @@ compared. Biases, norms, activations, softmax and rotary embeddings are counted 
 from collections.abc import Callable
 from typing import Literal, get_args
 
-from visionflow.core.work import Compared, Look
+from visionflow.core.work import Compared, Probed
 from visionflow.cost.shape import DecoderShape
 from visionflow.errors import VisionFlowError
 
@@ -56,14 +56,14 @@ def head_flops(shape: DecoderShape, rows: int) -> int:
     return 2 * rows * shape.hidden_size * shape.vocab_size
 
 
-def probe_flops(shape: DecoderShape, look: Look, keys: int) -> int:
-    """FLOPs of a look over `keys` keys in all heads, ``2 rows keys H h`` for each of its products.
+def probe_flops(shape: DecoderShape, probe: Probed, keys: int) -> int:
+    """FLOPs of a probe over `keys` keys in all heads, ``2 rows keys H h`` for each of its products.
 
     Tokens whose queries, keys and values are computed once more for it add ``2 d (H + 2 G) h`` each.
     """
-    products = 2 * look.products * look.rows * keys * shape.num_heads * shape.head_dim
+    products = 2 * probe.products * probe.rows * keys * shape.num_heads * shape.head_dim
     width = (shape.num_heads + 2 * shape.num_kv_heads) * shape.head_dim
-    return products + 2 * look.projected * shape.hidden_size * width
+    return products + 2 * probe.projected * shape.hidden_size * width
 
 
 def choice_flops(shape: DecoderShape, compared: Compared) -> int:

@@ -135,9 +135,9 @@ def cost_of_work(
     Raises:
         VisionFlowError: the work is not of the shape's number of layers.
     """
-    if not len(work.rows) == len(image_tokens) == shape.num_layers:
+    if not len(work.lengths) == len(image_tokens) == shape.num_layers:
         raise VisionFlowError(
-            f"a run of {len(work.rows)} layers cannot be costed with a shape of {shape.num_layers} decoder layers"
+            f"a run of {len(work.lengths)} layers cannot be costed with a shape of {shape.num_layers} decoder layers"
         )
     _check_count("bytes_per_element", bytes_per_element, at_least=1)
     depth, batch = shape.num_layers, len(image_tokens[0])
@@ -145,16 +145,16 @@ def cost_of_work(
     if check_convention(convention) == "flops":
         head = head_flops(shape, work.given if logits_rows is None else min(logits_rows, work.given))
         dense = batch * (depth * flops(shape, work.given, work.given**2) + head)
-        layers = sum(flops(shape, rows, pairs) for rows, pairs in zip(work.rows, work.pairs, strict=True))
-        before = [work.given, *work.rows]
-        probes = sum(probe_flops(shape, look, before[look.layer + (not look.projected)]) for look in work.looks)
+        layers = sum(flops(shape, rows, pairs) for rows, pairs in zip(work.lengths, work.pairs, strict=True))
+        before = [work.given, *work.lengths]
+        probes = sum(probe_flops(shape, probe, before[probe.layer + (not probe.projected)]) for probe in work.probes)
         probes += sum(choice_flops(shape, compared) for compared in work.compared)
         pruned = batch * (layers + probes + head)
     else:
         layer_cost = IMAGE_TOKEN_COST[convention]
         dense = depth * sum(layer_cost(shape, n, n * n) for n in given)
         pruned = sum(
-            layer_cost(shape, n, 0 if layer in work.blind else n * n)
+            layer_cost(shape, n, 0 if layer in work.blocked else n * n)
             for layer, samples in enumerate(image_tokens)
             for n in samples
         )
@@ -163,7 +163,7 @@ def cost_of_work(
         dense,
         pruned,
         kv_bytes_dense=batch * depth * kv_bytes(shape, work.given, bytes_per_element),
-        kv_bytes_pruned=batch * sum(kv_bytes(shape, rows, bytes_per_element) for rows in work.held),
+        kv_bytes_pruned=batch * sum(kv_bytes(shape, rows, bytes_per_element) for rows in work.cached),
         average_image_tokens=sum(map(sum, image_tokens)) / (depth * batch),
     )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from visionflow.core.contribution import PRODUCTS
 from visionflow.core.keep import Count
 from visionflow.core.plan import Cut, Plan
-from visionflow.core.work import Look, Work
+from visionflow.core.work import Probed, Work
 from visionflow.cost.conventions import gated
 from visionflow.cost.shape import DecoderShape
 from visionflow.errors import VisionFlowError
@@ -98,9 +98,9 @@ class Profile:
 
     def work(self, image_tokens: int, system_tokens: int, instruction_tokens: int, num_layers: int) -> Work:
         """What one prompt of so many tokens goes through, with one row looked at from layer S to the exit."""
-        looks = [Look(layer, 1, PRODUCTS) for layer in range(self.shallow_layers, self.exit_layer)]
+        probes = [Probed(layer, 1, PRODUCTS) for layer in range(self.shallow_layers, self.exit_layer)]
         work = self._plan().work(image_tokens, system_tokens, instruction_tokens, num_layers)
-        return replace(work, looks=looks if image_tokens else [])
+        return replace(work, probes=probes if image_tokens else [])
 
 
 @dataclass(frozen=True)

@@ -160,13 +160,13 @@ class VisiPruner(Method):
         layers = range(self.shallow_layers)
         # What comes before the picture reads it, too, where a model does not mask what is later (PaliGemma).
         text: tuple[GroupName, ...] = ("system", "instruction")
-        blind = text if self.shallow_image_to_image else (*text, "image")
+        blocked = text if self.shallow_image_to_image else (*text, "image")
         if self.freed_mass == "fold" and layers:
             first = [Block(layers[:1], "image", target, "fold") for target in text]
-            rest = [Block(layers[1:], "image", target, "zero") for target in blind]
+            rest = [Block(layers[1:], "image", target, "zero") for target in blocked]
             return (*first, Block(layers[:1], "image", "image", "zero"), *rest)
         mode: BlockMode = "skip" if self.freed_mass == "renormalise" else "zero"
-        return tuple(Block(layers, "image", target, mode) for target in blind)
+        return tuple(Block(layers, "image", target, mode) for target in blocked)
 
     def _withheld(self) -> tuple[Withhold, ...]:
         if self.shallow_cache or "shallow" not in self.phases:

@@ -14,7 +14,7 @@ from visionflow.core.plan import Decision
 from visionflow.core.reductions import received, received_after
 from visionflow.core.selection import best
 from visionflow.core.tokens import GroupName, Tokens
-from visionflow.core.work import Look
+from visionflow.core.work import Probed
 
 if TYPE_CHECKING:
     from visionflow.methods.visipruner import VisiPruner
@@ -114,16 +114,16 @@ class Phases:
                 counts[sample] = 0
             if not counts[sample]:
                 self._exit[sample] = layer + 1
-        scores, looks = shown.norm, [(Look(layer, 1, PRODUCTS), rows)]
+        scores, probes = shown.norm, [(Probed(layer, 1, PRODUCTS), rows)]
         if layer in self._firing and method.selection != "value":
             readers, reduce = _READERS[method.selection]
             counted = tokens.group(readers).counts
             scores = reduce(attention.rows_of(readers))
             alone = (n * (fired == layer) for n, fired in zip(counted, self._firing, strict=True))
-            looks.append((Look(layer, max(counted)), tuple(alone)))
+            probes.append((Probed(layer, max(counted)), tuple(alone)))
         if layer in self._firing:
             self._fired[layer] = _Firing(tokens, shown, best(scores, tokens.image, tuple(counts)))
-        return Decision(scores, tuple(counts), looks)
+        return Decision(scores, tuple(counts), probes)
 
     def _read(self, shown: Contribution, image: Tensor) -> tuple[list[int], list[int], list[int]]:
         """For each sample, its image tokens that make the layer fire, are above the threshold, still matter."""

@@ -74,7 +74,7 @@ class AskReport:
             "kv_bytes_pruned": pruned.kv_bytes,
             "ttft_dense_s": dense.first_token_s,
             "ttft_pruned_s": pruned.first_token_s,
-            "attention_pairs": {"dense": len(trace.rows) * trace.work.given**2, "pruned": sum(trace.work.pairs)},
+            "attention_pairs": {"dense": len(trace.lengths) * trace.work.given**2, "pruned": sum(trace.work.pairs)},
             "decided": facts.decided,
             "overlay": None if self.overlay is None else str(self.overlay),
             "undrawn": self.undrawn,

@@ -7,7 +7,7 @@ from visionflow.core import *  # noqa: F403
 
 _CORE = ("attention", "contribution", "draw", "layer", "plan", "reductions", "tokens", "trace", "work")
 _ENGINE = (
-    "backend", "block_masks", "blocking", "caches", "families", "family", "family_table", "guards", "held", "masks",
+    "backend", "block_masks", "blocking", "caches", "families", "family", "family_table", "guards", "masks",
     "running", "scope", "skip",
 )  # fmt: skip
 

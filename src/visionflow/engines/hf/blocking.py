@@ -33,8 +33,8 @@ class Blocking:
         self._blocks = plan.blocks if pictured else ()
         self.withheld = plan.withheld if pictured else ()
         one: dict[frozenset[GroupName], frozenset[GroupName]] = {}  # layers alike share one, and so what is made of it
-        skipped = {layer: frozenset(blind) for layer, blind in plan.skipped().items()} if pictured else {}
-        self.skipped = {layer: one.setdefault(blind, blind) for layer, blind in skipped.items()}
+        skipped = {layer: frozenset(blocked) for layer, blocked in plan.skipped().items()} if pictured else {}
+        self.skipped = {layer: one.setdefault(blocked, blocked) for layer, blocked in skipped.items()}
 
     def __bool__(self) -> bool:
         return bool(self._blocks or self.withheld)

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, cache_utils
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
-from visionflow.engines.hf.held import Held
+from visionflow.engines.hf.layout import Layout
 from visionflow.errors import UnsupportedUsageError
 
 _KEYLESS: Any = getattr(cache_utils, "DummyLayer", None)  # newer than the oldest transformers that is supported
@@ -22,10 +22,10 @@ class PrunedLayer(DynamicLayer):  # type: ignore[misc]
     It is copied, saved and loaded with the cache, and its samples are repeated, selected and reordered with their keys.
 
     Attributes:
-        held: the columns that it holds, later ones as they come; None for all.
-        gone: tokens of the sequence that it counts without holding their keys. transformers takes positions and masks
-            from the length that layer 0 tells, and a layer that has run the whole prompt goes on telling that of the
-            whole sequence.
+        layout: the columns that it holds, later ones as they come; None for all.
+        dropped: tokens of the sequence that it counts without holding their keys. transformers takes positions and
+            masks from the length that layer 0 tells, and a layer that has run the whole prompt goes on telling that of
+            the whole sequence.
         led: a pass of a scope is running, which makes the masks fit.
         alone: a single token may be added without a scope: there is no mask for it, and every layer is read whole.
     """
@@ -33,13 +33,13 @@ class PrunedLayer(DynamicLayer):  # type: ignore[misc]
     keys: Tensor
     values: Tensor
 
-    def __init__(self, layer: DynamicLayer, held: Held | None, alone: bool, gone: int) -> None:
+    def __init__(self, layer: DynamicLayer, layout: Layout | None, alone: bool, dropped: int) -> None:
         """Take the place of `layer`."""
         super().__init__()
         self.led = False
         self.__dict__.update(vars(layer))
-        self.gone = gone
-        self.held = held
+        self.dropped = dropped
+        self.layout = layout
         self.alone = alone
 
     def forget(self, place: Tensor) -> None:
@@ -66,7 +66,7 @@ class PrunedLayer(DynamicLayer):  # type: ignore[misc]
 
     def get_seq_length(self) -> int:
         """Keys held, and those that were taken out."""
-        return int(super().get_seq_length() + (self.gone if self.is_initialized else 0))
+        return int(super().get_seq_length() + (self.dropped if self.is_initialized else 0))
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Put the samples in another order, as beam search does."""
@@ -84,7 +84,7 @@ class PrunedLayer(DynamicLayer):  # type: ignore[misc]
         self._move(indices, lambda part: part[torch.as_tensor(indices, device=part.device)])
 
     def _move(self, by: object, move: Callable[[Tensor], Tensor]) -> None:
-        self.held = self.held and self.held.moved(by, move)
+        self.layout = self.layout and self.layout.moved(by, move)
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,11 @@ class CacheRecord:
     """What a KV cache holds: per layer, None where every column is held.
 
     Attributes:
-        held: one entry per decoder layer.
+        layouts: one entry per decoder layer.
         total: columns of the sequence so far.
     """
 
-    held: list[Held | None]
+    layouts: list[Layout | None]
     total: int
 
     @classmethod
@@ -113,21 +113,22 @@ class CacheRecord:
             UnsupportedUsageError: a layer does not hold what it says, or not for as many samples.
         """
         total = 0 if cache is None else cache.get_seq_length()
-        record: list[Held | None] = [None] * num_layers
+        record: list[Layout | None] = [None] * num_layers
         for layer in range(num_layers if total else 0):
             if layer in keyless:
                 record[layer] = record[layer - 1]
                 continue
-            keys, held = keys_in(cache, layer), held_in(cache, layer)
-            record[layer] = held
-            if keys != (total if held is None else held.length(total)) or (held is not None and total < held.covered):
+            keys, layout = keys_in(cache, layer), layout_in(cache, layer)
+            record[layer] = layout
+            length, covered = (total, 0) if layout is None else (layout.length(total), layout.covered)
+            if keys != length or total < covered:
                 raise UnsupportedUsageError(
                     f"layer {layer} of the KV cache is not as a scope left it ({keys} keys): it was cropped into the "
                     "prompt, extended or rebuilt outside, or left by a pass that failed; start the prompt again"
                 )
-            if held is not None and held.index.shape[0] != batch:
+            if layout is not None and layout.index.shape[0] != batch:
                 raise UnsupportedUsageError(
-                    f"the KV cache was made for a batch of {held.index.shape[0]}, not {batch}: repeat it with "
+                    f"the KV cache was made for a batch of {layout.index.shape[0]}, not {batch}: repeat it with "
                     "batch_repeat_interleave, or start the prompt again"
                 )
         return cls(record, total)
@@ -140,13 +141,13 @@ class CacheRecord:
             alone: there are no fillers.
             emptied: layers that have run the whole prompt, and let go of keys.
         """
-        pruned = [held for held in self.held if held is not None]
-        alone = alone and all(held.full for held in pruned)
-        for layer, held in enumerate(self.held if pruned else ()):
+        pruned = [layout for layout in self.layouts if layout is not None]
+        alone = alone and all(layout.full for layout in pruned)
+        for layer, layout in enumerate(self.layouts if pruned else ()):
             if keys_in(cache, layer):
-                told = layer == 0 or layer in emptied or getattr(cache.layers[layer], "gone", False)
-                gone = self.total - held.length(self.total) if told and held is not None else 0
-                cache.layers[layer] = PrunedLayer(cache.layers[layer], held, alone, gone)
+                told = layer == 0 or layer in emptied or getattr(cache.layers[layer], "dropped", False)
+                dropped = self.total - layout.length(self.total) if told and layout is not None else 0
+                cache.layers[layer] = PrunedLayer(cache.layers[layer], layout, alone, dropped)
 
 
 def lead(cache: Any, led: bool) -> None:
@@ -194,9 +195,9 @@ def keys_in(cache: Any, layer: int) -> int:
     return 0 if keys is None else int(keys.shape[2])
 
 
-def held_in(cache: Any, layer: int) -> Held | None:
+def layout_in(cache: Any, layer: int) -> Layout | None:
     """What a layer of the cache holds, None where that is every column."""
-    return getattr(cache.layers[layer], "held", None) if layer < len(cache.layers) else None
+    return getattr(cache.layers[layer], "layout", None) if layer < len(cache.layers) else None
 
 
 def check_cache(cache: Any) -> None:

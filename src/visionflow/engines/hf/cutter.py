@@ -96,10 +96,10 @@ class Cutter:
         assert isinstance(cut.evidence, Attention)
         group = rows.tokens.group(cut.evidence.rows)
         with out_of_autocast(rows.query.device):
-            self._shown[cut.layer] = cutting.look(rows, cut.evidence)
+            self._shown[cut.layer] = cutting.probe(rows, cut.evidence)
         counts = zip(rows.tokens.image.counts, group.counts, strict=True)
         alone = (cutting.cuts_sample(cut, n) * count for n, count in counts)
-        self.trace.note_look(cut.look(max(group.counts), rows.tokens.columns.shape[1]), tuple(alone))
+        self.trace.note_probe(cut.probe(max(group.counts), rows.tokens.columns.shape[1]), tuple(alone))
 
     # -- cuts that depend on what the layers show ---------------------------------------------------------------------
 
@@ -113,8 +113,8 @@ class Cutter:
         assert self._decider is not None
         with out_of_autocast(attention.query.device):
             decision = self._decider.decide(attention)
-        for look, rows in decision.looks:
-            self.trace.note_look(look, rows)
+        for probe, rows in decision.probes:
+            self.trace.note_probe(probe, rows)
         if decision.counts != attention.tokens.image.counts:
             keep = best(decision.scores, attention.tokens.image, decision.counts)
             self._decided[attention.layer + 1] = Decided(Chosen(keep), decision.counts)

@@ -10,7 +10,7 @@ from visionflow.engines.hf import masks
 from visionflow.engines.hf.backend import Backend
 from visionflow.engines.hf.caches import CacheRecord
 from visionflow.engines.hf.family import Family
-from visionflow.engines.hf.held import Held, append
+from visionflow.engines.hf.layout import Layout, append
 from visionflow.engines.hf.memo import Memo
 from visionflow.engines.hf.present import Present, take, taken_from
 
@@ -28,9 +28,9 @@ class Fitting:
     ) -> None:
         self.past = record.total
         self.total = record.total + length
-        self.after = list(record.held)
-        self.leaves_alone = present is None and all(held is None or held.full for held in record.held)
-        self._before = record.held
+        self.after = list(record.layouts)
+        self.leaves_alone = present is None and all(layout is None or layout.full for layout in record.layouts)
+        self._before = record.layouts
         self._kind = backend.kind
         self._memo = memo
         self._present = present
@@ -41,32 +41,32 @@ class Fitting:
         present = self._present
         if present is not None and present.places is not None:
             return self._shortened(layer, kwargs, present.tokens, present.places, running)
-        held = self._before[layer]
-        if held is None:
+        layout = self._before[layer]
+        if layout is None:
             return kwargs
         given = kwargs.get("attention_mask")
-        return {**kwargs, "attention_mask": self._memo.once((given, held), lambda: self._fit(given, held))}
+        return {**kwargs, "attention_mask": self._memo.once((given, layout), lambda: self._fit(given, layout))}
 
     def _shortened(
         self, layer: int, kwargs: dict[str, Any], tokens: Tokens, places: Tensor, running: int
     ) -> dict[str, Any]:
         """The arguments of a layer that runs the tokens left, or only the last `running` of them."""
-        held = self._hold(layer, tokens)
+        layout = self._hold(layer, tokens)
         given = kwargs.get("attention_mask")
         once = self._memo.once
         if running < places.shape[1]:  # Gemma 4 in generate: what came with these rows is cut already, but for the keys
-            return {**kwargs, "attention_mask": once((given, held), lambda: self._fit(given, held))}
-        mask = once((given, places, held), lambda: self._mask(given, places, held))
+            return {**kwargs, "attention_mask": once((given, layout), lambda: self._fit(given, layout))}
+        mask = once((given, places, layout), lambda: self._mask(given, places, layout))
         fitted = {name: self._of_places(kwargs.get(name), places, axis) for name, axis in self._token_axes.items()}
         return {**kwargs, "attention_mask": mask, **{name: part for name, part in fitted.items() if part is not None}}
 
-    def _hold(self, layer: int, tokens: Tokens) -> Held:
+    def _hold(self, layer: int, tokens: Tokens) -> Layout:
         before, full = self._before[layer], not self._padded
-        held: Held = self._memo.once(
+        layout: Layout = self._memo.once(
             (before, tokens), lambda: append(before, self.past, tokens.columns, tokens.valid, full, self.total)
         )
-        self.after[layer] = held
-        return held
+        self.after[layer] = layout
+        return layout
 
     @property
     def _padded(self) -> bool:
@@ -75,11 +75,11 @@ class Fitting:
     def _of_places(self, value: Any, places: Tensor, axis: int) -> Any:
         return taken_from(value, lambda part: self._memo.once((part, places), lambda: take(part, places, axis)))
 
-    def _mask(self, mask: Tensor | None, places: Tensor, held: Held) -> Tensor | None:
-        mask = self._fit(masks.take_rows(mask, places.to(mask.device)) if mask is not None else None, held)
+    def _mask(self, mask: Tensor | None, places: Tensor, layout: Layout) -> Tensor | None:
+        mask = self._fit(masks.take_rows(mask, places.to(mask.device)) if mask is not None else None, layout)
         if self._kind == "keys":
             # Without a mask flash attention takes position ids with gaps for packed sequences, which have no past.
-            return held.real if mask is None else mask
+            return layout.real if mask is None else mask
         return self._fillers_read_themselves(mask) if mask is not None and self._padded else mask
 
     def _fillers_read_themselves(self, mask: Tensor) -> Tensor:
@@ -89,19 +89,19 @@ class Fitting:
         own = torch.nn.functional.pad(own, (mask.shape[3] - mask.shape[2], 0))
         return masks.allow(mask, own & ~self._present.tokens.valid.to(mask.device)[:, None, :, None])
 
-    def _fit(self, mask: Tensor | None, held: Held) -> Tensor | None:
+    def _fit(self, mask: Tensor | None, layout: Layout) -> Tensor | None:
         """The mask with the columns that the cache holds."""
-        if mask is None and held.full:
+        if mask is None and layout.full:
             return None  # causal over what is left, in its order
-        held = held.until(self.total)
-        mask = self._causal(held) if mask is None else masks.take_columns(mask, held.index.to(mask.device))
-        return mask if held.full else masks.without_keys(mask, ~held.real.to(mask.device))
+        layout = layout.until(self.total)
+        mask = self._causal(layout) if mask is None else masks.take_columns(mask, layout.index.to(mask.device))
+        return mask if layout.full else masks.without_keys(mask, ~layout.real.to(mask.device))
 
-    def _causal(self, held: Held) -> Tensor:
+    def _causal(self, layout: Layout) -> Tensor:
         """Causal attention over the columns held, as a mask."""
         if self._kind == "keys":
-            return torch.ones_like(held.real)
-        return masks.causal(self._columns(held.index), held.index)
+            return torch.ones_like(layout.real)
+        return masks.causal(self._columns(layout.index), layout.index)
 
     def _columns(self, like: Tensor) -> Tensor:
         """Columns of the tokens that run, int64 ``[batch, tokens]``."""

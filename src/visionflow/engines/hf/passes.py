@@ -21,7 +21,7 @@ from visionflow.engines.hf.caches import CacheRecord
 from visionflow.engines.hf.cutter import Cutter
 from visionflow.engines.hf.family import Family
 from visionflow.engines.hf.fitting import Fitting
-from visionflow.engines.hf.held import prompt
+from visionflow.engines.hf.layout import prompt
 from visionflow.engines.hf.memo import Memo
 from visionflow.engines.hf.present import Present
 from visionflow.engines.hf.skip import Attend
@@ -101,7 +101,7 @@ class PromptPass(Pass):
         super().__init__(record, tokens.columns.shape[1], backend, family, cache)
         self.present = Present(tokens, family.token_axis)
         self.fitting = Fitting(record, tokens.columns.shape[1], backend, family, self.memo, self.present)
-        self.cutter = Cutter(plan, tokens, trace, len(record.held))
+        self.cutter = Cutter(plan, tokens, trace, len(record.layouts))
         self.blocking = Blocking(plan, tokens)
         self.pictured = any(tokens.image.counts)
         self._watches = plan.watches
@@ -247,9 +247,9 @@ class PromptPass(Pass):
         """Places of the keys that stay when `layer` lets go of `source`."""
         after = self.fitting.after
         before = after[layer] or prompt(self.present.given)
-        place, held, gone = self.memo.once((after[layer], source), lambda: before.without(source))
-        after[layer] = held
-        self.trace.note_forgotten(layer, gone, before.index.shape[1] - held.index.shape[1])
+        place, layout, dropped = self.memo.once((after[layer], source), lambda: before.without(source))
+        after[layer] = layout
+        self.trace.note_forgotten(layer, dropped, before.index.shape[1] - layout.index.shape[1])
         stays: Tensor = place
         return stays
 

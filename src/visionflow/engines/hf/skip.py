@@ -32,13 +32,13 @@ class Part:
     mask: Tensor
 
 
-def parts_of(mask: Tensor | None, tokens: Tokens, blind: Collection[GroupName]) -> list[Part]:
-    """How a batch is run when the groups `blind` do not read the image; the same for all layers with these tokens.
+def parts_of(mask: Tensor | None, tokens: Tokens, blocked: Collection[GroupName]) -> list[Part]:
+    """How a batch is run when the groups `blocked` do not read the image; the same for all layers with these tokens.
 
     Args:
         mask: as the layer gets it: None (causal), bool or additive ``[batch or 1, heads or 1, tokens, tokens]``.
         tokens: the tokens present.
-        blind: of "system", "image", "instruction".
+        blocked: of "system", "image", "instruction".
 
     Raises:
         UnsupportedUsageError: an image token would be left with nothing to read.
@@ -46,7 +46,7 @@ def parts_of(mask: Tensor | None, tokens: Tokens, blind: Collection[GroupName]) 
     if mask is None:
         mask = masks.causal(tokens.columns, tokens.columns)
     parts, readable = [], []
-    for reading in readings(blind):
+    for reading in readings(blocked):
         keys, real = _places(tokens, reading.keys)
         own = masks.forbid(masks.take_columns(mask, keys.to(mask.device)), ~real.to(mask.device)[:, None, None, :])
         rows, real = None, tokens.valid
@@ -58,7 +58,7 @@ def parts_of(mask: Tensor | None, tokens: Tokens, blind: Collection[GroupName]) 
         readable.append((masks.readable(own).any(3).all(1) | ~real.to(own.device)).all())
     if not bool(torch.stack(readable).all()):
         raise UnsupportedUsageError(
-            f"{_named(blind)} tokens that may not read the image are left with nothing to read: put a system prompt "
+            f"{_named(blocked)} tokens that may not read the image are left with nothing to read: put a system prompt "
             "(at least a beginning-of-sequence token) before the picture, or, where windows are short, do not block "
             "them"
         )
@@ -94,8 +94,8 @@ def attend_in_parts(
     return output[:, :length]
 
 
-def _named(blind: Collection[GroupName]) -> str:
-    return " or ".join(name for name in SPANS if name in blind)
+def _named(blocked: Collection[GroupName]) -> str:
+    return " or ".join(name for name in SPANS if name in blocked)
 
 
 def _places(tokens: Tokens, names: tuple[GroupName, ...]) -> tuple[Tensor, Tensor]:

@@ -48,7 +48,7 @@ class CutPrompt:
         rows = AttentionRows(
             query, key, attention.impl.scale, None, index, real, self.tokens, group, softcap, cut.evidence.heads
         )
-        self._shown = cutting.look(rows, cut.evidence)
+        self._shown = cutting.probe(rows, cut.evidence)
 
     def _by_head(self, states: Tensor, size: int) -> Tensor:
         """``[tokens, heads x size]`` as ``[1, heads, tokens, size]``."""

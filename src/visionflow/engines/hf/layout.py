@@ -10,7 +10,7 @@ from visionflow.core.tokens import Tokens, pack
 
 
 @dataclass(frozen=True)
-class Held:
+class Layout:
     """The columns held by one or more layers, after something was dropped.
 
     Attributes:
@@ -24,22 +24,22 @@ class Held:
     real: Tensor
     full: bool
     covered: int
-    _moved: "tuple[object, Held] | None" = field(default=None, init=False, repr=False, compare=False)
+    _moved: "tuple[object, Layout] | None" = field(default=None, init=False, repr=False, compare=False)
 
     def length(self, total: int) -> int:
         """Keys in the cache when the sequence is `total` columns long."""
         return self.index.shape[1] + total - self.covered
 
-    def until(self, total: int) -> "Held":
+    def until(self, total: int) -> "Layout":
         """The same, speaking of `total` columns."""
         if total == self.covered:
             return self
         batch = self.index.shape[0]
         tail = torch.arange(self.covered, total, device=self.index.device).expand(batch, -1)
         real = torch.ones_like(tail, dtype=torch.bool)
-        return Held(torch.cat([self.index, tail], 1), torch.cat([self.real, real], 1), self.full, total)
+        return Layout(torch.cat([self.index, tail], 1), torch.cat([self.real, real], 1), self.full, total)
 
-    def without(self, columns: Tensor) -> tuple[Tensor, "Held", list[int]]:
+    def without(self, columns: Tensor) -> tuple[Tensor, "Layout", list[int]]:
         """What is held when the keys of `columns` (bool ``[batch, covered]``) are gone, at one read from the device.
 
         Returns:
@@ -48,12 +48,12 @@ class Held:
         """
         goes = self.real & columns.to(self.index.device).gather(1, self.index)
         stays = self.real & ~goes
-        gone, left = torch.stack([goes.sum(1), stays.sum(1)]).tolist()
+        dropped, left = torch.stack([goes.sum(1), stays.sum(1)]).tolist()
         place, real = pack(stays, max(left))
         full = self.full and len(set(left)) == 1
-        return place, Held(self.index.gather(1, place), real, full, self.covered), gone
+        return place, Layout(self.index.gather(1, place), real, full, self.covered), dropped
 
-    def moved(self, by: object, move: Callable[[Tensor], Tensor]) -> "Held":
+    def moved(self, by: object, move: Callable[[Tensor], Tensor]) -> "Layout":
         """The same when the samples were moved: what `move` makes of each ``[batch, ...]``, as told `by` an argument.
 
         The layers of a cache are moved one after the other, by the same object: those that share this go on sharing.
@@ -65,20 +65,20 @@ class Held:
         return self._moved[1]
 
 
-def everything(columns: int, batch: int, device: torch.device) -> Held:
+def everything(columns: int, batch: int, device: torch.device) -> Layout:
     """All of the first `columns`."""
     index = torch.arange(columns, device=device).expand(batch, -1)
-    return Held(index, torch.ones_like(index, dtype=torch.bool), True, columns)
+    return Layout(index, torch.ones_like(index, dtype=torch.bool), True, columns)
 
 
-def prompt(tokens: Tokens) -> Held:
+def prompt(tokens: Tokens) -> Layout:
     """All tokens of a prompt, whose padding need not be held."""
     length = tokens.columns.shape[1]
-    return Held(tokens.columns, tokens.valid, set(tokens.lengths()) == {length}, length)
+    return Layout(tokens.columns, tokens.valid, set(tokens.lengths()) == {length}, length)
 
 
-def append(before: Held | None, past: int, columns: Tensor, real: Tensor, full: bool, total: int) -> Held:
+def append(before: Layout | None, past: int, columns: Tensor, real: Tensor, full: bool, total: int) -> Layout:
     """What is held when `columns` ``[batch, tokens]`` join a cache of `past` columns of which `before` is held."""
     before = everything(past, len(columns), columns.device) if before is None else before.until(past)
     index = torch.cat([before.index.to(columns.device), columns], 1)
-    return Held(index, torch.cat([before.real.to(columns.device), real], 1), before.full and full, total)
+    return Layout(index, torch.cat([before.real.to(columns.device), real], 1), before.full and full, total)
