@@ -95,13 +95,11 @@ WRITTEN: list[Method] = [
     PyramidDrop((0, 2, 4)),
     PyramidDrop((1, 3), 0.4, when="ran"),
     DivPrune(0.6),
-    DivPrune(0.5, k=3),
     Grid(0.5),
     UnlikeMean(0.5),
     VisionZip(0.5, 0.3),
     VisionZip(0.6, rows="received"),
     Merging((0, 3), 0.4),
-    Merging((2,), 0.6),
 ]
 UNWRITTEN = [name for name in methods_by_name if name not in {method.name for method in WRITTEN}]
 METHODS = WRITTEN + [parse(name).of(LAYERS) for name in UNWRITTEN]

@@ -219,9 +219,13 @@ def test_choices_on_features_are_those_of_the_definition(
     at = Cut(cut.layer, Ratio(0.6), Features(evidence.of, NotedFeatures(noted)), Top())
     before, _ = run(model, turns, BEFORE, Plan((*earlier.cuts, at)))
     trace, _ = run(model, turns, BEFORE, Plan((*earlier.cuts, Cut(cut.layer, Ratio(0.6), evidence, select))))
+    _, whole = run(model, turns, BEFORE, Plan())
     present = before.stages[-2].tokens if cut.layer else before.stages[-1].given
     for sample, kept in enumerate(trace.stages[-1].kept):
         image = present.image.mask[sample]
         columns = present.columns[sample][image]
-        expected = definition(noted[0][sample][image], len(kept)) if len(columns) else []
+        features = noted[0][sample][image]
+        if evidence.of == "image":
+            features = whole.hidden_states[0][sample, columns - before.stages[-1].given.columns[0, 0]]
+        expected = definition(features, len(kept)) if len(columns) else []
         assert kept.tolist() == columns[expected].tolist()
