@@ -86,7 +86,8 @@ def engine(folder: Path, settings: Any, **options: Any) -> Iterator[Engine]:
         llm = LLM(str(folder), **OPTIONS | given | options)
         free = (made := Engine(llm, happened)).free_blocks
         yield made
-        assert made.free_blocks == free
+        if not llm.llm_engine.has_unfinished_requests():  # a step that failed leaves some
+            assert made.free_blocks == free
         del llm, made
     cleanup_dist_env_and_memory()
     gc.collect()

@@ -22,6 +22,7 @@ FAMILIES = (
     "internvl",
     "mistral3",
     "idefics3",
+    "smolvlm",
     "qwen2_vl",
     "qwen2_5_vl",
     "qwen3_vl",

@@ -34,6 +34,8 @@ def widen(config: PreTrainedConfig) -> None:
     text.hidden_size, text.num_attention_heads, text.num_key_value_heads = WIDTH, HEADS, KV_HEADS
     text.head_dim, text.intermediate_size = HEAD_DIM, 96
     text.architectures = None
+    if hasattr(text, "num_experts"):
+        text.norm_topk_prob = True  # as released configs say, and transformers does without being told
     rope = getattr(text, "rope_parameters", None)
     if isinstance(rope, dict) and "mrope_section" in rope:
         rope |= {"mrope_section": [4, 6, 6], "mrope_interleaved": config.model_type.startswith("qwen3")}

@@ -18,6 +18,7 @@ from urllib.request import Request, urlopen
 
 from visionflow.errors import VisionFlowError
 from visionflow.serving.settings import KEY
+from visionflow.serving.versions import FIRST_RUNNER
 
 PRUNED = 'visionflow:requests_total{outcome="pruned"}'
 
@@ -60,7 +61,8 @@ def command(model: str, settings: dict[str, Any], arguments: Sequence[str]) -> l
 def running(called: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     """The server's process, with a folder in which its processes share their metrics."""
     with tempfile.TemporaryDirectory(prefix="visionflow-metrics-") as folder:
-        process = subprocess.Popen(called, env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": folder})
+        name, _, value = FIRST_RUNNER.partition("=")
+        process = subprocess.Popen(called, env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": folder, name: value})
         try:
             yield process
         finally:

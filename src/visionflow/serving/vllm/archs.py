@@ -29,5 +29,6 @@ ARCHITECTURES: dict[str, Architecture] = {
     "Qwen2VLForConditionalGeneration": Architecture("qwen2_vl", "Qwen2VLForConditionalGeneration"),
     "Qwen2_5_VLForConditionalGeneration": Architecture("qwen2_5_vl", "Qwen2_5_VLForConditionalGeneration"),
     "Qwen3VLForConditionalGeneration": Architecture("qwen3_vl", "Qwen3VLForConditionalGeneration"),
+    "SmolVLMForConditionalGeneration": Architecture("smolvlm", "SmolVLMForConditionalGeneration"),
 }
 """By the name that checkpoints have in ``config.json``."""

@@ -5,8 +5,8 @@ from typing import Any
 
 from visionflow.engines.hf.families import family_of_config
 from visionflow.errors import UnsupportedModelError, UnsupportedUsageError
+from visionflow.serving import versions
 from visionflow.serving.settings import KEY, Settings
-from visionflow.serving.versions import check_version
 from visionflow.serving.vllm.archs import ARCHITECTURES, PREFIX
 from visionflow.serving.vllm.internals import VllmConfig, init_logger
 
@@ -37,7 +37,7 @@ def configure(config: Any) -> None:
     Raises:
         VisionFlowError: something of the settings, the model or the engine does not fit.
     """
-    check_version()
+    versions.check_version()
     architecture = config.model_config.architecture
     if architecture not in ARCHITECTURES:
         raise UnsupportedModelError(
@@ -100,3 +100,7 @@ def _check_engine(config: Any) -> None:
     found = [name for name, there in misfits.items() if there]
     if found:
         raise UnsupportedUsageError(f"pruning does not go together with {', '.join(found)}")
+    if config.use_v2_model_runner:
+        raise UnsupportedUsageError(
+            f"vLLM would take its second model runner, which does not know of pruning yet: set {versions.FIRST_RUNNER}"
+        )

@@ -11,6 +11,7 @@ from vllm.model_executor.models.registry import ModelRegistry
 from vllm.sequence import IntermediateTensors
 from vllm.v1.attention.backend import (
     AttentionBackend,
+    AttentionCGSupport,
     AttentionMetadataBuilder,
     CommonAttentionMetadata,
     subclass_attention_backend,
@@ -19,6 +20,7 @@ from vllm.v1.attention.backend import (
 __all__ = [
     "Attention",
     "AttentionBackend",
+    "AttentionCGSupport",
     "AttentionMetadataBuilder",
     "CommonAttentionMetadata",
     "IntermediateTensors",

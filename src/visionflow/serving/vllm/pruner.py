@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from visionflow.serving.requests import Served
 from visionflow.serving.settings import KEY
 from visionflow.serving.steps import Step
+from visionflow.serving.versions import FIRST_RUNNER
 from visionflow.serving.vllm.config import settings_of
 from visionflow.serving.vllm.internals import Attention, get_forward_context, tensor_parallel_group
 from visionflow.serving.vllm.pruned_pass import OfPresent, PrunedPass
@@ -24,6 +25,7 @@ class Pruner:
         attentions: vLLM's attention module of each.
         group: the processes that hold the heads; None where there is one.
         step: the step that is about to run; None for one that has no requests, as in profiling.
+        told: its runner has prepared it for the next call, with requests or without.
         slots: by the name of a layer behind a cut, the cache slots of the step's rows.
     """
 
@@ -33,6 +35,7 @@ class Pruner:
         self.attentions = [_attention_of(layer) for layer in self.layers]
         self.group = tensor_parallel_group()
         self.step: Step | None = None
+        self.told = False
         self.slots: dict[str, Tensor] = {}
         self._running: PrunedPass | None = None
         self._served: dict[str, tuple[Any, Served]] = {}
@@ -52,6 +55,7 @@ class Pruner:
         """
         self._served = {name: self._served_as(name, state) for name, state in requests.items()}
         served = [self._served[name][1] for name in requests]
+        self.told = True
         self.step = Step.of(
             served, [rows[name] for name in requests], [computed[name] for name in requests],
             len(self.settings.cut_layers),
@@ -59,8 +63,7 @@ class Pruner:
 
     def rest(self) -> None:
         """The next step has no requests."""
-        self.step = None
-        self.slots = {}
+        self.told, self.step, self.slots = True, None, {}
 
     def _served_as(self, name: str, state: Any) -> tuple[Any, Served]:
         known = self._served.get(name)
@@ -68,10 +71,14 @@ class Pruner:
 
     def run(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run the model's own `forward`, in a step that cuts with hooks on its layers."""
-        step = self.step
-        if step is None or not get_forward_context().attn_metadata:
+        step, context = self.step, get_forward_context()
+        if not context.attn_metadata:
             return forward(*args, **kwargs)
-        context = get_forward_context()
+        if not self.told:
+            raise RuntimeError(f"vLLM's model runner is one that visionflow does not know: set {FIRST_RUNNER}")
+        self.told = False
+        if step is None:
+            return forward(*args, **kwargs)
         assert isinstance(context.slot_mapping, dict)
         context.slot_mapping.update(self.slots)
         if not step.cuts:

@@ -13,6 +13,7 @@ from torch import Tensor
 from visionflow.serving.steps import Stage
 from visionflow.serving.vllm.internals import (
     AttentionBackend,
+    AttentionCGSupport,
     AttentionMetadataBuilder,
     CommonAttentionMetadata,
     subclass_attention_backend,
@@ -33,6 +34,11 @@ def stage_backend(base: type[AttentionBackend], stage: int, pruner: "Pruner") ->
         """Builds metadata as the backend does, of a step as this stage sees it."""
 
         supports_update_block_table = False  # what it would keep is of another stage
+
+        @classmethod
+        def get_cudagraph_support(cls, *args: Any) -> AttentionCGSupport:
+            """None of graphs of whole models: they would read the lengths and slots of the step they were made in."""
+            return AttentionCGSupport.NEVER
 
         def build(
             self, common_prefix_len: int, common_attn_metadata: CommonAttentionMetadata, fast_build: bool = False
