@@ -54,7 +54,7 @@ class Recipe:
     pairs_every: int = 6
     pairs_from: float = 0.5
     hiding: Hiding = field(default_factory=Hiding)
-    tower_share: float = 0.032
+    tower_share: float = 0.039
     easy_share: float = 0.3
     ground_weight: float = 0.2
     meant_layers: int = 8
