@@ -37,7 +37,7 @@ BAD = {
     "0-4,7": ("", ",", "4-0", "0-", "-3", "0,,1", "nan", "0-99999999999", "0-4,x"),
     "A,B": ("", ",", "choice,,open", "choice,"),
 }
-NAMED = {"NAME", "METHOD", "DTYPE", "SIGHT", "GROUP", "MODE", "TASK", "SPLIT", "ENGINE"}  # one of a few words
+NAMED = {"NAME", "METHOD", "DTYPE", "SIGHT", "GROUP", "MODE", "TASK", "SPLIT", "ENGINE", "WORLD"}  # one of a few words
 FREE = {"MODEL", "DEVICE", "SUITE", "IMAGE", "COMMAND", "FILE", "FOLDER"}  # looked at by what uses it
 
 BENCHES = ["bench", "scaling"]

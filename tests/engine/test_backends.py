@@ -172,7 +172,7 @@ def same_as_sdpa(model: PreTrainedModel, method: Method, samples: list[Prompt], 
         if side == "left":
             settings: dict[str, Any] = {"max_new_tokens": 4, "do_sample": False}
             assert torch.equal(model.generate(**inputs, **settings), other.generate(**inputs, **settings))
-    assert not any(name.startswith("visionflow") for name in ALL_ATTENTION_FUNCTIONS)
+    assert not any(name.startswith("visionflow_") for name in ALL_ATTENTION_FUNCTIONS)
 
 
 @of_every_kind
