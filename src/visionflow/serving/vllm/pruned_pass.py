@@ -133,6 +133,8 @@ class PrunedPass:
         self.present = rows if self.present is None else self.present[rows]
         self._positions = positions[..., self.present]
         self._cuts_done += 1
+        if len(rows) != self._stage.total:  # cache slots are made for so many
+            raise RuntimeError(f"{len(rows)} rows are left behind a cut, and {self._stage.total} were to be")
         return {"hidden_states": hidden[rows], "residual": None if residual is None else residual[rows]}
 
     def _show(self, prompt: CutPrompt, cut: Cut, states: Tensor, rows: slice) -> None:
