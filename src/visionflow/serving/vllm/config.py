@@ -1,5 +1,6 @@
 """Where vLLM finishes its configuration, in the front end and before any worker: settings are read, misfits refused."""
 
+import math
 from functools import wraps
 from typing import Any
 
@@ -93,8 +94,7 @@ def _check_engine(config: Any) -> None:
         "prompt embeddings": model.enable_prompt_embeds,
         "--kv-sharing-fast-prefill": config.cache_config.kv_sharing_fast_prefill,
         "--video-pruning-rate": bool(multimodal and multimodal.video_pruning_rate),
-        "sliding attention windows": model.get_sliding_window() is not None
-        or "sliding_attention" in (getattr(text, "layer_types", None) or ()),
+        "attention windows shorter than --max-model-len": _window(text) < model.max_model_len,
         "attention that reads pictures both ways": model.is_mm_prefix_lm,
     }
     found = [name for name, there in misfits.items() if there]
@@ -104,3 +104,10 @@ def _check_engine(config: Any) -> None:
         raise UnsupportedUsageError(
             f"vLLM would take its second model runner, which does not know of pruning yet: set {versions.FIRST_RUNNER}"
         )
+
+
+def _window(text: Any) -> float:
+    """How far back layers look, of a text model's configuration; infinite where all of them look at everything."""
+    sliding = "sliding_attention" in (getattr(text, "layer_types", None) or ["sliding_attention"])
+    window = getattr(text, "sliding_window", None) if getattr(text, "use_sliding_window", True) and sliding else None
+    return math.inf if window is None else float(window)
