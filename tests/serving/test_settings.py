@@ -1,11 +1,13 @@
 """What a server is asked for becomes a method, or one sentence that says what is wrong."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import pytest
 
 from tests.matrix import METHODS
 from visionflow import FastV, HiMAP, Method
+from visionflow.core import Cut, Features, MaxMin, Ratio
 from visionflow.core.cutting import refusal
 from visionflow.errors import VisionFlowError
 from visionflow.serving.settings import CANNOT, Settings
@@ -38,6 +40,23 @@ def test_options_that_are_not_given_suit_the_depth() -> None:
 def test_the_report_is_asked_for_beside_the_method() -> None:
     assert settings({"method": "fastv", "report": True}).report
     assert not settings("fastv").report
+
+
+@dataclass(frozen=True)
+class ByKeys(Method):
+    """Decides on the keys of a layer."""
+
+    name: ClassVar[str] = "by-keys"
+
+    def cuts(self) -> tuple[Cut, ...]:
+        """One cut."""
+        return (Cut(2, Ratio(0.5), Features("key"), MaxMin()),)
+
+
+def test_keys_of_all_heads_are_not_in_one_of_several_processes() -> None:
+    assert Settings.of(ByKeys(), DEPTH, (IMAGE,), 1000).cut_layers == (2,)
+    with pytest.raises(VisionFlowError, match="it decides on the keys of all heads"):
+        Settings.of(ByKeys(), DEPTH, (IMAGE,), 1000, processes=2)
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,14 @@ def test_engines(checkpoints: Checkpoints, case: str) -> None:
         assert all(served.happened[what] for what in told.happens), served.happened
 
 
+def test_tensor_parallel(checkpoints: Checkpoints) -> None:
+    """Two processes with half of the heads each; that the answers are not the dense ones says that it was cut."""
+    oracle = checkpoints.oracle("llava")
+    asked = asked_of(oracle, "llava", 8)
+    with engine(oracle.folder, HIMAP.spec, tensor_parallel_size=2) as served:
+        assert served.answers(asked) == [oracle.answer(p, HIMAP) for p in asked]
+
+
 def test_requests_of_all_kinds_share_a_batch(checkpoints: Checkpoints) -> None:
     oracle = checkpoints.oracle("qwen2_5_vl")
     asked = asked_of(oracle, "qwen2_5_vl")

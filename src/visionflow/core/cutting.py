@@ -155,6 +155,10 @@ def asked_of(plan: Plan) -> dict[str, str]:
             any(isinstance(cut.evidence, Attention) and cut.evidence.when == "entry" for cut in plan.cuts),
         ),
         "features": ("it decides on features", any(isinstance(cut.evidence, Features) for cut in plan.cuts)),
+        "keys": (
+            "it decides on the keys of all heads",
+            any(isinstance(cut.evidence, Features) and cut.evidence.of == "key" for cut in plan.cuts),
+        ),
         "merging": ("it merges tokens", any(cut.select.merges for cut in plan.cuts)),
     }
     return {name: reason for name, (reason, is_asked) in asked.items() if is_asked}

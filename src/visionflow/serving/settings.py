@@ -29,6 +29,7 @@ class Settings:
         image_token_ids: ids that stand for one token of a picture or video.
         step_tokens: the longest prompt that fits one step of the engine, beside all who are being answered.
         report: whether each response says what was done.
+        processes: those that hold the heads (tensor parallelism).
     """
 
     method: Method
@@ -36,9 +37,12 @@ class Settings:
     image_token_ids: tuple[int, ...]
     step_tokens: int
     report: bool = False
+    processes: int = 1
 
     @classmethod
-    def read(cls, given: Any, depth: int, image_token_ids: tuple[int, ...], step_tokens: int) -> "Settings":
+    def read(
+        cls, given: Any, depth: int, image_token_ids: tuple[int, ...], step_tokens: int, processes: int = 1
+    ) -> "Settings":
         """Read what was given: a method, or ``{"method": ..., "report": true}``, with the method's settings beside it.
 
         Raises:
@@ -51,18 +55,19 @@ class Settings:
             raise VisionFlowError(f"{KEY} needs a method: give {_EXAMPLE}")
         if not isinstance(report, bool):
             raise VisionFlowError(f"report is true or false, not {report!r}")
-        return cls.of(parse(named).having(options).of(depth), depth, image_token_ids, step_tokens, report)
+        return cls.of(parse(named).having(options).of(depth), depth, image_token_ids, step_tokens, report, processes)
 
     @classmethod
     def of(
-        cls, method: Method, depth: int, image_token_ids: tuple[int, ...], step_tokens: int, report: bool = False
-    ) -> "Settings":
+        cls, method: Method, depth: int, image_token_ids: tuple[int, ...], step_tokens: int, report: bool = False,
+        processes: int = 1,
+    ) -> "Settings":  # fmt: skip
         """Settings with that method.
 
         Raises:
             UnsupportedUsageError: a server cannot carry it out.
         """
-        return cls(_served(method), depth, image_token_ids, step_tokens, report)
+        return cls(_served(method, processes), depth, image_token_ids, step_tokens, report, processes)
 
     @cached_property
     def plan(self) -> Plan:
@@ -102,7 +107,7 @@ class Settings:
             spec = parse(value)
         else:
             raise VisionFlowError(f"unknown method {name!r}: choose one of {', '.join(METHODS)}, on or off")
-        return _served(spec.of(self.depth))
+        return _served(spec.of(self.depth), self.processes)
 
     def _aligned(self, cuts: tuple[Cut, ...]) -> tuple[Cut | None, ...]:
         by_layer = {cut.layer: cut for cut in cuts}
@@ -116,9 +121,10 @@ class Settings:
         return tuple(by_layer.get(layer) for layer in self.cut_layers)
 
 
-def _served(method: Method) -> Method:
-    """The method, where a server can carry it out."""
-    why = refusal(method.plan(), f"a server with method {method.name}", CANNOT)
+def _served(method: Method, processes: int) -> Method:
+    """The method, where a server of so many processes can carry it out: each has the keys of its own heads."""
+    cannot = CANNOT | ({"keys"} if processes > 1 else set())
+    why = refusal(method.plan(), f"a server with method {method.name}", cannot)
     if why is not None:
         raise UnsupportedUsageError(f"{why}; use visionflow.prune on the transformers model, or another method")
     return method

@@ -10,7 +10,7 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
-from visionflow.core.evidence import Features
+from visionflow.core.cutting import asked_of
 from visionflow.core.plan import Plan
 from visionflow.engines.hf.block_masks import BlockMasks, Masks
 from visionflow.engines.hf.memo import Memo
@@ -106,7 +106,7 @@ def check_backend(backend: Backend, model: PreTrainedModel, plan: Plan) -> None:
                 "flash attention takes no mask that forbids single tokens to read others, which this needs: "
                 "call model.set_attn_implementation('sdpa')"
             )
-    keys = any(isinstance(cut.evidence, Features) and cut.evidence.of == "key" for cut in plan.cuts)
+    keys = "keys" in asked_of(plan)
     if backend.group is not None and (plan.watches or keys):
         raise UnsupportedUsageError(
             f"each process holds some of the heads, and {'a cut on keys' if keys else 'an analysis'} looks at all: "

@@ -64,6 +64,7 @@ def settings_of(config: Any) -> Settings:
         config.model_config.hf_text_config.num_hidden_layers,
         tuple(int(getattr(hf_config, name)) for name in family_of_config(hf_config).image_tokens),
         min(step_tokens, threshold) if threshold > 0 else step_tokens,
+        config.parallel_config.tensor_parallel_size,
     )
 
 
