@@ -13,7 +13,8 @@ from tests.zoo import OTHER_TEXTS
 from tests.zoo.oracles import logits_of, model_of
 from visionflow import HiMAP, UnsupportedModelError, prune
 from visionflow.core import AttentionRows, LayerAttention, Plan, Watch, contribution, find_tokens, paid, reductions
-from visionflow.engines.hf.scope import Scope, _heeded
+from visionflow.engines.hf.attention_functions import softcap_of
+from visionflow.engines.hf.scope import Scope
 from visionflow.flow import disrupt, picture_attention
 
 PALIGEMMA_2 = OTHER_TEXTS["paligemma 2"]
@@ -117,9 +118,9 @@ def passes_over_it(*args: Any, **options: Any) -> None:
 def test_the_cap_is_that_of_the_function_that_runs(
     softcap: float | None, attend: Callable[..., Any], heeded: float | None
 ) -> None:
-    assert _heeded(softcap, attend) == heeded
+    assert softcap_of(softcap, attend) == heeded
 
 
 def test_a_function_that_does_not_say_is_refused() -> None:
     with pytest.raises(UnsupportedModelError, match="'passes_over_it' does not say whether it caps scores"):
-        _heeded(CAP, passes_over_it)
+        softcap_of(CAP, passes_over_it)

@@ -9,10 +9,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from visionflow.bench.clock import Clock
+from visionflow.core.adaptive import AdaptiveCuts, Decider, Decision
 from visionflow.core.attention import AttentionRows
 from visionflow.core.evidence import Attention
 from visionflow.core.layer import LayerAttention
-from visionflow.core.plan import AdaptiveCuts, Cut, Decider, Decision, Plan
+from visionflow.core.plan import Cut, Plan
 from visionflow.core.tokens import Tokens
 from visionflow.errors import VisionFlowError
 from visionflow.methods.base import Method

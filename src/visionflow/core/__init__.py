@@ -1,5 +1,6 @@
 """What a method or an analysis is made of - probe, drop, block - in torch alone: no engine, no paper is known here."""
 
+from visionflow.core.adaptive import AdaptiveCuts, Decision
 from visionflow.core.attention import AttentionRows
 from visionflow.core.contribution import Contribution, contribution
 from visionflow.core.evidence import (
@@ -17,7 +18,7 @@ from visionflow.core.forms import Form
 from visionflow.core.keep import Count, Keep, Positive, Ratio
 from visionflow.core.layer import LayerAttention
 from visionflow.core.merging import Contextual
-from visionflow.core.plan import AdaptiveCuts, Block, Cut, Decision, Plan, Selection, Watch, Withhold
+from visionflow.core.plan import Block, Cut, Plan, Selection, Watch, Withhold
 from visionflow.core.reductions import Paid, Received, ReceivedAfter, Reduction, paid, received, received_after
 from visionflow.core.selection import Chosen, MaxMin, Select, Spaced, Top
 from visionflow.core.tokens import Group, Tokens, find_tokens

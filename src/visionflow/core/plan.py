@@ -1,12 +1,12 @@
 """What an engine is asked to do, as data: drop tokens before some layers (on evidence), block flows in others."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 from torch import Tensor
 
+from visionflow.core.adaptive import AdaptiveCuts
 from visionflow.core.evidence import Attention, Evidence, Features, Nothing, Tower
 from visionflow.core.forms import Form
 from visionflow.core.keep import Keep, Positive
@@ -90,57 +90,6 @@ class Cut(Form):
         score = evidence.score if isinstance(evidence, Features) else None
         pairs = self.select.pairs(image_tokens, kept) + (score.pairs(image_tokens) if score else 0)
         return Compared(self.layer, pairs, of)
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What an adaptive method makes of one layer.
-
-    Attributes:
-        scores: ``[batch, tokens]`` in fp32; each sample's best image tokens stay.
-        counts: image tokens that stay in each sample, all of them where nothing is to go.
-        probes: what it took, each with the query rows that each sample would have taken alone.
-    """
-
-    scores: Tensor
-    counts: tuple[int, ...]
-    probes: Sequence[tuple[Probed, tuple[int, ...]]]
-
-
-class Decider(Protocol):
-    """Decides for one prompt, layer by layer and sample by sample, which image tokens go."""
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing is left to decide: no further layer is looked at."""
-
-    def decide(self, attention: LayerAttention) -> Decision:
-        """What stays after the layer that has just run, at the price of one read from the device."""
-
-    def tell(self, sample: int) -> dict[str, Any]:
-        """What was decided for one sample, in plain numbers."""
-
-
-@dataclass(frozen=True)
-class AdaptiveCuts(Form, ABC):
-    """Cuts that depend on what the layers show: where they fall and how many tokens stay differs between samples.
-
-    A subclass is a frozen dataclass with the settings of its decider.
-    """
-
-    @property
-    @abstractmethod
-    def named_layers(self) -> dict[str, int]:
-        """The layers that it names, as the method calls them; the first is the first whose attention is looked at."""
-
-    @property
-    def first(self) -> int:
-        """The first layer that is looked at; the earliest cut is before the layer after it."""
-        return next(iter(self.named_layers.values()))
-
-    @abstractmethod
-    def start(self, tokens: Tokens) -> Decider:
-        """The decider of one prompt, before its first layer runs; the trace keeps it."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
-from visionflow.core.plan import AdaptiveCuts, Block, BlockMode, Cut, Plan, Withhold
+from visionflow.core.adaptive import AdaptiveCuts
+from visionflow.core.plan import Block, BlockMode, Cut, Plan, Withhold
 from visionflow.core.tokens import GroupName, Tokens
 from visionflow.errors import VisionFlowError
 from visionflow.methods.base import Method

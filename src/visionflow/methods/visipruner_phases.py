@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from visionflow.core.adaptive import Decision
 from visionflow.core.attention import AttentionRows
 from visionflow.core.contribution import PRODUCTS, Contribution, contribution
 from visionflow.core.layer import LayerAttention
-from visionflow.core.plan import Decision
 from visionflow.core.reductions import received, received_after
 from visionflow.core.selection import best
 from visionflow.core.tokens import GroupName, Tokens

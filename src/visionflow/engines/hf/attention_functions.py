@@ -1,4 +1,4 @@
-"""The attention function of one module: which it has, and another in its place for as long as it is wanted."""
+"""The attention function of one module: which it has, what it can, and another in its place."""
 
 import copy
 import inspect
@@ -6,8 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from visionflow.errors import UnsupportedModelError
 
 
 def function_of(module: nn.Module) -> Callable[..., Any]:
@@ -28,3 +30,34 @@ def put_function(module: nn.Module, name: str, function: Callable[..., Any]) -> 
     own_config._attn_implementation_internal = name  # the public setter reaches into sub-configs, which are shared
     module.config = own_config
     return [partial(ALL_ATTENTION_FUNCTIONS.pop, name), partial(setattr, module, "config", config)]
+
+
+def check_sinks(module: nn.Module, sinks: Tensor | None) -> None:
+    """Refuse attention with sinks, which no probe knows.
+
+    Raises:
+        UnsupportedModelError: there are some.
+    """
+    if sinks is not None:
+        raise UnsupportedModelError(
+            f"{type(module).__name__} adds a sink to its attention (s_aux), which a look at it does not know: "
+            "use a method that looks at no attention, such as VTW"
+        )
+
+
+def softcap_of(softcap: float | None, attend: Callable[..., Any]) -> float | None:
+    """The bound that `attend` puts on its scores: that of the layer where it names it.
+
+    transformers' sdpa has none: older versions pass over what the layer asks for, newer ones fail.
+
+    Raises:
+        UnsupportedModelError: it does not say whether it has one.
+    """
+    if softcap is None or "softcap" in inspect.signature(attend).parameters:
+        return softcap
+    if attend is ALL_ATTENTION_FUNCTIONS["sdpa"]:
+        return None
+    raise UnsupportedModelError(
+        f"the attention function {getattr(attend, '__name__', attend)!r} does not say whether it caps scores: "
+        "name softcap among its parameters, or call model.set_attn_implementation('eager')"
+    )

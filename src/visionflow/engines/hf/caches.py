@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedConfig, cache_utils
+from transformers import PreTrainedConfig, PreTrainedModel, cache_utils
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from visionflow.engines.hf.layout import Layout
@@ -164,6 +164,12 @@ def readable(cache: Any, layer: int) -> Any:
     twin = copy.copy(cache)
     twin.layers = [copy.copy(each) if place == layer else each for place, each in enumerate(cache.layers)]
     return twin
+
+
+def makes_cache(model: PreTrainedModel, call: dict[str, Any]) -> bool:
+    """Whether the decoder is about to make a cache of its own."""
+    use_cache = call.get("use_cache")
+    return bool(getattr(model.config.get_text_config(), "use_cache", False) if use_cache is None else use_cache)
 
 
 def new_cache(config: PreTrainedConfig) -> DynamicCache | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.generation import GenerationConfig, GenerationMode
 
@@ -13,8 +13,9 @@ from visionflow.core.cutting import asked_of
 from visionflow.core.plan import Block, Plan, Watch, Withhold
 from visionflow.core.tokens import Tokens
 from visionflow.engines.hf.family import Family
-from visionflow.errors import UnsupportedUsageError
+from visionflow.errors import UnsupportedModelError, UnsupportedUsageError
 
+_COMPILED = "_torchdynamo_orig_callable"  # what torch.compile leaves on a function
 _SAFE_MODES = (
     GenerationMode.GREEDY_SEARCH,
     GenerationMode.SAMPLE,
@@ -38,6 +39,22 @@ def check_call(model: PreTrainedModel, call: dict[str, Any]) -> None:
         )
     if call.get("cache") is not None:
         raise UnsupportedUsageError("continuous batching (a paged cache) is not supported: use generate")
+
+
+def check_compiled(layers: list[nn.Module], attention: str) -> None:
+    """Refuse layers and attention modules under torch.compile; MLPs and norms may be compiled.
+
+    A compiled layer does not look for hooks that come later, and it is compiled anew for the cache of each layer.
+
+    Raises:
+        UnsupportedModelError: one is compiled.
+    """
+    parts = (part for layer in layers for name, part in layer.named_modules() if name in ("", attention))
+    if any(part._compiled_call_impl is not None or hasattr(part.forward, _COMPILED) for part in parts):
+        raise UnsupportedModelError(
+            "the decoder layers are compiled with torch.compile, which would pass over the pruning: compile no more "
+            "than their MLPs and norms"
+        )
 
 
 def check_unpacked(call: dict[str, Any], tokens: Tokens, masks_tell: bool) -> None:

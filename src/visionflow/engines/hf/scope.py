@@ -12,18 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from visionflow.core.evidence import Tower
 from visionflow.core.plan import Plan
 from visionflow.core.tokens import find_tokens
 from visionflow.core.trace import Trace
-from visionflow.engines.hf.attention_functions import function_of, put_function
+from visionflow.engines.hf.attention_functions import check_sinks, function_of, put_function, softcap_of
 from visionflow.engines.hf.backend import backend_of, check_backend, stand_in
-from visionflow.engines.hf.caches import CacheRecord, check_cache, lead, new_cache, readable, whole_cache
+from visionflow.engines.hf.caches import CacheRecord, check_cache, lead, makes_cache, new_cache, readable, whole_cache
 from visionflow.engines.hf.families import family_of
 from visionflow.engines.hf.guards import (
     check_call,
+    check_compiled,
     check_length,
     check_plan,
     check_shared_keys,
@@ -36,7 +36,6 @@ from visionflow.engines.hf.tower import TowerLook
 from visionflow.errors import UnsupportedModelError, UnsupportedUsageError
 
 _opening = threading.Lock()
-_COMPILED = "_torchdynamo_orig_callable"  # what torch.compile leaves on a function
 
 
 class Scope:
@@ -58,7 +57,7 @@ class Scope:
         self.layers = self.family.layers_of(model)
         plan.check_depth(len(self.layers))
         check_shared_keys(self.family, model, plan)
-        _check_compiled(self.layers, self.family.attention)
+        check_compiled(self.layers, self.family.attention)
         self.backend = backend_of(model, self.family.projection_of(self.layers[0]))
         check_backend(self.backend, model, plan)
         self._parameters = [_parameters_of(layer) for layer in self.layers]
@@ -165,8 +164,8 @@ class Scope:
         ) -> tuple[Tensor, Tensor | None]:
             forward = self._active()
             kwargs.setdefault("scaling", query.shape[3] ** -0.5)
-            _check_sinks(module, kwargs.get("s_aux"))
-            softcap = _heeded(kwargs.get("softcap"), attend)
+            check_sinks(module, kwargs.get("s_aux"))
+            softcap = softcap_of(kwargs.get("softcap"), attend)
             own = {name: kwargs.pop(name) for name in ("softcap",) if name in kwargs}
 
             def attend_natively(
@@ -221,7 +220,7 @@ class Scope:
         if getattr(self._local, "pictured", None) is None:  # generate may have had them encoded before
             self._forget_pictures()
         cache = call.get("past_key_values")
-        if cache is None and _makes_cache(self.model, call):
+        if cache is None and makes_cache(self.model, call):
             cache = new_cache(self.model.config)
         check_cache(cache := whole_cache(cache))
         ids = call.get("input_ids")
@@ -330,48 +329,6 @@ def _parameters_of(module: nn.Module) -> list[str]:
     return list(inspect.signature(module.forward).parameters)
 
 
-def _makes_cache(model: PreTrainedModel, call: dict[str, Any]) -> bool:
-    """Whether the decoder is about to make a cache of its own."""
-    use_cache = call.get("use_cache")
-    return bool(getattr(model.config.get_text_config(), "use_cache", False) if use_cache is None else use_cache)
-
-
-def _check_sinks(module: nn.Module, sinks: Tensor | None) -> None:
-    if sinks is not None:
-        raise UnsupportedModelError(
-            f"{type(module).__name__} adds a sink to its attention (s_aux), which a look at it does not know: "
-            "use a method that looks at no attention, such as VTW"
-        )
-
-
-def _heeded(softcap: float | None, attend: Callable[..., Any]) -> float | None:
-    """The bound that `attend` puts on its scores: that of the layer where it names it.
-
-    transformers' sdpa has none: older versions pass over what the layer asks for, newer ones fail.
-    """
-    if softcap is None or "softcap" in inspect.signature(attend).parameters:
-        return softcap
-    if attend is ALL_ATTENTION_FUNCTIONS["sdpa"]:
-        return None
-    raise UnsupportedModelError(
-        f"the attention function {getattr(attend, '__name__', attend)!r} does not say whether it caps scores: "
-        "name softcap among its parameters, or call model.set_attn_implementation('eager')"
-    )
-
-
 def _given(pictures: Any) -> bool:
     """Whether an argument carries pictures: pixels, or a non-empty mapping of encoder outputs."""
     return pictures is not None and (isinstance(pictures, Tensor) or bool(pictures))
-
-
-def _check_compiled(layers: list[nn.Module], attention: str) -> None:
-    """Refuse layers and attention modules under torch.compile; MLPs and norms may be compiled.
-
-    A compiled layer does not look for hooks that come later, and it is compiled anew for the cache of each layer.
-    """
-    parts = (part for layer in layers for name, part in layer.named_modules() if name in ("", attention))
-    if any(part._compiled_call_impl is not None or hasattr(part.forward, _COMPILED) for part in parts):
-        raise UnsupportedModelError(
-            "the decoder layers are compiled with torch.compile, which would pass over the pruning: compile no more "
-            "than their MLPs and norms"
-        )
