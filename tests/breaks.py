@@ -49,9 +49,9 @@ BREAKS = [
         "3 cached equals uncached",
         "decoding takes the first generated key for a filler",
         "engines/hf/layout.py",
-        "real = torch.ones_like(tail, dtype=torch.bool)\n        return Held(torch.cat([self.index, tail], 1), "
+        "real = torch.ones_like(tail, dtype=torch.bool)\n        return Layout(torch.cat([self.index, tail], 1), "
         "torch.cat([self.real, real], 1), self.full, total)",
-        "real = tail > self.covered\n        return Held(torch.cat([self.index, tail], 1), "
+        "real = tail > self.covered\n        return Layout(torch.cat([self.index, tail], 1), "
         "torch.cat([self.real, real], 1), False, total)",
         "test_cached_tokens_equal_uncached_tokens",
     ),
@@ -114,9 +114,9 @@ BREAKS = [
     Break(
         "6 restored",
         "the probed attention module keeps its copied config",
-        "engines/hf/scope.py",
-        'self._undo.append(partial(setattr, module, "config", config))',
-        "pass",
+        "engines/hf/attention_functions.py",
+        ', partial(setattr, module, "config", config)]',
+        "]",
         "test_the_model_is_restored",
     ),
     Break(
@@ -363,7 +363,7 @@ BREAKS = [
         "7 counted equals modelled",
         "projections of a look before the layer are not counted",
         "cost/conventions.py",
-        "return products + 2 * look.projected * shape.hidden_size * width",
+        "return products + 2 * probe.projected * shape.hidden_size * width",
         "return products",
         "test_counted_flops_equal_modelled_flops",
     ),
