@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from numpy.random import Generator
 
 from tests.scenes.strategies import PICTURES, STREAMS, fitting
-from visionflow.scenes import CELL, CELLS, Scene, draw, relevant_patches
+from visionflow.scenes import CELL, CELLS, Scene, SceneObject, draw, relevant_patches
 from visionflow.scenes.places import at, empty, ground, half, quarter, where
 from visionflow.scenes.questions import Maker, Question, ask
 from visionflow.scenes.reading import sign, word
+from visionflow.scenes.world import Litter
 
 AROUND = re.compile(r"In which quarter of the picture|Which quarter|left or right|top or bottom|halfs?|In which row")
 
@@ -52,21 +53,22 @@ def test_what_is_at_a_place_is_what_lies_there(scene: Scene, rng: Generator) -> 
     question = asked(at, scene, rng)
     assert question is not None
     cell = cell_in(question.text)
-    there = [
+    there: list[SceneObject | Litter] = [
         item for item in scene.objects if (int(item.y // CELL), int(item.x // CELL)) == cell and item.size == "small"
     ]
+    there += [each for each in scene.litter if each.cell == cell]
     assert question.answer == (there[0].name if there else "nothing")
     assert relevant_patches(scene, question.about, CELLS, question.cells)[cell]
 
 
 @given(PICTURES, STREAMS)
 @settings(max_examples=40, deadline=None)
-def test_an_empty_place_shows_no_object_and_no_sign(scene: Scene, rng: Generator) -> None:
+def test_an_empty_place_shows_no_object_no_sign_and_no_litter(scene: Scene, rng: Generator) -> None:
     question = asked(empty, scene, rng)
     assert question is not None
     cell = cell_in(question.text)
     shown = relevant_patches(scene, range(len(scene.objects)), CELLS)[cell]
-    shown |= any(cell in each.cells for each in scene.signs)
+    shown |= any(cell in each.cells for each in scene.signs) or any(each.cell == cell for each in scene.litter)
     assert question.answer == ("no" if shown else "yes")
 
 

@@ -57,15 +57,15 @@ def test_a_picture_is_the_same_again_and_of_every_split_another() -> None:
     assert np.array_equal(draw(pictures["test"]), draw(pictures["test"]))
 
 
-def test_the_ground_is_no_background_that_can_be_told_by_its_mean() -> None:
-    """Bare patches differ from the mean patch about as much as those with objects do."""
+def test_what_is_no_object_cannot_be_told_by_its_being_like_the_mean() -> None:
+    """Ground and litter differ from the mean patch about as much as patches with objects do."""
     apart: dict[bool, list[float]] = {True: [], False: []}
     for number in range(30):
         scene = sample_picture(scene_rng("train", number), (6, 16))
         pixels = np.asarray(draw(scene), dtype=np.float32).reshape(CELLS, CELL, CELLS, CELL, 3).swapaxes(1, 2)
         patches = pixels.reshape(CELLS, CELLS, -1)
         far = np.linalg.norm(patches - patches.mean((0, 1)), axis=-1)
-        bare = set(bare_cells(scene))
+        bare = set(bare_cells(scene)) | {each.cell for each in scene.litter}
         for row in range(CELLS):
             for column in range(CELLS):
                 apart[(row, column) in bare].append(float(far[row, column]))

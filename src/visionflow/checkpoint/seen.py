@@ -14,6 +14,7 @@ from visionflow.scenes import (
     DIGITS,
     GROUNDS,
     LETTERS_DRAWN,
+    LITTER,
     MARKS,
     NO_MARK,
     SHAPES,
@@ -29,7 +30,7 @@ from visionflow.scenes import (
 
 NOTHING = "nothing"
 SEEN = {
-    "shape": (*SHAPES, "sign", NOTHING),
+    "shape": (*SHAPES, *LITTER, "sign", NOTHING),
     "colour": (*COLOURS, NOTHING),
     "size": (*SIZES, NOTHING),
     "mark": (*MARKS, *DIGITS, NO_MARK),
@@ -46,9 +47,9 @@ _CROWD_SIGNS = (0, 1, 3, 6)
 class Patches(Movable):
     """Pictures and what their patches show: pixels [b, 3, side, side], labels int64 [b, patches].
 
-    `shape`, `colour` and `size` say "nothing" on the bare ground; `mark` and `letter` are ignored where no object or no
-    letter is, `ground` on signs and large objects. `row` and `column` are the patch's own, and `first` is 1 in one
-    patch of each object, by which objects can be counted, and 0 in its others.
+    `shape`, `colour` and `size` say "nothing" on the bare ground; litter has a shape and a colour. `mark` and `letter`
+    are ignored where no object or no letter is, `ground` on signs and large objects. `row` and `column` are the patch's
+    own, and `first` is 1 in one patch of each object, by which objects can be counted, and 0 in its others.
     """
 
     pixel_values: torch.Tensor
@@ -80,7 +81,7 @@ def _patch_labels(scene: Scene, grid: int) -> dict[str, NDArray[np.int64]]:
         for item in scene.objects
     ]
     # One row per object and a last one for the ground, which owner -1 selects.
-    bare = (len(SHAPES) + 1, len(COLOURS), len(SIZES), IGNORED, IGNORED)
+    bare = (*(SEEN[name].index(NOTHING) for name in ("shape", "colour", "size")), IGNORED, IGNORED)
     table = np.array([*rows, bare], dtype=np.int64)
     labels = {name: table[owner, i] for i, name in enumerate(("shape", "colour", "size", "mark", "first"))}
     labels["ground"] = np.array(
@@ -90,6 +91,10 @@ def _patch_labels(scene: Scene, grid: int) -> dict[str, NDArray[np.int64]]:
     labels["letter"] = np.full((grid, grid), IGNORED)
     labels["row"], labels["column"] = (axis.astype(np.int64) for axis in np.mgrid[0:grid, 0:grid])
     _only_first(labels["first"], owner)
+    for each in scene.litter:
+        labels["shape"][each.cell] = SEEN["shape"].index(each.kind)
+        labels["colour"][each.cell] = SEEN["colour"].index(each.colour)
+        labels["size"][each.cell] = IGNORED
     for sign in scene.signs:
         for letter, cell in zip(sign.word, sign.cells, strict=True):
             said = {"shape": "sign", "colour": sign.colour, "letter": letter}

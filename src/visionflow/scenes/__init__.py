@@ -5,6 +5,7 @@ from visionflow.scenes.draw import draw
 from visionflow.scenes.glyphs import LETTERS_DRAWN
 from visionflow.scenes.ground import GROUNDS, ground_at
 from visionflow.scenes.lessons import Course, Lesson, course, lessons, shared_lessons
+from visionflow.scenes.litter import LITTER
 from visionflow.scenes.patches import object_patches, patch_owner, relevant_patches
 from visionflow.scenes.questions import OPEN, Question
 from visionflow.scenes.sampling import WORDS, sample_picture
@@ -37,6 +38,7 @@ __all__ = [
     "FEW",
     "GROUNDS",
     "LETTERS_DRAWN",
+    "LITTER",
     "MANY",
     "MARKS",
     "NO_MARK",

@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw
 
 from visionflow.scenes.glyphs import HEIGHT, WIDTH, glyph
 from visionflow.scenes.ground import paint
+from visionflow.scenes.litter import draw_litter
 from visionflow.scenes.world import CELL, COLOURS, DIGITS, Background, Scene, SceneObject, Sign
 
 _SUPERSAMPLE = 3
@@ -41,6 +42,8 @@ def draw(scene: Scene, scale: int = 1) -> Image.Image:
     brush = ImageDraw.Draw(canvas)
     strew = _strew if scene.grounds else _draw_clutter
     strew(brush, scene, scale * _SUPERSAMPLE, rng)
+    for each in scene.litter:
+        draw_litter(brush, each, scale * _SUPERSAMPLE)
     for item in scene.objects:
         _draw_object(brush, item, scale * _SUPERSAMPLE)
         _draw_mark(brush, item, scale * _SUPERSAMPLE)

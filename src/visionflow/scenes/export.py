@@ -15,7 +15,7 @@ from visionflow.errors import VisionFlowError
 from visionflow.scenes.draw import draw
 from visionflow.scenes.patches import relevant_patches
 from visionflow.scenes.tasks import TASKS
-from visionflow.scenes.world import CELLS, SPLITS, Background, Ground, Scene, SceneObject, Sign, Split
+from visionflow.scenes.world import CELLS, SPLITS, Background, Ground, Litter, Scene, SceneObject, Sign, Split
 from visionflow.scenes.worlds import sample_item
 
 _BATCH = 100
@@ -101,7 +101,8 @@ def scene_of(graph: str) -> Scene:
         background = Background(**ground | {"rgb": tuple(ground["rgb"])})
         signs = tuple(Sign(**each | {"rgb": tuple(each["rgb"])}) for each in said.get("signs", ()))
         grounds = tuple(Ground(**each | {"rgb": tuple(each["rgb"])}) for each in said.get("grounds", ()))
-        return Scene(int(said["width"]), int(said["height"]), background, objects, signs, grounds)
+        litter = tuple(Litter(**each | {"rgb": tuple(each["rgb"])}) for each in said.get("litter", ()))
+        return Scene(int(said["width"]), int(said["height"]), background, objects, signs, grounds, litter)
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise VisionFlowError("this is no scene graph: give one as `rows_of` writes it") from error
 

@@ -53,12 +53,14 @@ def where(scene: Scene, rng: Generator) -> Question | None:
 
 
 def at(scene: Scene, rng: Generator) -> Question | None:
-    """Which small object is in a cell, or that nothing is."""
+    """Which small object or litter is in a cell, or that nothing is."""
     cell, target = _some_cell(scene, rng)
     text = pick(rng, phrases.AT).format(place(cell))
-    values = tuple(sorted({item.name for item in scene.objects} | {phrases.NOTHING}))
+    names = {item.name for item in scene.objects} | {each.name for each in scene.litter}
+    values = tuple(sorted(names | {phrases.NOTHING}))
     if target is None:
-        return Question(text, phrases.NOTHING, "at", (), values, (cell,))
+        lies = next((each.name for each in scene.litter if each.cell == cell), phrases.NOTHING)
+        return Question(text, lies, "at", (), values, (cell,))
     return Question(text, scene.objects[target].name, "at", (target,), values)
 
 
@@ -66,7 +68,8 @@ def empty(scene: Scene, rng: Generator) -> Question | None:
     """Whether there is nothing in a cell."""
     cell, target = _some_cell(scene, rng)
     text = pick(rng, phrases.EMPTY).format(place(cell))
-    return Question(text, "no" if target is not None else "yes", "empty", (), ("yes", "no"), (cell,))
+    taken = target is not None or any(each.cell == cell for each in scene.litter)
+    return Question(text, "no" if taken else "yes", "empty", (), ("yes", "no"), (cell,))
 
 
 def ground(scene: Scene, rng: Generator) -> Question | None:
@@ -87,7 +90,7 @@ def place(cell: Cell) -> str:
 def bare_cells(scene: Scene) -> list[Cell]:
     """Cells that nothing stands in, not even the rim of an object."""
     rows, columns = scene.height // CELL, scene.width // CELL
-    taken = {cell for sign in scene.signs for cell in sign.cells}
+    taken = {cell for sign in scene.signs for cell in sign.cells} | {each.cell for each in scene.litter}
     for item in scene.objects:
         left, top, right, bottom = (int(edge // CELL) for edge in item.box)
         taken |= {(row, column) for row in range(top, bottom + 1) for column in range(left, right + 1)}
@@ -133,13 +136,14 @@ def _some_object(scene: Scene, rng: Generator) -> int:
 
 
 def _some_cell(scene: Scene, rng: Generator) -> tuple[Cell, int | None]:
-    """A cell and the small object in it, or a bare one and None."""
+    """A cell and the small object in it, or one with litter or nothing and None."""
     small = [i for i, item in enumerate(scene.objects) if item.size == "small"]
-    bare = bare_cells(scene)
-    if small and (not bare or rng.random() < 0.6):
+    bare, strewn = bare_cells(scene), [each.cell for each in scene.litter]
+    lot = rng.random()
+    if small and (lot < 0.4 or not (bare or strewn)):
         target = pick(rng, small)
         return cell_of(scene.objects[target]), target
-    return pick(rng, bare), None
+    return pick(rng, strewn if strewn and (lot < 0.6 or not bare) else bare), None
 
 
 def _places(scene: Scene) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 Every small object has its centre in a cell of its own, but may touch or overlap its neighbours; a small one may lie on
 a large one. So what a patch shows mostly has one owner, and still no patch can be told by being unlike the others: the
-ground is textured, of several kinds, and strewn with specks in the colours of objects.
+ground is textured, of several kinds, and strewn with specks and litter in the colours of objects.
 """
 
 from dataclasses import replace
@@ -12,6 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from visionflow.scenes.ground import sample_grounds
+from visionflow.scenes.litter import sample_litter
 from visionflow.scenes.world import (
     CELL,
     CELLS,
@@ -60,8 +61,8 @@ def sample_picture(
     taken = np.zeros((rows, columns), dtype=np.bool_)
     plates = _sample_signs(rng, pick(rng, signs), taken)
     placed = _placed(rng, _sample_cast(rng, int(rng.integers(between[0], between[1] + 1))), taken)
-    grounds = sample_grounds(rng, columns, rows)
-    return Scene(columns * CELL, rows * CELL, _sample_background(rng), placed, plates, grounds)
+    grounds, litter = sample_grounds(rng, columns, rows), sample_litter(rng, taken)
+    return Scene(columns * CELL, rows * CELL, _sample_background(rng), placed, plates, grounds, litter)
 
 
 def _sample_signs(rng: Generator, many: int, taken: NDArray[np.bool_]) -> tuple[Sign, ...]:

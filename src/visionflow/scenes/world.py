@@ -131,6 +131,29 @@ class Ground:
 
 
 @dataclass(frozen=True)
+class Litter:
+    """A small thing that lies about: what, its colour, centre and reach in pixels, how it lies (radians), its tint."""
+
+    kind: str
+    colour: str
+    x: float
+    y: float
+    radius: float
+    angle: float
+    rgb: tuple[int, int, int] = (0, 0, 0)
+
+    @property
+    def cell(self) -> tuple[int, int]:
+        """Row and column, from 0, of the cell that it lies in."""
+        return int(self.y // CELL), int(self.x // CELL)
+
+    @property
+    def name(self) -> str:
+        """Colour and kind: `red leaf`."""
+        return f"{self.colour} {self.kind}"
+
+
+@dataclass(frozen=True)
 class Scene:
     """A picture before it is drawn, in pixels of a `width` x `height` canvas; later objects lie on top.
 
@@ -143,6 +166,7 @@ class Scene:
     objects: tuple[SceneObject, ...]
     signs: tuple[Sign, ...] = ()
     grounds: tuple[Ground, ...] = ()
+    litter: tuple[Litter, ...] = ()
 
 
 def scene_rng(split: Split, index: int) -> Generator:
