@@ -26,8 +26,22 @@ from visionflow.core import (
     Tokens,
     received,
 )
+from visionflow.methods import (
+    DART,
+    SCOPE,
+    CDPruner,
+    DeFT,
+    DivPrune,
+    Grid,
+    MMTok,
+    PyramidDrop,
+    SparseVLM,
+    TextRows,
+    UnlikeMean,
+    VisionZip,
+    parse,
+)
 from visionflow.methods import METHODS as methods_by_name
-from visionflow.methods import DivPrune, Grid, PyramidDrop, UnlikeMean, VisionZip, parse
 
 
 @dataclass(frozen=True)
@@ -100,6 +114,16 @@ WRITTEN: list[Method] = [
     VisionZip(0.5, 0.3),
     VisionZip(0.6, rows="received"),
     Merging((0, 3), 0.4),
+    SparseVLM((1, 2, 4), (0.3, 0.4, 0.5)),
+    SparseVLM((2,), (0.6,), recycle=False),
+    CDPruner(0.6),
+    DART(2, 0.5),
+    DART(0, 0.6, 2, 1),
+    SCOPE(0.6),
+    SCOPE(0.5, 0.0, "received"),
+    MMTok(0.6),
+    DeFT(0.7, 3),
+    TextRows((1, 3), (0.4, 0.5)),
 ]
 UNWRITTEN = [name for name in methods_by_name if name not in {method.name for method in WRITTEN}]
 METHODS = WRITTEN + [parse(name).of(LAYERS) for name in UNWRITTEN]
@@ -112,6 +136,12 @@ NOTHING_DROPPED: list[Method] = [
     DivPrune(0.0),
     VisionZip(0.0),
     Merging((0, 3), 0.0),
+    SparseVLM((1, 2, 4), (0.0, 0.0, 0.0)),
+    CDPruner(0.0),
+    DART(2, 0.0),
+    SCOPE(0.0),
+    MMTok(0.0),
+    DeFT(0.0, 3),
 ]
 FAMILIES = {"llava": 4, "llava-grouped": 2}
 

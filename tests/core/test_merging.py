@@ -74,4 +74,4 @@ def test_the_published_budgets() -> None:
         (162, 30), (108, 20), (54, 10),
     ]  # fmt: skip
     assert [Ratio(r)(576) for r in (2 / 3, 7 / 9, 8 / 9)] == [192, 128, 64]
-    assert contextual.pairs(576, 64) == 512 * 10
+    assert contextual.pairs(576, 64, 40) == 512 * 10

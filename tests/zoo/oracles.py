@@ -10,15 +10,28 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
+from tests import formulas
 from tests.matrix import Merging
 from tests.reference import HIDDEN, Keep, fingerprint, max_min, merged_in_place
 from tests.zoo.entry import Entry, Prompt
 from visionflow import VTW, FastV, HiMAP, Method, VisionFlowError, VisiPruner, prune
+from visionflow.core.cutting import asked_of
 from visionflow.cost import DecoderShape
 from visionflow.cost.conventions import head_flops
 from visionflow.engines.hf.families import FAMILIES, Family
 from visionflow.engines.hf.tower_table import tower_rows
-from visionflow.methods import DivPrune, PyramidDrop, VisionZip
+from visionflow.methods import (
+    DART,
+    SCOPE,
+    CDPruner,
+    DeFT,
+    DivPrune,
+    MMTok,
+    PyramidDrop,
+    SparseVLM,
+    TextRows,
+    VisionZip,
+)
 
 TOLERANCE = 2e-4  # fp32, sharpened attention
 
@@ -45,6 +58,18 @@ def methods_of(entry: Entry) -> list[Method]:
     return [*given, PyramidDrop((0, 2, 4)), *anywhere]
 
 
+def newer_methods_of(entry: Entry) -> list[Method]:
+    """More methods, each as far as its evidence is there."""
+    model, family = model_of(entry), FAMILIES[entry.model_type]
+    k = min(3, family.last_cut(model))
+    given: list[Method] = [
+        CDPruner(0.6), MMTok(0.6), DART(0, 0.6, 2, 2), DART(k, 0.5, 2, 2), SparseVLM((k - 1, k), (0.5, 0.4)),
+        TextRows((k - 1, k), (0.4, 0.5)),
+    ]  # fmt: skip
+    rows = tower_rows(model.config)
+    return given + ([SCOPE(0.6, rows=rows[0]), DeFT(0.6, k, rows=rows[0])] if rows else [])
+
+
 def image_to_image(entry: Entry) -> bool:
     """Whether image tokens read each other in VisiPruner's shallow phase.
 
@@ -63,7 +88,7 @@ def prompts_of(entry: Entry, method: Method | None = None) -> list[Prompt]:
         entry.prompt(9, seed=4),
         entry.prompt(20, wide, 12, seed=5),
     ]
-    if "video" in entry.pictures and entry.mixes and not isinstance(method, VisionZip):
+    if "video" in entry.pictures and entry.mixes and not (method and "tower" in asked_of(method.plan())):
         prompts.append(entry.prompt(3, "image", 4, "video", 6, seed=8))
     return prompts
 
@@ -210,7 +235,10 @@ def cached_equals_uncached(entry: Entry, method: Method) -> None:
 
 
 def batch_equals_single(entry: Entry, method: Method) -> None:
-    """Each sample of a padded batch gets what it gets alone."""
+    """Each sample of a padded batch gets what it gets alone.
+
+    Without position ids padding on the left turns keys further round, of which DART sums absolute values.
+    """
     if not entry.batches:  # transformers itself does not hold it: see `tests.zoo.survey`
         return
     model = model_of(entry)
@@ -218,7 +246,7 @@ def batch_equals_single(entry: Entry, method: Method) -> None:
     with prune(model, method):
         alone = [logits_of(model, entry.batch([prompt]))[0] for prompt in prompts]
         made = [answer(model, entry.batch([prompt]))[0] for prompt in prompts]
-        for side in ("left", "right"):
+        for side in ("right",) if "keys" in asked_of(method.plan()) else ("left", "right"):
             together = logits_of(model, entry.batch(prompts, side))
             for row, single in zip(together, alone, strict=True):
                 close(row[-len(single) :] if side == "left" else row[: len(single)], single)
@@ -232,7 +260,7 @@ def batch_equals_single(entry: Entry, method: Method) -> None:
 def score_equals_definition(entry: Entry, method: Method) -> None:
     """The tokens kept are those that the formulas choose from the weights of eager attention, or from features."""
     model, family = model_of(entry, "eager"), FAMILIES[entry.model_type]
-    if isinstance(method, DivPrune):
+    if isinstance(method, DivPrune | CDPruner | MMTok) or (isinstance(method, DART) and method.k == 0):
         set_equals_definition(entry, method, model, family)
     if not isinstance(method, HiMAP | FastV | PyramidDrop):
         return
@@ -274,7 +302,7 @@ def _attention(
 
 
 def set_equals_definition(entry: Entry, method: Method, model: PreTrainedModel, family: Family) -> None:
-    """The tokens kept are those that max-min diversity chooses, one by one, of what enters the first layer."""
+    """The tokens kept are those that the method's formula chooses, one by one, of what enters the first layer."""
     inputs, entering = entry.batch([entry.prompt(5, "image", 3, "image", 8, seed=7)]), []
     first = family.layers_of(model)[0]
     handle = first.register_forward_pre_hook(lambda module, args: entering.append(args[0]))
@@ -283,8 +311,18 @@ def set_equals_definition(entry: Entry, method: Method, model: PreTrainedModel, 
     with prune(model, method) as trace:
         logits_of(model, inputs)
     features = entering[0] if family.token_axis == 1 else entering[0][0]
-    image = image_columns(family, model, inputs, 0)
-    chosen = max_min(features[0, image], len(trace.stages[0].kept[0]))
+    image, count = image_columns(family, model, inputs, 0), len(trace.stages[0].kept[0])
+    own = features[0, image].double()
+    said = features[0, [each for each in text_columns(family, model, inputs, 0) if each > image[0]]].double()
+    if isinstance(method, CDPruner):
+        chosen = formulas.dpp(own, formulas.relevance(own, said), count)
+    elif isinstance(method, MMTok):
+        chosen = formulas.mmtok(own, said, count)
+    elif isinstance(method, DART):
+        lengths = own.abs().sum(1), said.abs().sum(1)
+        chosen = formulas.dart(own, said, lengths, (method.image_pivots, method.text_pivots), count)
+    else:
+        chosen = max_min(own, count)
     assert trace.stages[0].kept[0].tolist() == [image[each] for each in chosen]
 
 

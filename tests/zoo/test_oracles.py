@@ -6,7 +6,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from tests.matrix import quick_or_slow
 from tests.zoo import OTHER_TEXTS, REFUSED, ZOO
 from tests.zoo.matrix import METHODS, PAGE, ROWS, page
-from tests.zoo.oracles import ORACLES, methods_of
+from tests.zoo.oracles import ORACLES, methods_of, newer_methods_of
 from tests.zoo.quick import shared_out
 from visionflow import UnsupportedModelError
 from visionflow.engines.hf.families import FAMILIES, UNSUPPORTED, family_of_config
@@ -29,6 +29,16 @@ def test_every_oracle_with_himap(name: str) -> None:
 )
 def test_every_oracle_with_every_method(name: str) -> None:
     for method in methods_of(ROWS[name])[name in ZOO :]:  # HiMAP runs on all of the zoo above
+        for oracle in ORACLES.values():
+            oracle(ROWS[name], method)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["gemma3", "gemma3n", "idefics3", "internvl", "llava_next", "paligemma", "qwen2_5_vl", "qwen3_vl"]
+)
+def test_every_oracle_with_newer_methods(name: str) -> None:
+    for method in newer_methods_of(ROWS[name]):
         for oracle in ORACLES.values():
             oracle(ROWS[name], method)
 

@@ -3,24 +3,16 @@
 from visionflow.core.adaptive import AdaptiveCuts, Decision
 from visionflow.core.attention import AttentionRows
 from visionflow.core.contribution import Contribution, contribution
-from visionflow.core.evidence import (
-    Attention,
-    AwayFromMean,
-    Evidence,
-    Features,
-    FeatureScore,
-    Nothing,
-    Seeded,
-    Shown,
-    Tower,
-)
+from visionflow.core.evidence import Attention, Both, Evidence, Features, Nothing, Seeded, Shown, Tower
+from visionflow.core.feature_scores import AwayFromMean, FeatureScore, Length, LikeText, Raters, RowWeights
 from visionflow.core.forms import Form
+from visionflow.core.greedy import Coverage, Dpp, FarFromPivots, MaxMin, TextAndImageCoverage
 from visionflow.core.keep import Count, Keep, Positive, Ratio
 from visionflow.core.layer import LayerAttention
-from visionflow.core.merging import Contextual
+from visionflow.core.merging import Contextual, Recycled
 from visionflow.core.plan import Block, Cut, Plan, Selection, Watch, Withhold
 from visionflow.core.reductions import Paid, Received, ReceivedAfter, Reduction, paid, received, received_after
-from visionflow.core.selection import Chosen, MaxMin, Select, Spaced, Top
+from visionflow.core.selection import Chosen, Select, Spaced, Top
 from visionflow.core.tokens import Group, Tokens, find_tokens
 from visionflow.core.trace import Stage, Trace
 from visionflow.core.work import Probed, Work
@@ -34,19 +26,25 @@ __all__ = [
     "AttentionRows",
     "AwayFromMean",
     "Block",
+    "Both",
     "Chosen",
     "Contextual",
     "Contribution",
     "Count",
+    "Coverage",
     "Cut",
     "Decision",
+    "Dpp",
     "Evidence",
+    "FarFromPivots",
     "FeatureScore",
     "Features",
     "Form",
     "Group",
     "Keep",
     "LayerAttention",
+    "Length",
+    "LikeText",
     "Look",
     "MaxMin",
     "Nothing",
@@ -55,16 +53,20 @@ __all__ = [
     "Positive",
     "Probe",
     "Probed",
+    "Raters",
     "Ratio",
     "Received",
     "ReceivedAfter",
+    "Recycled",
     "Reduction",
+    "RowWeights",
     "Seeded",
     "Select",
     "Selection",
     "Shown",
     "Spaced",
     "Stage",
+    "TextAndImageCoverage",
     "Tokens",
     "Top",
     "Tower",

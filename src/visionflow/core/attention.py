@@ -40,6 +40,7 @@ class AttentionRows:
         group: the processes that hold the heads, each as many; None where `query` has all.
         softcap: bound of the scaled scores, ``softcap * tanh(score / softcap)``; None for none.
         joined: how A is made of the heads' weights.
+        share: fp32 ``[batch, tokens present]``, how much the row of each token counts; None for all alike.
     """
 
     query: Tensor
@@ -52,6 +53,7 @@ class AttentionRows:
     group: ProcessGroup | None = None
     softcap: float | None = None
     joined: Heads = "mean"
+    share: Tensor | None = None
 
     @property
     def past(self) -> int:
@@ -72,12 +74,14 @@ class AttentionRows:
     def chunks(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Chunks of rows: their index and realness ``[batch, r]``, and A ``[batch, r, keys]``, zero in fillers.
 
-        Later keys, which none of these rows may read, are left out where that is known without a look at a mask.
+        A row that counts more or less than others (`share`) is scaled by that. Later keys, which none of these rows may
+        read, are left out where that is known without a look at a mask.
         """
         for start, end, keys in self._spans():
             index, real = self.index[:, start:end], self.real[:, start:end]
             weights = self._weights(index, [part[:, :, : self._keys_before(end)] for part in keys])
-            yield index, real, self._joined(weights.float()) * real.unsqueeze(2)
+            counts = real if self.share is None else real * self.share.gather(1, self.places[:, start:end])
+            yield index, real, self._joined(weights.float()) * counts.unsqueeze(2)
 
     def heads(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The same with A of each head that is here, ``[batch, heads, r, all keys]``, fp32 or fp64; fillers as well."""

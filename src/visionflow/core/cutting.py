@@ -142,6 +142,9 @@ def refusal(plan: Plan, engine: str, cannot: Collection[str]) -> str | None:
 
 def asked_of(plan: Plan) -> dict[str, str]:
     """What a plan asks of an engine beyond counts that are known before the pass, by name, as sentences."""
+    parts = [part for cut in plan.cuts for part in cut.evidence.parts]
+    attention = [part for part in parts if isinstance(part, Attention)]
+    features = [part for part in parts if isinstance(part, Features)]
     asked = {
         "adaptive cuts": ("where it cuts depends on activations", plan.adaptive is not None),
         "unknown counts": ("how much it keeps depends on activations", any(cut.keep(8) is None for cut in plan.cuts)),
@@ -149,16 +152,15 @@ def asked_of(plan: Plan) -> dict[str, str]:
         "withheld keys": ("it takes keys out of the cache", bool(plan.withheld)),
         "watches": ("it watches layers with a function", bool(plan.watches)),
         "cuts at 0": ("it cuts before the first layer", any(cut.layer == 0 for cut in plan.cuts)),
-        "tower": ("it decides on the vision tower", any(isinstance(cut.evidence, Tower) for cut in plan.cuts)),
+        "tower": ("it decides on the vision tower", any(isinstance(part, Tower) for part in parts)),
         "entry": (
             "it looks at the attention of a layer before that runs",
-            any(isinstance(cut.evidence, Attention) and cut.evidence.when == "entry" for cut in plan.cuts),
+            any(part.when == "entry" for part in attention),
         ),
-        "features": ("it decides on features", any(isinstance(cut.evidence, Features) for cut in plan.cuts)),
-        "keys": (
-            "it decides on the keys of all heads",
-            any(isinstance(cut.evidence, Features) and cut.evidence.of == "key" for cut in plan.cuts),
-        ),
+        "features": ("it decides on features", bool(features)),
+        "keys": ("it decides on the keys of all heads", any(part.of == "key" for part in features)),
+        "two kinds of evidence": ("it decides on two kinds of evidence at once", len(parts) > len(plan.cuts)),
+        "weighed rows": ("it weighs the rows of attention", any(part.weigh is not None for part in attention)),
         "merging": ("it merges tokens", any(cut.select.merges for cut in plan.cuts)),
     }
     return {name: reason for name, (reason, is_asked) in asked.items() if is_asked}

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from visionflow.core.attention import AttentionRows, Heads, exact
 from visionflow.core.draw import draw
+from visionflow.core.feature_scores import FeatureScore, RowWeights
 from visionflow.core.forms import Form
-from visionflow.core.reductions import Received
+from visionflow.core.reductions import Paid, Received
 from visionflow.core.tokens import GroupName, Tokens
 from visionflow.core.towers import TowerRows
 from visionflow.errors import VisionFlowError
@@ -35,18 +36,40 @@ class Shown:
         return Shown(*parts)
 
 
+When = Literal["ran", "entry"]
+
+
 class Evidence(Form, ABC):
     """What an engine is to show at a cut."""
 
     @property
+    def parts(self) -> "tuple[Evidence, ...]":
+        """What it is made of, each shown by itself: this alone, where it is not joined of others."""
+        return (self,)
+
+    @property
+    def read(self) -> When | None:
+        """Whose queries and keys it is made of: of the layer that "ran" or is about to ("entry"); None for nobody's."""
+        return None
+
+    @property
+    def reads_inputs(self) -> bool:
+        """It is made of the states as they enter layer 0."""
+        return False
+
+    @property
     def earliest(self) -> int:
-        """The first layer before which a cut may ask for it."""
-        return 0
+        """The first layer before which a cut may ask for it: a layer that has run is needed, or none."""
+        return int(self.read == "ran")
 
     @property
     def shows(self) -> tuple[str, ...]:
         """Of "scores" and "features" those that it shows."""
         return ("scores",)
+
+    def joined(self, before: Shown | None, part: "Evidence", shown: Shown) -> Shown:
+        """What is known once one of its `parts` has been `shown`, where those `before` it have been."""
+        return shown
 
 
 @dataclass(frozen=True)
@@ -59,52 +82,32 @@ class Attention(Evidence):
         heads: how heads are joined: "mean", "max", or a weight for each.
         when: the layer that has just run ("ran", layer k-1), or the one that is about to ("entry", layer k, on the
             tokens that enter it, whose queries and keys are computed once more for it).
+        weigh: how much each row counts; None for all alike. Scores that are sums over rows are then weighted sums.
     """
 
     rows: GroupName
     reduce: Callable[[AttentionRows], Tensor] = Received()
     heads: Heads = "mean"
-    when: Literal["ran", "entry"] = "ran"
+    when: When = "ran"
+    weigh: RowWeights | None = None
 
     def __post_init__(self) -> None:
         if self.when not in ("ran", "entry"):
             raise VisionFlowError(f"when is 'ran' or 'entry', not {self.when!r}")
         if not callable(self.reduce):
             raise VisionFlowError(f"reduce is a reduction such as Received(), not {self.reduce!r}")
+        if self.weigh is not None and isinstance(self.reduce, Paid):
+            raise VisionFlowError("what single rows pay is no sum over rows that could be weighed: leave weigh out")
 
     @property
-    def earliest(self) -> int:
-        """A layer that has run is needed, or none."""
-        return int(self.when == "ran")
+    def read(self) -> When:
+        """As `when` says."""
+        return self.when
 
-
-class FeatureScore(Form, ABC):
-    """Turns features into one score per token."""
-
-    @abstractmethod
-    def __call__(self, features: Tensor, tokens: Tokens) -> Tensor:
-        """``[batch, tokens]`` of features ``[batch, tokens, width]``, both in fp32 (fp64 in fp64)."""
-
-    def pairs(self, n: int) -> int:
-        """Products of two features that it takes for `n` image tokens."""
-        return 0
-
-
-@dataclass(frozen=True)
-class AwayFromMean(FeatureScore):
-    """How little a token is like the mean of its sample's image tokens: minus the cosine of the two."""
-
-    def __call__(self, features: Tensor, tokens: Tokens) -> Tensor:
-        """Minus the cosine; zero for other tokens."""
-        unit, place, real = unit_features(features, tokens)
-        image = features.gather(1, place.unsqueeze(2).expand_as(unit)) * real.unsqueeze(2)
-        mean = torch.nn.functional.normalize(image.sum(1), dim=1)  # a cosine knows no length
-        cosine = (unit @ mean.unsqueeze(2)).squeeze(2)
-        return torch.zeros(features.shape[:2], device=features.device, dtype=features.dtype).scatter(1, place, -cosine)
-
-    def pairs(self, n: int) -> int:
-        """Each token with the mean."""
-        return n
+    @property
+    def reads_inputs(self) -> bool:
+        """Where rows are weighed on them."""
+        return self.weigh is not None
 
 
 @dataclass(frozen=True)
@@ -125,9 +128,14 @@ class Features(Evidence):
             raise VisionFlowError(f"features are 'image', 'hidden' or 'key', not {self.of!r}")
 
     @property
-    def earliest(self) -> int:
+    def read(self) -> When | None:
         """Keys are those of a layer that has run."""
-        return int(self.of == "key")
+        return "ran" if self.of == "key" else None
+
+    @property
+    def reads_inputs(self) -> bool:
+        """Picture features are."""
+        return self.of == "image"
 
     @property
     def shows(self) -> tuple[str, ...]:
@@ -163,18 +171,49 @@ class Tower(Evidence):
         return ("scores", "features")
 
 
-def unit_features(features: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor]:
-    """The features of the image tokens at length 1, zero in fillers.
+@dataclass(frozen=True)
+class Both(Evidence):
+    """Scores of one kind of evidence beside features of another.
 
-    Args:
-        features: ``[batch, tokens, width]``.
-
-    Returns:
-        ``[batch, n, width]``; their places and which are real, ``[batch, n]``, see `visionflow.core.tokens.Group`.
+    Attributes:
+        scores: what shows the scores.
+        features: what shows the features.
     """
-    place, real = tokens.image.index()
-    image = features.gather(1, place.unsqueeze(2).expand(-1, -1, features.shape[2]))
-    return torch.nn.functional.normalize(image, dim=2) * real.unsqueeze(2), place, real
+
+    scores: Evidence
+    features: Evidence
+
+    def __post_init__(self) -> None:
+        for part, name in ((self.scores, "scores"), (self.features, "features")):
+            if len(part.parts) != 1 or name not in part.shows or isinstance(part, FromTokens):
+                raise VisionFlowError(f"the {name} of two kinds of evidence cannot be those of {part!r}")
+
+    @property
+    def parts(self) -> tuple[Evidence, ...]:
+        """Both."""
+        return (self.scores, self.features)
+
+    @property
+    def reads_inputs(self) -> bool:
+        """Where one does."""
+        return any(part.reads_inputs for part in self.parts)
+
+    @property
+    def earliest(self) -> int:
+        """Where both are there."""
+        return max(part.earliest for part in self.parts)
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        """Both."""
+        return ("scores", "features")
+
+    def joined(self, before: Shown | None, part: Evidence, shown: Shown) -> Shown:
+        """Of each part what it is there for."""
+        before = before or Shown()
+        if part is self.scores:
+            return Shown(shown.scores, before.features)
+        return Shown(before.scores, shown.features)
 
 
 class FromTokens(Evidence):

@@ -11,6 +11,8 @@ from visionflow.core.selection import Chosen, Select, best
 from visionflow.core.tokens import Group, Tokens, pack
 from visionflow.errors import VisionFlowError
 
+_EQUAL = 1e-6  # of the squared lengths of two vectors; a squared distance below that is rounding
+
 
 @dataclass(frozen=True)
 class Contextual(Select):
@@ -36,7 +38,7 @@ class Contextual(Select):
         """How many of those kept are targets."""
         return int(round(self.share * kept, 9))
 
-    def pairs(self, n: int, kept: int) -> int:
+    def pairs(self, n: int, kept: int, text: int) -> int:
         """One product of each token that goes with each target."""
         return (n - kept) * self.targets(kept)
 
@@ -59,6 +61,95 @@ class Contextual(Select):
         own = torch.arange(keep.shape[1], device=device).expand(keep.shape)
         into = own.scatter(1, place, torch.where(joins & able & ~blank.gather(1, place), nearest, place))
         return Chosen(keep, into)
+
+
+@dataclass(frozen=True)
+class Recycled(Select):
+    """Those with the highest scores, and the centres of clusters, made of the best of the rest, which join them.
+
+    Of the R tokens that are not among the best the ``int(share R) + 1`` with the highest scores are the pool, and
+    ``C = int(pool / per) + 1`` of these the centres; the best are so many that they and the centres are those kept.
+    With features x of D numbers and the distance ``d(i, j) = |x_i - x_j| / sqrt(D)``, the density of a token of the
+    pool is ``exp(-mean of d^2 to its C nearest)``, itself included, and centres have the largest product of density and
+    distance to the nearest denser one (of the densest: the largest distance of all). The others of the pool join the
+    nearest centre, the rest is dropped. Ties go to the first; the released code of SparseVLM adds noise to densities.
+
+    Attributes:
+        share: of the tokens that are not among the best, the fraction that is clustered.
+        per: tokens of the pool for one centre.
+    """
+
+    needs = ("scores", "features")
+    merges = True
+
+    share: float = 0.3
+    per: int = 10
+
+    def best(self, n: int, kept: int) -> tuple[int, int, int]:
+        """Of n tokens of which `kept` stay: how many are the best, how many the pool, and how many its centres."""
+        if kept >= n:
+            return n, 0, 0
+        for top in range(kept, -1, -1):
+            pool = int(round(self.share * (n - top), 9)) + 1
+            centres = min(pool // self.per + 1, pool)
+            if top + centres <= kept:
+                break
+        return max(0, kept - centres), pool, min(centres, kept)
+
+    def pairs(self, n: int, kept: int, text: int) -> int:
+        """Each of the pool with each."""
+        return self.best(n, kept)[1] ** 2
+
+    def __call__(self, shown: Shown, tokens: Tokens, counts: tuple[int, ...]) -> Chosen:
+        """Keep the best, and the centres."""
+        assert shown.scores is not None
+        assert shown.features is not None
+        image, device = tokens.image, shown.scores.device
+        sizes = [self.best(n, kept) for n, kept in zip(image.counts, counts, strict=True)]
+        tops, pools, centres = (tuple(part) for part in zip(*sizes, strict=True))
+        keep = best(shown.scores, image, tops)
+        if not any(pools):
+            return Chosen(keep)
+        pool = best(shown.scores, Group(image.mask & ~keep, image.counts), pools)
+        place, real = pack(pool, max(pools))
+        apart = _distances(shown.features, place, real)
+        central = _density_peaks(apart, real, torch.tensor(centres, device=device).unsqueeze(1))
+        scores = torch.full(keep.shape, -torch.inf, device=device).scatter(1, place, central.float())
+        centre = best(scores, Group(pool, pools), centres)
+        is_centre = centre.gather(1, place) & real
+        nearest = place.gather(1, apart.masked_fill(~is_centre.unsqueeze(1), torch.inf).argmin(2))
+        own = torch.arange(keep.shape[1], device=device).expand(keep.shape)
+        return Chosen(keep | centre, own.scatter(1, place, torch.where(real & ~is_centre, nearest, place)))
+
+
+def _distances(features: Tensor, place: Tensor, real: Tensor) -> Tensor:
+    """Squared distances over their width ``[batch, n, n]`` of the features at `place`; inf to fillers."""
+    rows = features.gather(1, place.unsqueeze(2).expand(-1, -1, features.shape[2]))
+    squares = (rows**2).sum(2)
+    apart = (squares.unsqueeze(1) + squares.unsqueeze(2) - 2 * rows @ rows.transpose(1, 2)).clamp(min=0)
+    own = torch.eye(place.shape[1], dtype=torch.bool, device=place.device)
+    apart = apart.masked_fill(own | (apart < _EQUAL * (squares.unsqueeze(1) + squares.unsqueeze(2))), 0.0)
+    return (apart / features.shape[2]).masked_fill(~real.unsqueeze(1), torch.inf)
+
+
+def _density_peaks(apart: Tensor, real: Tensor, count: Tensor) -> Tensor:
+    """How central each token is, ``[batch, n]``: its density times its distance to the nearest denser one.
+
+    Args:
+        apart: squared distances ``[batch, n, n]``.
+        real: bool ``[batch, n]``, False for fillers.
+        count: ``[batch, 1]``, over how many of the nearest the mean is taken.
+    """
+    rank = torch.arange(apart.shape[2], device=apart.device)
+    near = apart.sort(2).values.masked_fill(rank >= count.unsqueeze(2), 0.0)
+    density = (-near.sum(2) / count.clamp(min=1)).exp()
+    first = rank.unsqueeze(0) < rank.unsqueeze(1)
+    same = density.unsqueeze(1) == density.unsqueeze(2)
+    denser = (density.unsqueeze(1) > density.unsqueeze(2)) | (same & first)
+    denser = denser & real.unsqueeze(1)
+    farthest = apart.masked_fill(~(real.unsqueeze(1) & real.unsqueeze(2)), 0.0).flatten(1).amax(1, keepdim=True)
+    distance = apart.masked_fill(~denser, torch.inf).amin(2).sqrt()
+    return density * torch.where(denser.any(2), distance, farthest.sqrt())
 
 
 def _evenly(first: Tensor, last: Tensor, count: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from visionflow.core.adaptive import AdaptiveCuts
-from visionflow.core.evidence import Attention, Evidence, Features, Nothing, Tower
+from visionflow.core.evidence import Attention, Evidence, Features, Nothing, Tower, When
 from visionflow.core.forms import Form
 from visionflow.core.keep import Keep, Positive
 from visionflow.core.layer import LayerAttention
@@ -62,34 +62,40 @@ class Cut(Form):
             )
 
     @property
-    def probed(self) -> int | None:
-        """The layer whose attention is looked at; None for none."""
-        return self.read_layer if isinstance(self.evidence, Attention) else None
+    def attention(self) -> Attention | None:
+        """The attention that is among its evidence; None for none."""
+        return next((part for part in self.evidence.parts if isinstance(part, Attention)), None)
 
     @property
-    def read_layer(self) -> int | None:
-        """The layer whose queries and keys are evidence; None for none."""
-        evidence = self.evidence
-        if isinstance(evidence, Attention):
-            return self.layer - (evidence.when == "ran")
-        return self.layer - 1 if isinstance(evidence, Features) and evidence.of == "key" else None
+    def probed(self) -> int | None:
+        """The layer whose attention is looked at; None for none."""
+        return None if self.attention is None else self.layer - self.attention.earliest
+
+    def read_of(self, layer: int, when: When) -> list[Evidence]:
+        """Of its evidence that which is made of the queries and keys of `layer`, which runs now or is about to."""
+        read = self.layer - (when == "ran")
+        return [part for part in self.evidence.parts if part.read == when and layer == read]
 
     def probe(self, rows: int, present: int) -> Probed:
         """What it costs to look at so many query rows, with so many tokens present."""
-        assert isinstance(self.evidence, Attention)
-        entry = self.evidence.when == "entry"
+        assert self.attention is not None
+        entry = self.attention.when == "entry"
         return Probed(self.layer if entry else self.layer - 1, rows, projected=present if entry else 0)
 
-    def compared(self, image_tokens: int) -> Compared:
-        """The products of features that a choice among so many image tokens takes."""
-        evidence, kept = self.evidence, self.keep(image_tokens)
-        of: Vectors = "key" if isinstance(evidence, Features) and evidence.of == "key" else "hidden"
-        of = "tower" if isinstance(evidence, Tower) else of
+    def compared(self, image_tokens: int, text: int) -> Compared:
+        """The products of features that a choice among so many image tokens takes, with so many of text after them."""
+        kept = self.keep(image_tokens)
+        of: Vectors = "hidden"
+        for part in self.evidence.parts:
+            if isinstance(part, Tower):
+                of = "tower"
+            elif isinstance(part, Features):
+                of = "key" if part.of == "key" else "hidden"
         if kept is None or kept == image_tokens:
             return Compared(self.layer, 0, of)
-        score = evidence.score if isinstance(evidence, Features) else None
-        pairs = self.select.pairs(image_tokens, kept) + (score.pairs(image_tokens) if score else 0)
-        return Compared(self.layer, pairs, of)
+        scores = [part.score for part in self.evidence.parts if isinstance(part, Features) and part.score]
+        pairs = self.select.pairs(image_tokens, kept, text)
+        return Compared(self.layer, pairs + sum(score.pairs(image_tokens, text) for score in scores), of)
 
 
 @dataclass(frozen=True)
@@ -209,7 +215,7 @@ class Plan(Form):
 
     def attended_layers(self, num_layers: int) -> set[int]:
         """The layers whose attention itself is looked at or altered; all others run as they are."""
-        probed = {cut.read_layer for cut in self.cuts if cut.read_layer is not None}
+        probed = {cut.layer - (part.read == "ran") for cut in self.cuts for part in cut.evidence.parts if part.read}
         altered = {layer for block in self.blocks if block.mode != "renormalise" for layer in block.layers}
         adaptive = set(range(self.adaptive.first, num_layers - 1)) if self.adaptive else set()
         return probed | altered | adaptive | {layer for watch in self.watches for layer in watch.layers}
@@ -251,12 +257,17 @@ class Plan(Form):
             for layer in self.forgotten():
                 cached[layer] = text
         before = [image_tokens, *images]  # by layer, image tokens before its cut
+        looking = [cut for cut in self.cuts if images[cut.layer] < before[cut.layer]]  # at other cuts nobody looks
         probes = [
-            cut.probe({**counts, "image": before[cut.layer]}[cut.evidence.rows], text + before[cut.layer])
-            for cut in self.cuts
-            if isinstance(cut.evidence, Attention) and images[cut.layer] < before[cut.layer]  # else nobody looks
+            cut.probe({**counts, "image": before[cut.layer]}[cut.attention.rows], text + before[cut.layer])
+            for cut in looking
+            if cut.attention is not None
         ]
-        compared = [each for cut in self.cuts if (each := cut.compared(before[cut.layer])).pairs]
+        weights = {part.weigh: cut.layer for cut in reversed(looking) if (part := cut.attention) and part.weigh}
+        compared = [
+            *(Compared(layer, weigh.pairs(image_tokens, instruction_tokens)) for weigh, layer in weights.items()),
+            *(each for cut in looking if (each := cut.compared(before[cut.layer], instruction_tokens)).pairs),
+        ]
         unread = {layer for layer, groups in self.skipped().items() if "image" in groups}
         return Work(lengths, pairs, cached, text + image_tokens, probes, unread, compared)
 

@@ -10,31 +10,45 @@ from visionflow.methods.registry import METHODS, register
 
 if TYPE_CHECKING:
     from visionflow.methods.base import Method
+    from visionflow.methods.cdpruner import CDPruner
+    from visionflow.methods.dart import DART
+    from visionflow.methods.deft import DeFT
     from visionflow.methods.divprune import DivPrune
     from visionflow.methods.fastv import FastV
     from visionflow.methods.grid import Grid
     from visionflow.methods.himap import HiMAP
+    from visionflow.methods.mmtok import MMTok
     from visionflow.methods.plan_file import PlanFile
     from visionflow.methods.pyramiddrop import PyramidDrop
     from visionflow.methods.random import RandomPruning
+    from visionflow.methods.scope import SCOPE
+    from visionflow.methods.sparsevlm import SparseVLM
     from visionflow.methods.spec import Spec, method, parse
+    from visionflow.methods.text_rows import TextRows
     from visionflow.methods.unlike_mean import UnlikeMean
     from visionflow.methods.visionzip import VisionZip
     from visionflow.methods.visipruner import VisiPruner
     from visionflow.methods.vtw import VTW
 
 __all__ = [
+    "DART",
     "METHODS",
+    "SCOPE",
     "VTW",
+    "CDPruner",
+    "DeFT",
     "DivPrune",
     "FastV",
     "Grid",
     "HiMAP",
+    "MMTok",
     "Method",
     "PlanFile",
     "PyramidDrop",
     "RandomPruning",
+    "SparseVLM",
     "Spec",
+    "TextRows",
     "UnlikeMean",
     "VisiPruner",
     "VisionZip",
@@ -44,10 +58,11 @@ __all__ = [
 ]
 
 _MODULES = {
-    "DivPrune": "divprune", "FastV": "fastv", "Grid": "grid", "HiMAP": "himap", "Method": "base",
-    "PlanFile": "plan_file", "PyramidDrop": "pyramiddrop", "RandomPruning": "random", "Spec": "spec",
-    "UnlikeMean": "unlike_mean", "VTW": "vtw", "VisiPruner": "visipruner", "VisionZip": "visionzip",
-    "method": "spec", "parse": "spec",
+    "CDPruner": "cdpruner", "DART": "dart", "DeFT": "deft", "DivPrune": "divprune", "FastV": "fastv", "Grid": "grid",
+    "HiMAP": "himap", "Method": "base", "method": "spec", "MMTok": "mmtok", "parse": "spec", "PlanFile": "plan_file",
+    "PyramidDrop": "pyramiddrop", "RandomPruning": "random", "SCOPE": "scope", "SparseVLM": "sparsevlm",
+    "Spec": "spec", "TextRows": "text_rows", "UnlikeMean": "unlike_mean", "VisionZip": "visionzip",
+    "VisiPruner": "visipruner", "VTW": "vtw",
 }  # fmt: skip
 
 

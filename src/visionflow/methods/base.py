@@ -14,7 +14,7 @@ from visionflow.core.keep import Ratio, check_ratio
 from visionflow.core.plan import Block, Cut, Plan
 from visionflow.errors import VisionFlowError
 
-__all__ = ["Method", "Ratio", "check_layer", "check_ratio", "check_seed", "keep_ratio"]
+__all__ = ["Method", "Ratio", "check_layer", "check_ratio", "check_schedule", "check_seed", "keep_ratio"]
 
 
 class Method(ABC):
@@ -109,6 +109,18 @@ def check_layer(name: str, k: int, least: int = 1) -> None:
     """Refuse a `k` that is not a whole number of layers, at least `least`."""
     if isinstance(k, bool) or not isinstance(k, int) or k < least:
         raise VisionFlowError(f"{name} must be a whole number of layers, at least {least}, not {k!r}")
+
+
+def check_schedule(layers: tuple[int, ...], ratios: tuple[float, ...]) -> None:
+    """Refuse layers that do not increase, or not one fraction for each."""
+    for layer in layers:
+        check_layer("each of layers", layer)
+    for each in ratios:
+        check_ratio("each of ratios", each)
+    if not layers or list(layers) != sorted(set(layers)):
+        raise VisionFlowError(f"layers must be increasing, at least one, not {layers}")
+    if len(layers) != len(ratios):
+        raise VisionFlowError(f"{len(layers)} layers need as many ratios, one for each cut, not {len(ratios)}")
 
 
 def check_seed(seed: int) -> None:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from visionflow.core.evidence import Features
+from visionflow.core.greedy import MaxMin
 from visionflow.core.keep import Ratio
 from visionflow.core.plan import Cut
-from visionflow.core.selection import MaxMin
 from visionflow.methods.base import Method, check_layer, check_ratio
 
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from visionflow.core.evidence import AwayFromMean, Features
+from visionflow.core.evidence import Features
+from visionflow.core.feature_scores import AwayFromMean
 from visionflow.core.keep import Ratio
 from visionflow.core.plan import Cut
 from visionflow.methods.base import Method, check_layer, check_ratio

@@ -13,7 +13,12 @@ from visionflow.methods import METHODS, Method, parse
 KEY = "visionflow"
 """Where the settings stand in ``--additional-config``, and a request's own in ``vllm_xargs``."""
 
-CANNOT = frozenset({"adaptive cuts", "unknown counts", "blocks", "withheld keys", "watches", "tower"})
+CANNOT = frozenset(
+    {
+        "adaptive cuts", "unknown counts", "blocks", "withheld keys", "watches", "tower", "two kinds of evidence",
+        "weighed rows",
+    }
+)  # fmt: skip
 """What of a plan the engine does not do, by the names of `visionflow.core.cutting.asked_of`."""
 
 _EXAMPLE = '{"visionflow": {"method": "himap:k1=2,r1=0.5,k2=8,r2=0.75"}}'

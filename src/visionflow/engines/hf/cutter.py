@@ -6,13 +6,15 @@ import torch
 from torch import Tensor
 
 from visionflow.core import cutting
-from visionflow.core.attention import AttentionRows, out_of_autocast
-from visionflow.core.evidence import Attention, Features, Shown
+from visionflow.core.attention import AttentionRows, exact, out_of_autocast
+from visionflow.core.evidence import Attention, Evidence, Features, Shown, When
+from visionflow.core.feature_scores import RowWeights
 from visionflow.core.layer import LayerAttention
 from visionflow.core.plan import Cut, Plan
 from visionflow.core.selection import Chosen, best
 from visionflow.core.tokens import Tokens
 from visionflow.core.trace import Stage, Trace
+from visionflow.core.work import Compared
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Cutter:
         self._cuts = {cut.layer: cut for cut in plan.cuts}
         self._given = tokens
         self._shown: dict[int, Shown] = {}
+        self._weights: dict[RowWeights, Tensor] = {}
         self._first = plan.adaptive.first if plan.adaptive else 0
         self._decider = plan.adaptive.start(tokens) if plan.adaptive else None
         self._decided: dict[int, Decided] = {}
@@ -48,6 +51,7 @@ class Cutter:
         cut = self._cuts.get(layer)
         return cut if cut is not None and cutting.drops(cut, tokens) else None
 
+    @torch.no_grad()
     def at(self, layer: int, tokens: Tokens) -> Decided | None:
         """What stays before `layer`; None for all."""
         decided, cut = self._decided.pop(layer, None), self.cut(layer, tokens)
@@ -55,6 +59,9 @@ class Cutter:
             return decided
         device = tokens.columns.device
         shown = self._shown.pop(layer, None)
+        counts = list(zip(tokens.image.counts, tokens.instruction.counts, strict=True))
+        together = cut.compared(max(tokens.image.counts), max(tokens.instruction.counts))
+        self.trace.note_compared(together, [cut.compared(*each).pairs for each in counts])
         with out_of_autocast(device):
             return Decided(*cutting.choose(cut, tokens, shown and shown.to(device)))
 
@@ -72,34 +79,46 @@ class Cutter:
         """Take the features that `cut` asked for, ``[batch, tokens, width]``."""
         with out_of_autocast(features.device):
             shown = evidence.show(features, tokens.to(features.device))
-        self.shown(cut, shown, tokens)
+        self.shown(cut, evidence, shown)
 
-    def shown(self, cut: Cut, shown: Shown, tokens: Tokens) -> None:
-        """Take what `cut` asked for, of the tokens present."""
-        self._shown[cut.layer] = shown
-        counts = tokens.image.counts
-        self.trace.note_compared(cut.compared(max(counts)), [cut.compared(n).pairs for n in counts])
+    def shown(self, cut: Cut, part: Evidence, shown: Shown) -> None:
+        """Take what is shown of a part of the evidence that `cut` asked for."""
+        before = self._shown.get(cut.layer)
+        self._shown[cut.layer] = cut.evidence.joined(before, part, shown)
 
-    def asked(self, layer: int, when: str, tokens: Tokens) -> Cut | None:
+    def asked(self, layer: int, when: When, tokens: Tokens) -> tuple[Cut | None, list[Evidence]]:
         """The cut that looks at the queries or keys of `layer`, which runs now ("ran") or is about to ("entry")."""
         cut = self.cut(layer + (when == "ran"), tokens)
-        if cut is None or cut.read_layer != layer:
-            return None
-        return cut
+        return cut, [] if cut is None else cut.read_of(layer, when)
 
     @torch.no_grad()
-    def attention(self, cut: Cut, rows: AttentionRows) -> None:
+    def attention(self, cut: Cut, evidence: Attention, rows: AttentionRows) -> None:
         """Take what `cut` asked for from the rows of its group, all keys at hand."""
-        if isinstance(cut.evidence, Features):
-            self.features(cut, cut.evidence, rows.key[:, :, rows.before :].transpose(1, 2).flatten(2), rows.tokens)
-            return
-        assert isinstance(cut.evidence, Attention)
-        group = rows.tokens.group(cut.evidence.rows)
+        group = rows.tokens.group(evidence.rows)
         with out_of_autocast(rows.query.device):
-            self._shown[cut.layer] = cutting.probe(rows, cut.evidence)
+            self.shown(cut, evidence, cutting.probe(rows, evidence))
         counts = zip(rows.tokens.image.counts, group.counts, strict=True)
         alone = (cutting.cuts_sample(cut, n) * count for n, count in counts)
         self.trace.note_probe(cut.probe(max(group.counts), rows.tokens.columns.shape[1]), tuple(alone))
+
+    @torch.no_grad()
+    def weights(self, cut: Cut, weigh: RowWeights, inputs: Tensor) -> Tensor:
+        """How much each row counts, ``[batch, given]`` in fp32; found once, where it is first asked for.
+
+        Args:
+            cut: who asks.
+            weigh: finds it.
+            inputs: the states that entered layer 0, ``[batch, given, width]``.
+        """
+        if weigh not in self._weights:
+            tokens = self._given
+            with out_of_autocast(inputs.device):
+                self._weights[weigh] = weigh(exact(inputs), tokens.to(inputs.device)).float()
+            counts = list(zip(tokens.image.counts, tokens.instruction.counts, strict=True))
+            alone = [weigh.pairs(*each) * cutting.cuts_sample(cut, each[0]) for each in counts]
+            together = weigh.pairs(max(tokens.image.counts), max(tokens.instruction.counts))
+            self.trace.note_compared(Compared(cut.layer, together), alone)
+        return self._weights[weigh]
 
     # -- cuts that depend on what the layers show ---------------------------------------------------------------------
 

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from visionflow.core import cutting
-from visionflow.core.attention import AttentionRows, Heads
+from visionflow.core.attention import AttentionRows
 from visionflow.core.evidence import Attention, Features, Tower
 from visionflow.core.layer import LayerAttention
 from visionflow.core.plan import Cut, Plan
@@ -107,10 +108,8 @@ class PromptPass(Pass):
         self._watches = plan.watches
         self._backend = backend
         self._towers = towers
-        self._wants_pictures = any(
-            isinstance(cut.evidence, Features) and cut.evidence.of == "image" for cut in plan.cuts
-        )
-        self._pictures: Tensor | None = None
+        self._wants_inputs = any(cut.evidence.reads_inputs for cut in plan.cuts)
+        self._inputs: Tensor | None = None
         self._check(plan)
 
     @property
@@ -134,8 +133,8 @@ class PromptPass(Pass):
     def enter(self, layer: int, hidden: Tensor, kwargs: Arguments, read: Read) -> tuple[Tensor, Arguments]:
         """The hidden states and arguments that decoder layer `layer` gets instead of its own."""
         before = self.present.tokens
-        if layer == 0 and self._wants_pictures:
-            self._pictures = self.present.features_in(hidden)
+        if layer == 0 and self._wants_inputs:
+            self._inputs = self.present.features_in(hidden)
         cut = self.cutter.cut(layer, before)
         if cut is not None:
             self._show(cut, hidden, kwargs, read)
@@ -157,34 +156,48 @@ class PromptPass(Pass):
 
     def _show(self, cut: Cut, hidden: Tensor, kwargs: Arguments, read: Read) -> None:
         """Show the cutter what is known as `cut` is reached; what comes from layers that ran it has seen already."""
-        evidence, tokens = cut.evidence, self.present.tokens
-        if isinstance(evidence, Features) and evidence.of != "key":
-            pictures = self._pictures if evidence.of == "image" else None
-            features = self.present.features_in(hidden) if pictures is None else self.present.of_given(pictures)
-            self.cutter.features(cut, evidence, features, tokens)
-        elif isinstance(evidence, Tower):
-            seen = self._towers[evidence.rows].shown(self.present.given)
-            self.cutter.shown(cut, self.present.shown_of_given(seen), tokens)
-        elif isinstance(evidence, Attention) and evidence.when == "entry":
-            self.reading = True
-            try:
-                read(cut.layer, hidden, self._arguments(cut.layer, hidden, kwargs))
-            finally:
-                self.reading = False
+        for part in cut.evidence.parts:
+            if isinstance(part, Features) and part.of != "key":
+                inputs = self._inputs if part.of == "image" else None
+                features = self.present.features_in(hidden) if inputs is None else self.present.of_given(inputs)
+                self.cutter.features(cut, part, features, self.present.tokens)
+            elif isinstance(part, Tower):
+                seen = self._towers[part.rows].shown(self.present.given)
+                self.cutter.shown(cut, part, self.present.shown_of_given(seen))
+            elif part.read == "entry":
+                self.reading = True
+                try:
+                    read(cut.layer, hidden, self._arguments(cut.layer, hidden, kwargs))
+                finally:
+                    self.reading = False
 
     def sees(
         self, layer: int, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float, softcap: float | None
     ) -> None:
         """Show the cutter the queries and keys of `layer`, if a cut asks for them."""
         tokens = self.present.tokens
-        cut = self.cutter.asked(layer, "entry" if self.reading else "ran", tokens)
-        if cut is None:
-            return
-        group, heads = _rows_for(cut)
+        cut, parts = self.cutter.asked(layer, "entry" if self.reading else "ran", tokens)
         tokens = tokens.to(query.device)
-        index, real = tokens.group(group).index()
-        rows = AttentionRows(query, key, scaling, mask, index, real, tokens, self._backend.group, softcap, heads)
-        self.cutter.attention(cut, rows)
+        for part in parts:
+            assert cut is not None
+            if isinstance(part, Features):
+                own = key[:, :, key.shape[2] - tokens.columns.shape[1] :]
+                self.cutter.features(cut, part, own.transpose(1, 2).flatten(2), tokens)
+            elif isinstance(part, Attention):
+                index, real = tokens.group(part.rows).index()
+                rows = AttentionRows(
+                    query, key, scaling, mask, index, real, tokens, self._backend.group, softcap, part.heads,
+                    self._weights(cut, part, query.device),
+                )  # fmt: skip
+                self.cutter.attention(cut, part, rows)
+
+    def _weights(self, cut: Cut, part: Attention, device: torch.device) -> Tensor | None:
+        """How much the row of each token present counts; None for all alike."""
+        if part.weigh is None:
+            return None
+        assert self._inputs is not None
+        weights = self.cutter.weights(cut, part.weigh, self._inputs)
+        return self.present.of_given(weights.unsqueeze(2)).squeeze(2).to(device)
 
     def picture_features(self, visual: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """Of the picture features that are added between layers those of the tokens present, and where they go."""
@@ -252,9 +265,3 @@ class PromptPass(Pass):
         self.trace.note_forgotten(layer, dropped, before.index.shape[1] - layout.index.shape[1])
         stays: Tensor = place
         return stays
-
-
-def _rows_for(cut: Cut) -> tuple[GroupName, Heads]:
-    """The query rows that a cut looks at, and how heads are joined; of one that looks at keys alone it is idle."""
-    evidence = cut.evidence
-    return (evidence.rows, evidence.heads) if isinstance(evidence, Attention) else ("last", "mean")

@@ -62,8 +62,8 @@ class Scope:
         check_backend(self.backend, model, plan)
         self._parameters = [_parameters_of(layer) for layer in self.layers]
         self._keyless = self.family.keyless(model)
-        evidence = (cut.evidence for cut in plan.cuts)
-        rows = {each.rows for each in evidence if isinstance(each, Tower)}
+        parts = (part for cut in plan.cuts for part in cut.evidence.parts)
+        rows = {part.rows for part in parts if isinstance(part, Tower)}
         self._towers = {each: TowerLook(model, self.family.merger_of(model), each) for each in sorted(rows)}
         self.trace = make_trace(len(self.layers))
         self._local = threading.local()

@@ -87,8 +87,7 @@ class PrunedPass:
         def look(attention: Any, args: tuple[Any, ...]) -> None:
             query, key = args[:2]
             for prompt, cut, rows in self._cutting(self._place_of(layer + (not self._reading))):
-                when = cut.evidence.when if isinstance(cut.evidence, Attention) else "ran"
-                if cut.read_layer == layer and (when == "entry") == self._reading:
+                if cut.read_of(layer, "entry" if self._reading else "ran"):
                     prompt.see(cut, attention, query[rows], key[rows], self._pruner.group)
             if self._reading:
                 raise _SeenError

@@ -1,0 +1,121 @@
+"""What methods keep is what their papers' formulas keep, of the model's own eager attention, features and keys."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from tests import formulas
+from tests.matrix import model_of
+from tests.reference import Keep, image_columns, instruction_columns
+from tests.tiny import prompt
+from visionflow import DART, SCOPE, CDPruner, DeFT, Method, MMTok, SparseVLM, prune
+from visionflow.methods import VisionZip
+
+INPUTS = prompt(5, "image", 3, "image", 8, seed=7).inputs
+IMAGE, TEXT = image_columns(INPUTS, 0), instruction_columns(INPUTS, 0)
+
+
+@pytest.fixture
+def model() -> PreTrainedModel:
+    return model_of("llava-grouped", "eager")
+
+
+@torch.no_grad()
+def dense(model: PreTrainedModel) -> Any:
+    """The unpruned run: hidden states, attention and keys of all layers."""
+    return model(**INPUTS, output_hidden_states=True, output_attentions=True)
+
+
+@torch.no_grad()
+def kept_by(model: PreTrainedModel, method: Method, stage: int = 0) -> list[int]:
+    """Which image tokens `method` keeps, as places among them."""
+    with prune(model, method) as trace:
+        model(**INPUTS)
+    return [IMAGE.index(column) for column in trace.stages[stage].kept[0].tolist()]
+
+
+@torch.no_grad()
+def saliency(model: PreTrainedModel, rows: str) -> Tensor:
+    """What the class token reads of each patch, or all read of it, in the tower's own eager attention."""
+    tower = model.model.vision_tower
+    tower.set_attn_implementation("eager")
+    try:
+        read = tower(INPUTS["pixel_values"].to(model.dtype), output_attentions=True).attentions[-2].mean(1)
+    finally:
+        tower.set_attn_implementation("sdpa")
+    return (read[:, 0, 1:] if rows == "cls" else read.sum(1)[:, 1:]).flatten()
+
+
+@pytest.mark.parametrize("negated", [False, True])
+def test_cdpruner(model: PreTrainedModel, negated: bool) -> None:
+    inputs = dense(model).hidden_states[0][0]
+    scores = formulas.relevance(inputs[IMAGE], inputs[TEXT], negated)
+    assert kept_by(model, CDPruner(0.6, negated=negated)) == formulas.dpp(inputs[IMAGE], scores, 20)
+    assert kept_by(model, CDPruner(0.6, 3, negated)) == formulas.dpp(inputs[IMAGE], scores, 20)
+
+
+def test_mmtok(model: PreTrainedModel) -> None:
+    inputs = dense(model).hidden_states[0][0]
+    assert kept_by(model, MMTok(0.7)) == formulas.mmtok(inputs[IMAGE], inputs[TEXT], 15)
+
+
+@pytest.mark.parametrize(("rows", "alpha"), [("cls", 1.0), ("cls", 0.0), ("received", 2.0)])
+def test_scope(model: PreTrainedModel, rows: Any, alpha: float) -> None:
+    inputs = dense(model).hidden_states[0][0]
+    expected = formulas.scope(inputs[IMAGE], saliency(model, rows), alpha, 20)
+    assert kept_by(model, SCOPE(0.6, alpha, rows)) == expected
+
+
+@pytest.mark.parametrize("k", [0, 3])
+def test_dart(model: PreTrainedModel, k: int) -> None:
+    output = dense(model)
+    hidden = output.hidden_states[k][0]
+    keys = output.past_key_values.layers[k - 1].keys[0].transpose(0, 1).flatten(1) if k else hidden
+    lengths = keys[IMAGE].abs().sum(1), keys[TEXT].abs().sum(1)
+    expected = formulas.dart(hidden[IMAGE], hidden[TEXT], lengths, (4, 3), 25)
+    assert kept_by(model, DART(k, 0.5, 4, 3)) == expected
+
+
+@pytest.mark.parametrize("recycle", [True, False])
+def test_sparsevlm(model: PreTrainedModel, recycle: bool) -> None:
+    output = dense(model)
+    inputs, hidden = output.hidden_states[0][0], output.hidden_states[2][0]
+    rows = [TEXT[each] for each in formulas.raters(inputs[IMAGE], inputs[TEXT])]
+    assert 0 < len(rows) < len(TEXT)
+    scores = output.attentions[1][0].mean(0)[rows][:, IMAGE].mean(0)
+    expected, into = formulas.recycled(hidden[IMAGE], scores.tolist(), 25)
+    if not recycle:
+        expected, into = sorted(scores.topk(25).indices.tolist()), {}
+    with prune(model, SparseVLM((2,), (0.5,), recycle)) as trace, torch.no_grad():
+        model(**INPUTS)
+    assert [IMAGE.index(column) for column in trace.stages[0].kept[0].tolist()] == expected
+    moves = trace.stages[0].merged[0].T.tolist() if trace.stages[0].merged else []
+    assert {IMAGE.index(moved): IMAGE.index(target) for moved, target in moves} == into
+
+
+@pytest.mark.parametrize("when", ["entry", "ran"])
+def test_deft(model: PreTrainedModel, when: Any) -> None:
+    method = DeFT(0.7, 3, when=when)
+    first = sorted(saliency(model, "cls").topk(22).indices.tolist())
+    assert kept_by(model, method) == first
+    columns = torch.tensor([IMAGE[each] for each in first])
+    with prune(model, Keep({0: [columns]}, method.plan())), torch.no_grad():
+        weights = model(**INPUTS, output_attentions=True).attentions[3 - (when == "ran")][0].mean(0)
+    present = [column for column in range(INPUTS["input_ids"].shape[1]) if column not in IMAGE or column in columns]
+    text, image = ([present.index(column) for column in group] for group in (TEXT, columns.tolist()))
+    best = weights[text][:, image].sum(0).topk(15).indices.tolist()
+    assert kept_by(model, method, 1) == sorted(first[each] for each in best)
+
+
+def test_deft_without_alpha_is_a_tower_alone(model: PreTrainedModel) -> None:
+    assert DeFT(0.5, 3, 0.0).plan().image_tokens(50, 6) == [25] * 6
+    assert kept_by(model, DeFT(0.5, 3, 0.0)) == kept_by(model, VisionZip(0.5, 0.0))
+
+
+def test_the_papers_counts() -> None:
+    assert DeFT(0.7413).plan().image_tokens(576, 32) == [235] * 16 + [150] * 16
+    assert SparseVLM().plan().image_tokens(576, 32) == [576] * 3 + [309] * 4 + [204] * 9 + [113] * 16
+    assert [CDPruner(r).plan().image_tokens(576, 1) for r in (7 / 9, 8 / 9)] == [[128], [64]]
