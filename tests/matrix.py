@@ -115,18 +115,21 @@ WRITTEN: list[Method] = [
     VisionZip(0.6, rows="received"),
     Merging((0, 3), 0.4),
     SparseVLM((1, 2, 4), (0.3, 0.4, 0.5)),
-    SparseVLM((2,), (0.6,), recycle=False),
     CDPruner(0.6),
     DART(2, 0.5),
-    DART(0, 0.6, 2, 1),
     SCOPE(0.6),
-    SCOPE(0.5, 0.0, "received"),
     MMTok(0.6),
     DeFT(0.7, 3),
+]
+VARIANTS: list[Method] = [
+    SparseVLM((2,), (0.6,), recycle=False),
+    DART(0, 0.6, 2, 1),
+    SCOPE(0.5, 0.0, "received"),
     TextRows((1, 3), (0.4, 0.5)),
 ]
-UNWRITTEN = [name for name in methods_by_name if name not in {method.name for method in WRITTEN}]
-METHODS = WRITTEN + [parse(name).of(LAYERS) for name in UNWRITTEN]
+"""Made of what others show already: left to ``make slow``."""
+UNWRITTEN = [name for name in methods_by_name if name not in {method.name for method in (*WRITTEN, *VARIANTS)}]
+METHODS = WRITTEN + VARIANTS + [parse(name).of(LAYERS) for name in UNWRITTEN]
 """Those with chosen fields, and every other method of the package as it is by default in a model of this depth."""
 NOTHING_DROPPED: list[Method] = [
     HiMAP(2, 0.0, 4, 0.0),
@@ -149,10 +152,16 @@ PROBING = [method for method in METHODS if any(cut.probed is not None for cut in
 DROPPING = [method for method in METHODS if not any(cut.select.merges for cut in method.cuts())]
 UNBLOCKED = [method for method in METHODS if not method.blocks()]
 
-methods = pytest.mark.parametrize("method", METHODS, ids=str)
-dropping_methods = pytest.mark.parametrize("method", DROPPING, ids=str)
-unblocked_methods = pytest.mark.parametrize("method", UNBLOCKED, ids=str)
-probing_methods = pytest.mark.parametrize("method", PROBING, ids=str)
+
+def _quick_first(methods: Iterable[Method]) -> list[Any]:
+    """Parameters of a test, variants left to ``make slow``."""
+    return [pytest.param(each, id=str(each), marks=pytest.mark.slow if each in VARIANTS else ()) for each in methods]
+
+
+methods = pytest.mark.parametrize("method", _quick_first(METHODS))
+dropping_methods = pytest.mark.parametrize("method", _quick_first(DROPPING))
+unblocked_methods = pytest.mark.parametrize("method", _quick_first(UNBLOCKED))
+probing_methods = pytest.mark.parametrize("method", _quick_first(PROBING))
 idle_methods = pytest.mark.parametrize("method", NOTHING_DROPPED, ids=str)
 CELLS = [(family, attention) for family in FAMILIES for attention in ("sdpa", "eager")]
 QUICK_CELLS = [("llava", "eager"), ("llava-grouped", "sdpa")]  # each family and each attention once
