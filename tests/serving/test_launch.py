@@ -23,10 +23,12 @@ class Fake(HTTPServer):
 
     Attributes:
         counts: the outcome under which it counts a question about a picture; None where no plug-in is in it.
+        cuts: its model counts what it cuts.
         asked: what it was asked.
     """
 
     counts: str | None = "pruned"
+    cuts = True
     status = 200
 
     def __init__(self) -> None:
@@ -54,6 +56,7 @@ class _Handler(BaseHTTPRequestHandler):
             return "vllm:other 1.0\n"
         return (
             f'visionflow:requests_total{{outcome="{self.server.counts}"}} {len(self.server.asked)}.0\n'
+            f"visionflow:prompts_cut_total {len(self.server.asked) if self.server.cuts else 0}.0\n"
             "visionflow:image_tokens_total 16.0\nvisionflow:image_tokens_kept_total 2.0\n"
         )
 
@@ -87,9 +90,16 @@ def test_a_server_that_prunes_is_left_alone(server: Fake) -> None:
     assert question["text"]
 
 
-@pytest.mark.parametrize(("counts", "why"), [("too_long", 'outcome="too_long"'), (None, "no metrics of visionflow")])
+@pytest.mark.parametrize(
+    ("counts", "why"),
+    [
+        ("too_long", 'outcome="too_long"'),
+        ("pruned", 'outcome="pruned"'),  # so it was planned
+        (None, "no metrics of visionflow"),
+    ],
+)
 def test_a_server_that_answers_dense_is_found_out(server: Fake, counts: str | None, why: str) -> None:
-    server.counts = counts
+    server.counts, server.cuts = counts, False
     with pytest.raises(VisionFlowError, match=why):
         launch.check_pruning(address(server))
 
@@ -124,6 +134,13 @@ def test_the_settings_go_to_vllm_as_json() -> None:
     assert called[1:5] == ["-m", "visionflow.serving.vllm", "--model", "MODEL"]
     assert json.loads(called[called.index("--additional-config") + 1])["visionflow"]["method"]["name"] == "fastv"
     assert called[-2:] == ["--seed", "1"]
+    assert launch.FOLLOWING not in called
+
+
+@pytest.mark.parametrize("settings", [{"report": True}, {"shadow": 0.1}], ids=["report", "shadow"])
+def test_who_reports_or_compares_follows_each_request(settings: dict[str, Any]) -> None:
+    called = launch.command("MODEL", {"method": "fastv"} | settings, [])
+    assert called[called.index("--middleware") + 1] == launch.FOLLOWING
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ def test_a_request_may_have_its_own_ratios() -> None:
     [
         ("text", [1, 5, 6], None, False),
         ("off", PROMPT, "off", False),
+        ("shadow", PROMPT, "shadow", False),
         ("no_question", [1, 5, *[IMAGE] * 16], None, False),
         ("prompt_logprobs", PROMPT, None, True),
         ("too_long", PROMPT + [5] * 60, None, False),

@@ -40,6 +40,8 @@ def test_options_that_are_not_given_suit_the_depth() -> None:
 def test_the_report_is_asked_for_beside_the_method() -> None:
     assert settings({"method": "fastv", "report": True}).report
     assert not settings("fastv").report
+    assert settings({"method": "fastv", "shadow": 0.25}).shadow == 0.25
+    assert settings("fastv").shadow == 0
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ def test_keys_of_all_heads_are_not_in_one_of_several_processes() -> None:
         ("fastw", "unknown method 'fastw'"),
         (7, "needs a method"),
         ({"method": "fastv", "report": "yes"}, "true or false"),
+        ({"method": "fastv", "shadow": 1.5}, "from 0 to 1, not 1.5"),
+        ({"method": "fastv", "shadow": True}, "from 0 to 1, not True"),
         ({"method": "fastv", "k1": 3}, "'k1' is no setting of fastv"),
         ("fastv:k", "as in k=2"),
         ("fastv:r=1.5", "0 <= r < 1"),
@@ -92,7 +96,7 @@ def test_every_method_is_served_or_refused_by_name(method: Method) -> None:
 def test_a_request_has_the_servers_cuts_or_its_own_at_the_same_layers() -> None:
     server = settings("himap:k1=2,r1=0.5,k2=4,r2=0.75")
     assert server.asked(None) == server.asked("on") == server.plan.cuts
-    assert server.asked("off") is None
+    assert server.asked("off") is server.asked("shadow") is None
     assert server.asked("r1=0.7") == HiMAP(2, 0.7, 4, 0.75).cuts()
     assert server.asked("fastv:k=4,r=0.5") == (None, *FastV(4, 0.5).cuts())
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from visionflow.cli.method_options import method_option, with_options
-from visionflow.cli.options import MODEL_HELP
-from visionflow.cli.values import word
+from visionflow.cli.options import MODEL_HELP, option
+from visionflow.cli.values import number, word
 
 
 def serve(
@@ -19,6 +19,14 @@ def serve(
     model: Annotated[str, typer.Argument(parser=word, metavar="MODEL", help=f"As vLLM takes it: {MODEL_HELP}.")],
     method: Annotated[Any, method_option()] = "himap",
     report: Annotated[bool, typer.Option("--report", help="Say in each response what was done.")] = False,
+    shadow: Annotated[
+        float,
+        option(
+            number(0, 1),
+            "X",
+            "Answer this share of the pruned requests dense, too; agreement is counted.",
+        ),
+    ] = 0.0,
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="Send one picture, and stop where it is not pruned.")
     ] = True,
@@ -44,7 +52,7 @@ def serve(
     quiet_libraries(model)
     announcement = Announcement.of(model, load_config(model), spec)
     announcement.show(screen(stderr=True))
-    settings = {"method": announcement.settings.method.to_dict(), "report": report}
+    settings = {"method": announcement.settings.method.to_dict(), "report": report, "shadow": shadow}
     with _for_vllm(model) as place:
         called = launch.command(place, settings, rest)
         code = launch.serve(called, launch.Address.of(rest), _say, check=check)

@@ -11,6 +11,9 @@ from visionflow.methods import Spec
 from visionflow.report.numbers import percent
 from visionflow.serving.settings import Settings
 
+EXAMPLE = 1000
+"""Image tokens of a prompt, where their number depends on the picture."""
+
 
 @dataclass(frozen=True)
 class Announcement:
@@ -44,18 +47,17 @@ class Announcement:
         """Image tokens layer by layer, and what a prompt of one picture costs."""
         method, layers = self.settings.method, self.settings.cut_layers
         console.print(f"{self.model}, {method.spec}")
-        if self.shape is None or self.shape.image_tokens is None:
-            console.print(
-                f"Image tokens are dropped before layer {', '.join(map(str, layers))}, of each picture alike."
-            )
-            return
-        given = self.shape.image_tokens
+        own = self.shape and self.shape.image_tokens
+        given = own or EXAMPLE
         counts = self.settings.plan.image_tokens(given, self.settings.depth)
         stages = [f"{counts[layer]} from layer {layer} on" for layer in layers]
-        console.print(f"Of a picture's {given} image tokens, {', '.join(stages)}.")
-        cost = cost_of(method, self.shape, "flops")
+        of_what = "a picture's" if own else "a prompt's, for example,"
+        console.print(f"Of {of_what} {given} image tokens, {', '.join(stages)}.")
+        if self.shape is None:
+            return
+        cost = cost_of(method, self.shape, "flops", image_tokens=given)
         kv = cost.kv_bytes_pruned / cost.kv_bytes_dense
         console.print(
-            f"A prompt of one picture and a short question takes {percent(cost.ratio)} of the prefill's FLOPs, and "
+            f"A prompt of these and a short question takes {percent(cost.ratio)} of the prefill's FLOPs, and "
             f"layers attend to {percent(kv)} of its keys and values; their memory is allocated as for the whole prompt."
         )

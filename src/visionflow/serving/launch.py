@@ -17,10 +17,12 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from visionflow.errors import VisionFlowError
-from visionflow.serving.settings import KEY
+from visionflow.serving.settings import KEY, SHADOW
 from visionflow.serving.versions import FIRST_RUNNER
 
-PRUNED = 'visionflow:requests_total{outcome="pruned"}'
+CUT = "visionflow:prompts_cut_total"
+"""What the model's own process counts."""
+FOLLOWING = "visionflow.serving.vllm.middleware.Following"
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,9 @@ class Address:
 
 def command(model: str, settings: dict[str, Any], arguments: Sequence[str]) -> list[str]:
     """What starts the server."""
+    following = ["--middleware", FOLLOWING] if settings.get("report") or settings.get(SHADOW) else []
     config = ["--additional-config", json.dumps({KEY: settings})]
-    return [sys.executable, "-m", "visionflow.serving.vllm", "--model", model, *config, *arguments]
+    return [sys.executable, "-m", "visionflow.serving.vllm", "--model", model, *config, *following, *arguments]
 
 
 @contextmanager
@@ -83,7 +86,7 @@ def wait_until_up(process: subprocess.Popen[bytes], address: Address, pause: flo
 
 
 def check_pruning(address: Address) -> str:
-    """Send one picture, and see the server count it as pruned; its answer is one token long.
+    """Send one picture, and see the model's process count a prompt that it has cut; the answer is one token long.
 
     Returns:
         What was seen, for people.
@@ -92,7 +95,7 @@ def check_pruning(address: Address) -> str:
         VisionFlowError: it was served dense, or not at all.
     """
     model = json.loads(address.get("/v1/models"))["data"][0]["id"]
-    before = _counted(address.get("/metrics"), PRUNED)
+    before = _counted(address.get("/metrics"), CUT)
     url = "data:image/png;base64," + base64.b64encode(_picture()).decode()
     content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "What is in the picture?"}]
     try:
@@ -103,7 +106,7 @@ def check_pruning(address: Address) -> str:
     except HTTPError as error:
         raise VisionFlowError(f"the server does not answer a question about a picture: {_line(error)}") from error
     metrics = address.get("/metrics")
-    if _counted(metrics, PRUNED) <= before:
+    if _counted(metrics, CUT) <= before:
         told = [line for line in metrics.splitlines() if line.startswith("visionflow:requests_total")]
         raise VisionFlowError(
             "the server answers, but dense: "

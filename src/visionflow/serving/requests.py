@@ -9,10 +9,11 @@ import torch
 
 from visionflow.core.plan import Cut
 from visionflow.core.tokens import Tokens, find_tokens
-from visionflow.serving.settings import Settings
+from visionflow.serving.settings import SHADOW, Settings
 
 DENSE = {
     "text": "it has no picture",
+    "shadow": "it is a pruned request once more, to be compared",
     "off": "it asked for visionflow=off",
     "no_question": "no text follows the picture, and that text decides what stays",
     "prompt_logprobs": "it asks for log-probabilities of the prompt, and dropped tokens have none",
@@ -63,6 +64,7 @@ class Served:
         kept = _kept(cuts or (), image_tokens)
         reasons = {
             "text": not image_tokens,
+            "shadow": asked == SHADOW,
             "off": cuts is None,
             "no_question": not tokens.instruction.counts[0],
             "prompt_logprobs": prompt_logprobs,

@@ -13,6 +13,9 @@ from visionflow.methods import METHODS, Method, parse
 KEY = "visionflow"
 """Where the settings stand in ``--additional-config``, and a request's own in ``vllm_xargs``."""
 
+SHADOW = "shadow"
+"""What a request says that is served dense to be compared with a pruned one; and the setting that has them made."""
+
 CANNOT = frozenset(
     {
         "adaptive cuts", "unknown counts", "blocks", "withheld keys", "watches", "tower", "two kinds of evidence",
@@ -34,6 +37,7 @@ class Settings:
         image_token_ids: ids that stand for one token of a picture or video.
         step_tokens: the longest prompt that fits one step of the engine, beside all who are being answered.
         report: whether each response says what was done.
+        shadow: the share of pruned requests that are answered dense as well.
         processes: those that hold the heads (tensor parallelism).
     """
 
@@ -42,6 +46,7 @@ class Settings:
     image_token_ids: tuple[int, ...]
     step_tokens: int
     report: bool = False
+    shadow: float = 0.0
     processes: int = 1
 
     @classmethod
@@ -50,29 +55,35 @@ class Settings:
     ) -> "Settings":
         """Read what was given: a method, or ``{"method": ..., "report": true}``, with the method's settings beside it.
 
+        `visionflow.serving.shadow` has the third of the server's own, ``{"shadow": 0.01}``.
+
         Raises:
             VisionFlowError: an unknown method or setting, or a value out of range.
             UnsupportedUsageError: a layer beyond the depth, or a method that the engine cannot carry out.
         """
         options = dict(given) if isinstance(given, Mapping) else {"method": given}
         named, report = options.pop("method", None), options.pop("report", False)
+        shadow = options.pop(SHADOW, 0.0)
         if not isinstance(named, str | Mapping):
             raise VisionFlowError(f"{KEY} needs a method: give {_EXAMPLE}")
         if not isinstance(report, bool):
             raise VisionFlowError(f"report is true or false, not {report!r}")
-        return cls.of(parse(named).having(options).of(depth), depth, image_token_ids, step_tokens, report, processes)
+        if isinstance(shadow, bool) or not isinstance(shadow, int | float) or not 0 <= shadow <= 1:
+            raise VisionFlowError(f"shadow is a share of the requests, from 0 to 1, not {shadow!r}")
+        method = parse(named).having(options).of(depth)
+        return cls.of(method, depth, image_token_ids, step_tokens, report, float(shadow), processes)
 
     @classmethod
     def of(
         cls, method: Method, depth: int, image_token_ids: tuple[int, ...], step_tokens: int, report: bool = False,
-        processes: int = 1,
+        shadow: float = 0.0, processes: int = 1,
     ) -> "Settings":  # fmt: skip
         """Settings with that method.
 
         Raises:
             UnsupportedUsageError: a server cannot carry it out.
         """
-        return cls(_served(method, processes), depth, image_token_ids, step_tokens, report, processes)
+        return cls(_served(method, processes), depth, image_token_ids, step_tokens, report, shadow, processes)
 
     @cached_property
     def plan(self) -> Plan:
@@ -96,7 +107,7 @@ class Settings:
         """
         if value in (None, "on"):
             return self.plan.cuts
-        if value == "off":
+        if value in ("off", SHADOW):
             return None
         if not isinstance(value, str):
             raise VisionFlowError(f'{KEY} of a request is "on", "off", or settings such as "r1=0.7", not {value!r}')

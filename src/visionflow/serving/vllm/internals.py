@@ -3,11 +3,14 @@
 from torch.distributed import ProcessGroup
 from vllm.config import VllmConfig
 from vllm.distributed import get_tp_group
+from vllm.entrypoints.generate.beam_search.offline import BeamSearchOfflineMixin
+from vllm.entrypoints.generate.beam_search.online import BeamSearchOnlineMixin
 from vllm.exceptions import VLLMValidationError
 from vllm.forward_context import get_forward_context
 from vllm.logger import init_logger
 from vllm.model_executor.layers.attention import Attention
 from vllm.model_executor.models.registry import ModelRegistry
+from vllm.sampling_params import RequestOutputKind
 from vllm.sequence import IntermediateTensors
 from vllm.v1.attention.backend import (
     AttentionBackend,
@@ -16,15 +19,22 @@ from vllm.v1.attention.backend import (
     CommonAttentionMetadata,
     subclass_attention_backend,
 )
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.input_processor import InputProcessor
 
 __all__ = [
+    "AsyncLLM",
     "Attention",
     "AttentionBackend",
     "AttentionCGSupport",
     "AttentionMetadataBuilder",
+    "BeamSearchOfflineMixin",
+    "BeamSearchOnlineMixin",
     "CommonAttentionMetadata",
+    "InputProcessor",
     "IntermediateTensors",
     "ModelRegistry",
+    "RequestOutputKind",
     "VLLMValidationError",
     "VllmConfig",
     "get_forward_context",

@@ -10,6 +10,7 @@ from torch.utils.hooks import RemovableHandle
 from visionflow.core.evidence import Attention, Features
 from visionflow.core.plan import Cut
 from visionflow.serving.steps import Stage, Step
+from visionflow.serving.vllm import metrics
 from visionflow.serving.vllm.cut_prompt import CutPrompt
 from visionflow.serving.vllm.internals import IntermediateTensors
 
@@ -61,6 +62,7 @@ class PrunedPass:
     def restore(self, hidden: Tensor) -> Tensor:
         """The decoder's output in the places of its input; zero where rows are gone."""
         assert self.present is not None
+        metrics.cut(len(self._prompts), self._pruner.group)
         full = hidden.new_zeros(self._given, *hidden.shape[1:])
         return full.index_copy_(0, self.present, hidden)
 
@@ -86,9 +88,10 @@ class PrunedPass:
 
         def look(attention: Any, args: tuple[Any, ...]) -> None:
             query, key = args[:2]
-            for prompt, cut, rows in self._cutting(self._place_of(layer + (not self._reading))):
-                if cut.read_of(layer, "entry" if self._reading else "ran"):
-                    prompt.see(cut, attention, query[rows], key[rows], self._pruner.group)
+            with metrics.probing(query.device, self._pruner.group):
+                for prompt, cut, rows in self._cutting(self._place_of(layer + (not self._reading))):
+                    if cut.read_of(layer, "entry" if self._reading else "ran"):
+                        prompt.see(cut, attention, query[rows], key[rows], self._pruner.group)
             if self._reading:
                 raise _SeenError
 
