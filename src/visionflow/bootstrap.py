@@ -21,7 +21,7 @@ def resampled_means(values: NDArray[np.float64], seed: int) -> NDArray[np.float6
     return np.concatenate([values[:, index].mean(axis=2) for index in draws], axis=1)
 
 
-def bounds(means: NDArray[np.float64]) -> tuple[float, float]:
-    """The points between which `CONFIDENCE` of the resampled means lie."""
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+def bounds(means: NDArray[np.float64], confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The points between which so much of the resampled means lies."""
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)

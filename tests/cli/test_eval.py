@@ -68,6 +68,28 @@ def test_a_stopped_run_says_how_to_go_on_and_ends_the_same(
     assert evaluate(*QUICK, "--json", "--out", tmp_path / "run") == whole
 
 
+def test_the_fair_table(evaluate: Run) -> None:
+    options = ("--limit", 4, "--tasks", "open", "--budget", 0.6, "--methods", "fastv,text-rows")
+    code, out, err = evaluate(*options, "--json")
+    told = json.loads(out)
+    assert (code, err) == (0, "")
+    rows = told["tables"]["open"]["rows"]
+    assert list(rows) == ["dense", "random", "grid", "unlike-mean", "fastv", "text-rows", "no-image"]
+    assert all(
+        0.5 < rows[name]["flops_ratio"] <= 0.61 for name in ("random", "grid", "unlike-mean", "fastv", "text-rows")
+    )
+    assert "of any size" in told["missing"]["resize"]
+    pairs = told["tables"]["open"]["pairs"]
+    assert {pair["against"] for pair in pairs} == {"dense", "random"}
+    assert len(pairs) == 6 + 5
+    code, out, err = evaluate(*options, "--against", "fastv")
+    assert (code, err) == (0, "")
+    assert "accuracy %, each row against others, corrected for 6 pairs" in out
+    assert "Not in the table" in out
+    assert evaluate(*options, "--against", "oracle")[0] == 2
+    assert evaluate("--budget", 0.5, "--sweep")[0] == 2
+
+
 def test_the_sweep_is_drawn(evaluate: Run, tmp_path: Path) -> None:
     options = ("--limit", 2, "--tasks", "open", "--sweep", "--methods", "vtw,fastv", "--out", tmp_path)
     code, out, err = evaluate(*options, "--json")
@@ -108,7 +130,7 @@ def test_without_the_picture(evaluate: Run) -> None:
         (("--batch", 0), "--batch"),
         (("--suite", "gone.parquet"), "no such file: gone.parquet"),
         (("--paper", "--suite", "own.parquet"), "--paper compares with the generated world: leave out --suite"),
-        (("--paper", "--sweep"), "leave out --tasks, --methods, --sweep, --phases and --json"),
+        (("--paper", "--sweep"), "leave out --tasks, --methods, --sweep, --phases, --budget and --json"),
         (("--paper", "--limit", 4), "and there is none of open: raise --limit to 5 or more"),
         (("--threads", 0), "'--threads': it must be a whole number from 1 to 1024, not '0'"),
         (("--device", "abacus"), "unknown device 'abacus'"),

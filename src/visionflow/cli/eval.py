@@ -27,6 +27,7 @@ from visionflow.cli.options import (
 from visionflow.cli.output import print_json, quiet_libraries, working
 from visionflow.cli.progress import questions
 from visionflow.cli.values import methods as read_methods
+from visionflow.cli.values import number
 from visionflow.errors import VisionFlowError
 
 if TYPE_CHECKING:
@@ -57,6 +58,25 @@ def evaluate(
     phases: Annotated[
         bool, typer.Option("--phases", help="VisiPruner phase by phase, and by its four ways to choose tokens.")
     ] = False,
+    budget: Annotated[
+        float | None,
+        option(
+            number(0.01, 1, below=True),
+            "X",
+            "The fair table: controls and methods at this share of dense's FLOPs, each with ratios that meet it (and "
+            "earlier layers where it must); --methods names others, with the layers to start from.",
+            shown="none",
+        ),
+    ] = None,
+    against: Annotated[
+        Sequence[str] | None,
+        option(
+            read_methods,
+            "A,B",
+            "Rows that every other row is compared with, corrected for the number of pairs (Holm).",
+            shown="dense,random with --budget",
+        ),
+    ] = None,
     sight: SightName = "picture",
     only_visual: OnlyVisual = False,
     seed: Seed = 0,
@@ -75,12 +95,12 @@ def evaluate(
     With --out, Ctrl-C loses nothing: the same command goes on from there.
     """
     _check_extras()
-    if paper and (tasks or methods or sweep or phases or as_json):
+    if paper and (tasks or methods or sweep or phases or budget is not None or as_json):
         raise VisionFlowError(
-            "--paper needs every task and row: leave out --tasks, --methods, --sweep, --phases and --json"
+            "--paper needs every task and row: leave out --tasks, --methods, --sweep, --phases, --budget and --json"
         )
-    if sweep and phases:
-        raise VisionFlowError("--sweep and --phases are two sets of rows: leave out one of them")
+    if sweep + phases + (budget is not None) > 1:
+        raise VisionFlowError("--sweep, --phases and --budget are sets of rows: leave out all but one of them")
     if paper and suite != "scenes":
         raise VisionFlowError("--paper compares with the generated world: leave out --suite")
     from visionflow.evaluation.suites import suite_called
@@ -90,7 +110,7 @@ def evaluate(
     with working(f"loading the {model} model"):
         quiet_libraries(model)
         from visionflow.evaluation.records import Records
-        from visionflow.evaluation.run import run_of
+        from visionflow.evaluation.run import check_against, run_of
         from visionflow.evaluation.runner import check_rows
         from visionflow.evaluation.runner import evaluate as run_all
         from visionflow.evaluation.summary import summarise
@@ -111,12 +131,15 @@ def evaluate(
             sight=sight,
             filtered=only_visual,
             seed=seed,
+            budget=budget,
         )
+        others = against or (("dense", "random") if budget is not None else ())
+        check_against(others, run.rows)
         check_rows(loaded.model, samples, run.rows)
         records = Records(out, run.described, samples)
     with questions(f"{len(run.rows)} rows", len(samples), records) as on_batch:
         done = run_all(loaded, samples, run.rows, records, batch, on_batch)
-    _tell(EvalReport(run, summarise(done, seed, only_visual), only_visual, sweep, out), paper, as_json)
+    _tell(EvalReport(run, summarise(done, seed, only_visual, others), only_visual, sweep, out), paper, as_json)
 
 
 def _tell(found: "EvalReport", paper: bool, as_json: bool) -> None:

@@ -28,7 +28,9 @@ def batches_of(samples: Sequence[Sample], batch: int) -> Iterator[list[Sample]]:
             yield several[start : start + batch]
 
 
-def inputs_of(loaded: Loaded, samples: Sequence[Sample], sight: Sight = "picture", new_tokens: int = 0) -> Any:
+def inputs_of(
+    loaded: Loaded, samples: Sequence[Sample], sight: Sight = "picture", new_tokens: int = 0, scale: float = 1.0
+) -> Any:
     """The inputs of the model, one batch padded on the left, on its device.
 
     Args:
@@ -36,11 +38,12 @@ def inputs_of(loaded: Loaded, samples: Sequence[Sample], sight: Sight = "picture
         samples: the questions.
         sight: what is shown in place of the picture: "picture", "grey" or "none".
         new_tokens: that the model has to have room for after the prompt.
+        scale: by which pictures are made smaller.
 
     Raises:
         VisionFlowError: a picture cannot be decoded, or `make_prompts` refuses a question.
     """
-    shown = [_shown(sample, sight) for sample in samples]
+    shown = [[_smaller(each, scale) for each in _shown(sample, sight)] for sample in samples]
     return make_prompts(loaded.model, loaded.processor, shown, [sample.prompt for sample in samples], new_tokens)
 
 
@@ -59,3 +62,10 @@ def _shown(sample: Sample, sight: Sight) -> list[Image.Image]:
         return []
     picture = sample.image()
     return [picture if sight == "picture" else Image.new("RGB", picture.size, _GREY)]
+
+
+def _smaller(picture: Image.Image, scale: float) -> Image.Image:
+    """At least a pixel is left."""
+    if scale == 1:
+        return picture
+    return picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))

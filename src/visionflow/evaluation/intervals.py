@@ -1,5 +1,6 @@
 """How sure a figure is: 95 % intervals of one method, and paired comparisons of two on the same questions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,17 +51,19 @@ def wilson(right: int, total: int) -> Interval | None:
     return Interval(float(interval.low), float(interval.high))
 
 
-def bootstrap_mean(values: ArrayLike, seed: int = 0) -> Interval | None:
+def bootstrap_mean(values: ArrayLike, seed: int = 0, confidence: float = CONFIDENCE) -> Interval | None:
     """Percentile bootstrap interval of the mean of `values` [n]; None of nothing. See `visionflow.bootstrap`.
 
     Raises:
         VisionFlowError: a value is not a finite number.
     """
     numbers = _numbers(values)
-    return Interval(*bounds(resampled_means(numbers[None], seed)[0])) if len(numbers) else None
+    return Interval(*bounds(resampled_means(numbers[None], seed)[0], confidence)) if len(numbers) else None
 
 
-def bootstrap_difference(method: ArrayLike, reference: ArrayLike, seed: int = 0) -> Interval | None:
+def bootstrap_difference(
+    method: ArrayLike, reference: ArrayLike, seed: int = 0, confidence: float = CONFIDENCE
+) -> Interval | None:
     """Percentile bootstrap interval of mean(method) - mean(reference) over the same questions; None of nothing.
 
     Both are [n], question by question. Pairs are drawn, which is to draw the differences: `bootstrap_mean` of
@@ -69,7 +72,7 @@ def bootstrap_difference(method: ArrayLike, reference: ArrayLike, seed: int = 0)
     Raises:
         VisionFlowError: a value is not a finite number, or the two differ in length.
     """
-    return bootstrap_mean(np.subtract(*_paired(method, reference)), seed)
+    return bootstrap_mean(np.subtract(*_paired(method, reference)), seed, confidence)
 
 
 def mcnemar(method: ArrayLike, reference: ArrayLike) -> McNemar:
@@ -89,6 +92,41 @@ def mcnemar(method: ArrayLike, reference: ArrayLike) -> McNemar:
     if lost == gained:
         return McNemar(lost, gained, 1.0)
     return McNemar(lost, gained, float(_binomial_test(lost, lost + gained).pvalue))
+
+
+def sign_flips(method: ArrayLike, reference: ArrayLike, seed: int = 0) -> float:
+    """How likely a mean difference at least as large is, were each question as likely to go the other way; both [n].
+
+    The two-sided permutation test of paired scores that are more or less, by 9,999 draws (scipy's `permutation_test`).
+
+    Raises:
+        VisionFlowError: scipy is missing, a value is not a finite number, or the two differ in length.
+    """
+    differences = np.subtract(*_paired(method, reference))
+    if not differences.any():
+        return 1.0
+    try:
+        from scipy.stats import permutation_test
+    except ImportError as error:
+        raise VisionFlowError("paired tests need scipy: pip install 'visionflow[eval]'") from error
+    found = permutation_test(
+        (differences,), np.mean, permutation_type="samples", n_resamples=9_999, vectorized=True,
+        rng=np.random.default_rng(seed),
+    )  # fmt: skip
+    return float(found.pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values of several comparisons, corrected for their number: one of them below 0.05 is news even so.
+
+    Of m, the i-th smallest is multiplied by m - i (i from 0), and is no smaller than those before it (S. Holm,
+    Scandinavian Journal of Statistics 6, 1979).
+    """
+    corrected, largest = [1.0] * len(p_values), 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = largest
+    return corrected
 
 
 def _binomial_test(right: int, total: int) -> Any:

@@ -105,12 +105,14 @@ class Configuration:
         method: None for the unpruned model.
         sight: what it sees where nothing else is asked for.
         series: the curve it is a point of; empty outside of sweeps.
+        scale: by which pictures are made smaller before the processor gets them; 1 for as they are.
     """
 
     name: str
     method: Method | None
     sight: Sight = "picture"
     series: str = ""
+    scale: float = 1.0
 
     def on(self, relevant: Tensor | None) -> Method | None:
         """The method for a batch whose `relevant` patches ``[batch, patches]`` are known, or are not (None).
@@ -130,6 +132,7 @@ class Configuration:
     def settings(self) -> str:
         """The call that makes the method, and what it sees if that is not the picture."""
         call = str(self.method) if self.method else "no pruning"
+        call += f", pictures at {self.scale:g} of their size" * (self.scale != 1)
         return call + {"picture": "", "grey": ", on a grey picture", "none": ", without the picture"}[self.sight]
 
 

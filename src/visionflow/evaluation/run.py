@@ -1,14 +1,16 @@
 """Which samples and rows a run has, and the description by which it is known again."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from transformers import PreTrainedModel
 
 from visionflow import __version__
 from visionflow.engines.hf.families import family_of
+from visionflow.errors import VisionFlowError
+from visionflow.evaluation.budget import budget_rows
 from visionflow.evaluation.rows import NO_IMAGE, REFERENCE, ROWS, Configuration, chosen_rows, rows_of_methods, seeing
 from visionflow.evaluation.samples import Sample
 from visionflow.loading.models import Loaded
@@ -21,10 +23,12 @@ class Run:
     Attributes:
         rows: the configurations.
         described: these, the questions and the model as one JSON object; a run with another description is another run.
+        missing: rows that could not be made, by name, and why.
     """
 
     rows: list[Configuration]
     described: dict[str, Any]
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 def run_of(
@@ -37,6 +41,7 @@ def run_of(
     sight: str = "picture",
     filtered: bool = False,
     seed: int = 0,
+    budget: float | None = None,
 ) -> Run:
     """A run over `samples` with the rows that suit the model's depth.
 
@@ -49,15 +54,22 @@ def run_of(
         sight: what stands in place of the picture: "picture", "grey" or "none".
         filtered: the row without the image is needed, too.
         seed: of the random rows.
+        budget: share of the dense FLOPs that each row is to take, in place of `rows`; see
+            `visionflow.evaluation.budget`.
 
     Raises:
-        VisionFlowError: an unknown row or sight, or a model with too few layers.
+        VisionFlowError: an unknown row or sight, a model with too few layers, or one whose cost is not modelled.
     """
     num_layers = len(family_of(loaded.model).layers_of(loaded.model))
     always = (REFERENCE, NO_IMAGE) if filtered else (REFERENCE,)
-    known = ROWS[rows](num_layers, seed, loaded.name)
-    more = rows_of_methods(known, methods, num_layers, loaded.name, loaded.model.config.model_type)
-    chosen = seeing(chosen_rows([*known, *more], methods, always), sight)
+    missing: Mapping[str, str] = {}
+    if budget is None:
+        known = ROWS[rows](num_layers, seed, loaded.name)
+        more = rows_of_methods(known, methods, num_layers, loaded.name, loaded.model.config.model_type)
+        known = chosen_rows([*known, *more], methods, always)
+    else:
+        known, missing = budget_rows(loaded, samples, budget, methods, seed)
+    chosen = seeing(known, sight)
     described = {
         "suite": suite,
         "limit": len(samples),
@@ -69,8 +81,20 @@ def run_of(
         "seed": seed,
         "rows": {row.name: row.settings for row in chosen},
         "visionflow": __version__,
-    }
-    return Run(chosen, described)
+    } | ({} if budget is None else {"budget": budget})
+    return Run(chosen, described, missing)
+
+
+def check_against(names: Sequence[str], rows: Sequence[Configuration]) -> None:
+    """Refuse a comparison with a row that is not there.
+
+    Raises:
+        VisionFlowError: there is none of that name.
+    """
+    known = [row.name for row in rows]
+    for name in names:
+        if name not in known:
+            raise VisionFlowError(f"there is no row {name!r} to compare with: choose of {', '.join(known)}")
 
 
 def fingerprint(model: PreTrainedModel) -> str:

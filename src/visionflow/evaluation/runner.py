@@ -68,11 +68,12 @@ def check_rows(model: PreTrainedModel, samples: Sequence[Sample], rows: Sequence
 def run_batch(loaded: Loaded, samples: Sequence[Sample], rows: Sequence[Configuration]) -> list[Record]:
     """The records of one batch of samples with the same form of answer, each row on the same inputs."""
     longest = LONGEST[samples[0].form]
-    inputs = {sight: inputs_of(loaded, samples, sight, longest) for sight in {row.sight for row in rows}}
+    looks = {(row.sight, row.scale) for row in rows}
+    inputs = {look: inputs_of(loaded, samples, look[0], longest, look[1]) for look in looks}
     relevant = relevant_tokens(loaded.model, samples)
     records = [_record(sample, None if relevant is None else relevant[n]) for n, sample in enumerate(samples)]
     for row in rows:
-        seen, method = inputs[row.sight], row.on(relevant)
+        seen, method = inputs[row.sight, row.scale], row.on(relevant)
         said = answers(loaded.model, loaded.processor, seen, method, _WAY_OUT, **greedy(longest))
         for record, sample, text, facts in zip(records, samples, said.texts, said.facts, strict=True):
             answer = text.strip()

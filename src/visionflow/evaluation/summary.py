@@ -1,23 +1,19 @@
 """What the records of a run say: per task, each row's cost, tokens and scores, and the paired comparison with dense."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from visionflow.evaluation.answers import YesNoConvention, naming, yes_no
 from visionflow.evaluation.captions import cider
 from visionflow.evaluation.intervals import Interval, McNemar, bootstrap_difference, bootstrap_mean, mcnemar, wilson
+from visionflow.evaluation.pairs import Metric, Pair, Scores, pairs
 from visionflow.evaluation.records import Record
 from visionflow.evaluation.rows import NO_IMAGE, REFERENCE
 from visionflow.evaluation.scores import Confusion
-
-Metric = Literal["accuracy", "cider", "exact", "f1", "names_every"]
-"""``exact``, ``f1`` and ``names_every`` are of captions: see `visionflow.evaluation.answers`."""
-Scores = NDArray[np.float64]
 
 YES_OR_NO: frozenset[Metric] = frozenset(("accuracy", "exact", "names_every"))
 """Metrics that a question has or has not; of the others it has more or less."""
@@ -111,15 +107,19 @@ class TaskSummary:
         questions: how many are scored.
         filtered: how many were left out because they are answered rightly without the image.
         lines: one per row, the dense one first.
+        pairs: each row against each of some others, corrected for their number; empty where none is asked for.
     """
 
     task: str
     questions: int
     filtered: int
     lines: list[Line]
+    pairs: list[Pair] = field(default_factory=list)
 
 
-def summarise(records: Sequence[Record], seed: int = 0, filtered: bool = False) -> list[TaskSummary]:
+def summarise(
+    records: Sequence[Record], seed: int = 0, filtered: bool = False, against: Sequence[str] = ()
+) -> list[TaskSummary]:
     """The tables of all tasks.
 
     Args:
@@ -127,6 +127,7 @@ def summarise(records: Sequence[Record], seed: int = 0, filtered: bool = False) 
         seed: of the bootstrap.
         filtered: leave out what dense answers rightly without the image (HiMAP, appendix B); the run then has to have
             the row "no-image".
+        against: rows that every other row is compared with in `TaskSummary.pairs`.
 
     Raises:
         VisionFlowError: scipy or pycocoevalcap is missing.
@@ -135,8 +136,10 @@ def summarise(records: Sequence[Record], seed: int = 0, filtered: bool = False) 
     for task, group in groupby(records, key=lambda record: str(record["task"])):
         asked = list(group)
         scored = [record for record in asked if not (filtered and record["rows"][NO_IMAGE]["right"])]
-        lines = _lines(scored, seed) if scored else []
-        tables.append(TaskSummary(task, len(scored), len(asked) - len(scored), lines))
+        scores = {name: _scores(scored, name) for name in scored[0]["rows"]} if scored else {}
+        lines = _lines(scored, scores, seed) if scored else []
+        compared = pairs(scores, against, YES_OR_NO, seed)
+        tables.append(TaskSummary(task, len(scored), len(asked) - len(scored), lines, compared))
     return tables
 
 
@@ -148,13 +151,12 @@ def to_json(tables: Sequence[TaskSummary]) -> dict[str, Any]:
             "filtered": table.filtered,
             "rows": {line.row: _line_to_json(line) for line in table.lines},
         }
+        | ({"pairs": [asdict(pair) for pair in table.pairs]} if table.pairs else {})
         for table in tables
     }
 
 
-def _lines(records: Sequence[Record], seed: int) -> list[Line]:
-    names: list[str] = list(records[0]["rows"])
-    scores = {name: _scores(records, name) for name in names}
+def _lines(records: Sequence[Record], scores: Mapping[str, dict[Metric, Scores]], seed: int) -> list[Line]:
     dense, dense_spent = scores[REFERENCE], _spent(records, REFERENCE, None)
     return [
         Line(
@@ -168,7 +170,7 @@ def _lines(records: Sequence[Record], seed: int) -> list[Line]:
             _lost(records, name),
             _pope(records, name) if records[0]["form"] == "yes_no" else {},
         )
-        for name in names
+        for name in scores
     ]
 
 

@@ -8,9 +8,10 @@ from typing import Any
 from rich.console import Console
 
 from visionflow.evaluation.intervals import Interval
+from visionflow.evaluation.pairs import Metric, Pair
 from visionflow.evaluation.run import Run
 from visionflow.evaluation.scores import Confusion
-from visionflow.evaluation.summary import POPE_METRICS, Figure, Line, Metric, TaskSummary, to_json
+from visionflow.evaluation.summary import POPE_METRICS, Figure, Line, TaskSummary, to_json
 from visionflow.report.figures.curve import draw_curve, points
 from visionflow.report.numbers import NOT_MODELLED, SI, amount, bracketed, percent
 from visionflow.report.paper_tables import paper_tables
@@ -35,6 +36,7 @@ LEGEND = {
     "names all": "captions that name every object, whatever they name besides: nothing is held against them",
     "[low, high]": "95 % intervals: Wilson's of shares, the bootstrap's of CIDEr, F1 and, paired, of differences",
     "p": "McNemar's exact test against dense",
+    "p Holm": "p corrected for the number of pairs by Holm's rule; the interval beside it is Bonferroni's",
     "lost, blind": "questions that only dense answers rightly; those of them where a relevant image token was dropped",
 }
 
@@ -69,6 +71,7 @@ class EvalReport:
     def to_json(self) -> dict[str, Any]:
         """All of it as one object."""
         content = self.run.described | {"filter": self.filtered, "tables": to_json(self.tables)}
+        content |= {"missing": dict(self.run.missing)} if self.run.missing else {}
         return content | ({"curve": points(self.tables, self.run.rows)} if self.sweep else {})
 
     def to_markdown(self) -> str:
@@ -82,6 +85,9 @@ class EvalReport:
     def show(self, console: Console) -> None:
         """The tables, and where the rest is."""
         show(self.tables, {row.name: row.settings for row in self.run.rows}, console)
+        if self.run.missing:
+            console.print("\nNot in the table")
+            console.print(Pairs(self.run.missing))
         if self.out:
             where = f"The records are in {self.out}" + f", the curve in {self.out / CURVE}" * self.sweep
             console.print(f"\n{where}", soft_wrap=True)  # a path that is cut cannot be copied
@@ -99,6 +105,11 @@ def show(tables: Sequence[TaskSummary], settings: Mapping[str, str], console: Co
             console.print()
         if table.lines:
             console.print(_kinds_table(table.lines))
+            console.print()
+        for metric in dict.fromkeys(pair.metric for pair in table.pairs):
+            several = [pair for pair in table.pairs if pair.metric == metric]
+            console.print(f"{_TITLES[metric]}, each row against others, corrected for {len(several)} pairs")
+            console.print(_pairs_table(several))
             console.print()
         if table.lines and table.lines[0].pope:
             console.print("POPE's metrics, per sampling")
@@ -155,6 +166,21 @@ def _kinds_table(lines: Sequence[Line]) -> Sheet:
         shares = (f"{100 * share:.1f}" for share in line.kinds.values())
         table.add_row(
             line.row, *shares, str(line.lost.questions), "-" if line.lost.blind is None else str(line.lost.blind)
+        )
+    return table
+
+
+def _pairs_table(several: Sequence[Pair]) -> Sheet:
+    """A row for each pair of one metric, those against the same one together."""
+    table = Sheet("against", "row", ("difference", ""), "p", "p Holm", labels=2, grouped=True)
+    for pair in several:
+        table.add_row(
+            pair.against,
+            pair.row,
+            f"{100 * pair.difference:+.1f}",
+            _interval(pair.interval, 100, 1, "+"),
+            f"{pair.p_value:.4f}",
+            f"{pair.p_holm:.3f}",
         )
     return table
 

@@ -4,8 +4,9 @@ from collections.abc import Collection, Sequence
 from statistics import fmean
 
 from visionflow.errors import VisionFlowError
+from visionflow.evaluation.pairs import Metric
 from visionflow.evaluation.rows import REFERENCE
-from visionflow.evaluation.summary import Figure, Line, Metric, Spent, TaskSummary
+from visionflow.evaluation.summary import Figure, Line, Spent, TaskSummary
 from visionflow.papers import HIMAP_TABLES, PrintedTable
 from visionflow.report.numbers import NOT_MODELLED
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from visionflow.errors import VisionFlowError
+from visionflow.evaluation.pairs import Metric
 from visionflow.evaluation.rows import NO_IMAGE, REFERENCE, Configuration
-from visionflow.evaluation.summary import Line, Metric, TaskSummary
+from visionflow.evaluation.summary import Line, TaskSummary
 from visionflow.report.figures.plotting import (
     BLACK,
     BLUE,
