@@ -29,9 +29,11 @@ from visionflow.core import (
 from visionflow.methods import (
     DART,
     SCOPE,
+    AutoPrune,
     CDPruner,
     DeFT,
     DivPrune,
+    FlowCut,
     Grid,
     MMTok,
     PyramidDrop,
@@ -120,12 +122,15 @@ WRITTEN: list[Method] = [
     SCOPE(0.6),
     MMTok(0.6),
     DeFT(0.7, 3),
+    FlowCut(0.5),
+    AutoPrune(0.5, LAYERS, 0, steepness=2.0, sensitivity=0.5),
 ]
 VARIANTS: list[Method] = [
     SparseVLM((2,), (0.6,), recycle=False),
     DART(0, 0.6, 2, 1),
     SCOPE(0.5, 0.0, "received"),
     TextRows((1, 3), (0.4, 0.5)),
+    TextRows((0, 3), (0.4, 0.5), (0.4, 0.3, 0.2, 0.1), "entry"),
 ]
 """Made of what others show already: left to ``make slow``."""
 UNWRITTEN = [name for name in methods_by_name if name not in {method.name for method in (*WRITTEN, *VARIANTS)}]

@@ -193,6 +193,11 @@ def test_an_unpadded_batch_with_different_image_counts(model: PreTrainedModel, m
 # 5. Score equals definition ----------------------------------------------------------------------------------------
 
 
+def over_heads(weights: Tensor, heads: Any) -> Tensor:
+    """``[batch, rows, keys]`` of ``[batch, heads, rows, keys]``: the mean, or a sum with a weight for each."""
+    return torch.einsum("bhrk,h->brk", weights, torch.tensor(heads).to(weights)) if heads != "mean" else weights.mean(1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class EagerRows(AttentionRows):
     """The same rows, read off eager attention's own weights ``[batch, heads, tokens, keys]``."""
@@ -202,7 +207,7 @@ class EagerRows(AttentionRows):
     def chunks(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         for index, real, weights in self.heads():
             share = real.float() if self.share is None else self.share.gather(1, index) * real
-            yield index, real, weights.mean(1).float() * share.unsqueeze(2)
+            yield index, real, over_heads(weights, self.joined).float() * share.unsqueeze(2)
 
     def heads(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         yield self.index, self.real, tokens_at(self.weights, self.index)
@@ -282,7 +287,7 @@ def test_scores_equal_the_definition_on_eager_attention(model: PreTrainedModel, 
             torch.testing.assert_close(found[0, image], score, **ROUNDED)
             if method.name in DEFINITIONS:
                 text = [row for row, column in enumerate(present) if column in texts]
-                formula = DEFINITIONS[method.name](method, number, weights[0].mean(0), image, text)
+                formula = DEFINITIONS[method.name](method, number, over_heads(weights, rows.joined)[0], image, text)
                 torch.testing.assert_close(found[0, image], formula.float(), **ROUNDED)
             kept = cut.keep(len(image))
             count = int((score > 0).sum()) if kept is None else kept

@@ -10,9 +10,22 @@ from transformers import PreTrainedModel
 from tests import formulas
 from tests.matrix import model_of
 from tests.reference import Keep, image_columns, instruction_columns
-from tests.tiny import prompt
-from visionflow import DART, SCOPE, CDPruner, DeFT, Method, MMTok, SparseVLM, prune
+from tests.tiny import prompt, tiny_llava
+from visionflow import (
+    DART,
+    SCOPE,
+    AutoPrune,
+    CDPruner,
+    DeFT,
+    FlowCut,
+    Method,
+    MMTok,
+    SparseVLM,
+    UnsupportedUsageError,
+    prune,
+)
 from visionflow.methods import VisionZip
+from visionflow.serving.settings import Settings
 
 INPUTS = prompt(5, "image", 3, "image", 8, seed=7).inputs
 IMAGE, TEXT = image_columns(INPUTS, 0), instruction_columns(INPUTS, 0)
@@ -119,3 +132,60 @@ def test_the_papers_counts() -> None:
     assert DeFT(0.7413).plan().image_tokens(576, 32) == [235] * 16 + [150] * 16
     assert SparseVLM().plan().image_tokens(576, 32) == [576] * 3 + [309] * 4 + [204] * 9 + [113] * 16
     assert [CDPruner(r).plan().image_tokens(576, 1) for r in (7 / 9, 8 / 9)] == [[128], [64]]
+
+
+def test_autoprune(model: PreTrainedModel) -> None:
+    """Each sample's curve is that of its own information; its tokens are those that the text reads most."""
+    method = AutoPrune(0.5, 6, 0, steepness=2.0, sensitivity=0.5)
+    attention = dense(model).attentions[0][0].mean(0)[TEXT][:, IMAGE]
+    given = attention / attention.sum(1, keepdim=True)
+    information = float((torch.xlogy(given, given) - torch.xlogy(given, given.mean(0))).sum(1).mean())
+    with prune(model, method) as trace, torch.no_grad():
+        model(**INPUTS)
+    told = trace.decisions[-1].tell(0)
+    assert told["information"] == pytest.approx(information, abs=1e-5)
+    assert told["counts"] == trace.image_tokens[:, 0].tolist() == method.counts(50, information)
+    first = sorted(attention.sum(0).topk(told["counts"][1]).indices.tolist())
+    assert [IMAGE.index(column) for column in trace.stages[0].kept[0].tolist()] == first
+
+
+def test_the_budget_of_autoprune_holds_whatever_the_information() -> None:
+    """And more information makes the curve flatter; at none it is the logistic one."""
+    method = AutoPrune(0.75)
+    curves = [method.counts(576, information) for information in (0.0, 0.5, 1.0, 5.0)]
+    for counts in curves:
+        assert sum(counts) / 32 == pytest.approx(144, abs=1)
+        assert counts[:2] == [576, 576]
+        assert counts == sorted(counts, reverse=True)
+    ends = [counts[-1] for counts in curves]
+    assert ends == sorted(ends)
+    assert len({*curves[-1][2:]}) == 1
+    few = curves[0][2:]
+    assert all(0 < value <= 576 for value in few)
+    with pytest.raises(UnsupportedUsageError, match="where it cuts depends on activations"):
+        Settings.of(method, 32, (1,), 4096)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("projected", [-2, -1])
+def test_flowcut(projected: int) -> None:
+    """Of one layer of the tower and of two, with eager attention: values by hand."""
+    model = tiny_llava(dtype=torch.float64)
+    model.config.vision_feature_layer = projected
+    tower = model.model.vision_tower
+    tower.set_attn_implementation("eager")
+    try:
+        output = tower(INPUTS["pixel_values"].to(model.dtype), output_attentions=True, output_hidden_states=True)
+    finally:
+        tower.set_attn_implementation("sdpa")
+    total = None
+    for number, layer in enumerate(tower.encoder.layers[: 3 + projected]):
+        entering = layer.layer_norm1(output.hidden_states[number])
+        value = layer.self_attn.v_proj(entering).unflatten(2, (2, -1)).transpose(1, 2)
+        read = output.attentions[number].mean(1)[:, 0, 1:]
+        alike = (value[:, :, :1] @ value.transpose(2, 3)).softmax(3).mean(1)[:, 0, 1:]
+        shares = read / read.sum(1, keepdim=True) + alike / alike.sum(1, keepdim=True)
+        score = shares * value.mean(1)[:, 1:].abs().sum(2)
+        total = score if total is None else (total + score) / 2
+    assert total is not None
+    assert kept_by(model, FlowCut(0.6)) == sorted(total.flatten().topk(20).indices.tolist())

@@ -23,9 +23,11 @@ from visionflow.engines.hf.tower_table import tower_rows
 from visionflow.methods import (
     DART,
     SCOPE,
+    AutoPrune,
     CDPruner,
     DeFT,
     DivPrune,
+    FlowCut,
     MMTok,
     PyramidDrop,
     SparseVLM,
@@ -67,7 +69,11 @@ def newer_methods_of(entry: Entry) -> list[Method]:
         TextRows((k - 1, k), (0.4, 0.5)),
     ]  # fmt: skip
     rows = tower_rows(model.config)
-    return given + ([SCOPE(0.6, rows=rows[0]), DeFT(0.6, k, rows=rows[0])] if rows else [])
+    if not family.shares_keys:
+        layers = len(family.layers_of(model))
+        given.append(AutoPrune(0.4, layers, 0, steepness=1.0, sensitivity=0.1))
+    given += [SCOPE(0.6, rows=rows[0]), DeFT(0.6, k, rows=rows[0])] if rows else []
+    return given + ([FlowCut(0.6)] if "cls" in rows else [])
 
 
 def image_to_image(entry: Entry) -> bool:

@@ -104,7 +104,7 @@ class AttentionRows:
             )
         shares = self.joined[rank * here : (rank + 1) * here]
         of_heads = torch.tensor(shares, device=weights.device, dtype=weights.dtype)
-        return over_processes(torch.einsum("bhrk,h->brk", weights, of_heads), self.group)
+        return over_processes((weights * of_heads[:, None, None]).sum(1), self.group)
 
     def _spans(self) -> Iterator[tuple[int, int, Sequence[Tensor]]]:
         """From which row to which at a time, and the keys; many rows share one fp32 copy of these."""

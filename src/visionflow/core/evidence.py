@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -156,14 +156,15 @@ class Tower(Evidence):
 
     Attributes:
         rows: "cls", what the class token reads of each patch; "received", the sum of what all patches of the picture
-            read of it, for towers without a class token.
+            read of it, for towers without a class token; "flow", of all layers up to that one, each weighing as much as
+            all before it, what flows through the class token (`visionflow.core.towers.flow_seen`).
     """
 
     rows: TowerRows = "cls"
 
     def __post_init__(self) -> None:
-        if self.rows not in ("cls", "received"):
-            raise VisionFlowError(f"rows of the tower are 'cls' or 'received', not {self.rows!r}")
+        if self.rows not in get_args(TowerRows):
+            raise VisionFlowError(f"rows of the tower are 'cls' or 'received', or 'flow', not {self.rows!r}")
 
     @property
     def shows(self) -> tuple[str, ...]:

@@ -7,7 +7,30 @@ from torch import Tensor
 
 from visionflow.core.attention import CHUNK_ELEMENTS, exact, out_of_autocast, per_group
 
-TowerRows = Literal["cls", "received"]
+TowerRows = Literal["cls", "received", "flow"]
+
+
+@torch.no_grad()
+def flow_seen(query: Tensor, key: Tensor, value: Tensor, scaling: float, mask: Tensor | None) -> Tensor:
+    """What a layer shows of each patch by the information that flows through its class token, as of `patches_seen`.
+
+    With A the attention of the class token and ``S_j = softmax_j(v_cls v_j)``, both means over heads, and v_j the
+    values: ``(A_j / sum_j A_j + S_j / sum_j S_j) |mean_h v_j|_1``, sums over the patches (FlowCut).
+
+    Args:
+        query: ``[pictures, heads, patches, head_dim]``, the class token first.
+        key: the same.
+        value: the same.
+        scaling: factor of the products of queries and keys before the softmax; those of values have none.
+        mask: as of `patches_seen`.
+    """
+    with out_of_autocast(query.device):
+        mask = mask[:, None, None] if mask is not None and mask.dim() == 2 else mask
+        read = _read(query[:, :, :1], key, scaling, mask)[:, 0]
+        alike = _read(value[:, :, :1], value, 1.0, mask)[:, 0]
+        shares = (each / each[:, 1:].sum(1, keepdim=True) for each in (read, alike))
+        score = torch.stack([*shares]).sum(0) * exact(value).mean(1).abs().sum(2)
+        return torch.cat([score.unsqueeze(2), exact(key).mean(1)], 2)
 
 
 @torch.no_grad()

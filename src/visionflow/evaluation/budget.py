@@ -26,7 +26,7 @@ from visionflow.methods import Method, method
 CONTROLS = ("random", "grid", "unlike-mean")
 COMPARED = (
     "fastv", "himap", "text-rows", "pyramiddrop", "sparsevlm", "dart", "deft", "divprune", "visionzip", "cdpruner",
-    "scope", "mmtok", "vtw",
+    "scope", "mmtok", "flowcut", "vtw",
 )  # fmt: skip
 RESIZE = "resize"
 """The row in which the picture is made smaller, and nothing is pruned."""

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from visionflow.methods.registry import METHODS, register
 
 if TYPE_CHECKING:
+    from visionflow.methods.autoprune import AutoPrune
     from visionflow.methods.base import Method
     from visionflow.methods.cdpruner import CDPruner
     from visionflow.methods.dart import DART
     from visionflow.methods.deft import DeFT
     from visionflow.methods.divprune import DivPrune
     from visionflow.methods.fastv import FastV
+    from visionflow.methods.flowcut import FlowCut
     from visionflow.methods.grid import Grid
     from visionflow.methods.himap import HiMAP
     from visionflow.methods.mmtok import MMTok
@@ -35,10 +37,12 @@ __all__ = [
     "METHODS",
     "SCOPE",
     "VTW",
+    "AutoPrune",
     "CDPruner",
     "DeFT",
     "DivPrune",
     "FastV",
+    "FlowCut",
     "Grid",
     "HiMAP",
     "MMTok",
@@ -58,11 +62,11 @@ __all__ = [
 ]
 
 _MODULES = {
-    "CDPruner": "cdpruner", "DART": "dart", "DeFT": "deft", "DivPrune": "divprune", "FastV": "fastv", "Grid": "grid",
-    "HiMAP": "himap", "Method": "base", "method": "spec", "MMTok": "mmtok", "parse": "spec", "PlanFile": "plan_file",
-    "PyramidDrop": "pyramiddrop", "RandomPruning": "random", "SCOPE": "scope", "SparseVLM": "sparsevlm",
-    "Spec": "spec", "TextRows": "text_rows", "UnlikeMean": "unlike_mean", "VisionZip": "visionzip",
-    "VisiPruner": "visipruner", "VTW": "vtw",
+    "AutoPrune": "autoprune", "CDPruner": "cdpruner", "DART": "dart", "DeFT": "deft", "DivPrune": "divprune",
+    "FastV": "fastv", "FlowCut": "flowcut", "Grid": "grid", "HiMAP": "himap", "Method": "base", "method": "spec",
+    "MMTok": "mmtok", "parse": "spec", "PlanFile": "plan_file", "PyramidDrop": "pyramiddrop",
+    "RandomPruning": "random", "SCOPE": "scope", "SparseVLM": "sparsevlm", "Spec": "spec", "TextRows": "text_rows",
+    "UnlikeMean": "unlike_mean", "VisionZip": "visionzip", "VisiPruner": "visipruner", "VTW": "vtw",
 }  # fmt: skip
 
 

@@ -111,10 +111,10 @@ def check_layer(name: str, k: int, least: int = 1) -> None:
         raise VisionFlowError(f"{name} must be a whole number of layers, at least {least}, not {k!r}")
 
 
-def check_schedule(layers: tuple[int, ...], ratios: tuple[float, ...]) -> None:
-    """Refuse layers that do not increase, or not one fraction for each."""
+def check_schedule(layers: tuple[int, ...], ratios: tuple[float, ...], least: int = 1) -> None:
+    """Refuse layers that do not increase or are not at `least` so many, or not one fraction for each."""
     for layer in layers:
-        check_layer("each of layers", layer)
+        check_layer("each of layers", layer, least)
     for each in ratios:
         check_ratio("each of ratios", each)
     if not layers or list(layers) != sorted(set(layers)):

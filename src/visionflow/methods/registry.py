@@ -28,6 +28,8 @@ _BUILT_IN = {
     "scope": "visionflow.methods.scope:SCOPE",
     "mmtok": "visionflow.methods.mmtok:MMTok",
     "deft": "visionflow.methods.deft:DeFT",
+    "flowcut": "visionflow.methods.flowcut:FlowCut",
+    "autoprune": "visionflow.methods.autoprune:AutoPrune",
     "text-rows": "visionflow.methods.text_rows:TextRows",
     "random": "visionflow.methods.random:RandomPruning",
     "grid": "visionflow.methods.grid:Grid",

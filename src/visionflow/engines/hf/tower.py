@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from visionflow.core.evidence import Shown
 from visionflow.core.tokens import Tokens
-from visionflow.core.towers import TowerRows, patches_seen
+from visionflow.core.towers import TowerRows, flow_seen, patches_seen
 from visionflow.engines.hf.attention_functions import function_of, put_function
 from visionflow.engines.hf.backend import stand_in
 from visionflow.engines.hf.joining import JOINS, packed
@@ -41,23 +41,29 @@ class TowerLook:
         self._rows = rows
         self._merger: Any = merger
         attentions = _attentions_of(merger.get_submodule(self._vision.path))
-        self._attention = attentions[layer_looked_at(model.config, len(attentions))]
+        last = layer_looked_at(model.config, len(attentions))
+        self._attentions = attentions[0 if rows == "flow" else last : last + 1]
         self._local = threading.local()
 
     def install(self) -> list[Callable[[], None]]:
         """Look on from now; what comes back takes it off again, last first."""
-        attend, unwatched = function_of(self._attention), stand_in(self._attention)
+        undo = [each for place in range(len(self._attentions)) for each in self._watch(place)]
+        undo += self._put("get_image_features", self._encoding)
+        return undo + (self._put("pack_image_features", self._packing) if self._vision.joining == "packed" else [])
+
+    def _watch(self, place: int) -> list[Callable[[], None]]:
+        """Look on at one of the attention modules."""
+        attention = self._attentions[place]
+        attend, unwatched = function_of(attention), stand_in(attention)
 
         def attend_watched(
             module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **kwargs: Any
         ) -> Any:
             if self._parts is not None:
-                self._see(module, query, key, attention_mask, kwargs)
+                self._see(place, module, (query, key, value), attention_mask, kwargs)
             return attend(unwatched, query, key, value, attention_mask, **kwargs)
 
-        undo = put_function(self._attention, f"visionflow_{id(self)}_tower", attend_watched)
-        undo += self._put("get_image_features", self._encoding)
-        return undo + (self._put("pack_image_features", self._packing) if self._vision.joining == "packed" else [])
+        return put_function(attention, f"visionflow_{id(self)}_tower_{place}", attend_watched)
 
     def forget(self) -> None:
         """Let go of what this thread has seen: other pictures come, or none."""
@@ -108,7 +114,7 @@ class TowerLook:
         def encode_watched(*args: Any, **kwargs: Any) -> Any:
             given = parameters.bind(*args, **kwargs).arguments
             self._check(given)
-            self._local.parts, self._local.packed = [], None
+            self._local.parts, self._local.packed, self._local.calls = [], None, [0] * len(self._attentions)
             try:
                 output = encode(*args, **kwargs)
                 self._local.values = self._joined(output.pooler_output, given)
@@ -135,8 +141,11 @@ class TowerLook:
                 "it out, or set it in the config"
             )
 
-    def _see(self, module: Any, query: Tensor, key: Tensor, mask: Any, options: dict[str, Any]) -> None:
-        assert self._parts is not None
+    def _see(
+        self, place: int, module: Any, states: tuple[Tensor, Tensor, Tensor], mask: Any, options: dict[str, Any]
+    ) -> None:
+        """Take the queries, keys and values of the module at `place`."""
+        query, key, value = states
         if mask is not None and not isinstance(mask, Tensor):
             raise UnsupportedModelError(
                 "the vision tower's attention has block masks, which a look at it does not read: call "
@@ -149,8 +158,21 @@ class TowerLook:
         scaling = options.get("scaling") or query.shape[3] ** -0.5
         ends = options.get("cu_seq_lens_q")  # flash attention takes pictures end to end
         lengths = [query.shape[2]] if ends is None else ends.diff().tolist()
-        pairs = zip(torch.split(query, lengths, 2), torch.split(key, lengths, 2), strict=True)
-        self._parts.extend(patches_seen(self._rows, each, of, scaling, mask) for each, of in pairs)
+        for q, k, v in zip(*(torch.split(each, lengths, 2) for each in (query, key, value)), strict=True):
+            flow = self._rows == "flow"
+            self._note(
+                place, flow_seen(q, k, v, scaling, mask) if flow else patches_seen(self._rows, q, k, scaling, mask)
+            )
+
+    def _note(self, place: int, seen: Tensor) -> None:
+        """Take what a module shows, ``[pictures, patches, 1 + width]``: half of the score, where others came before."""
+        parts, calls = self._parts, self._local.calls
+        assert parts is not None
+        number, calls[place] = calls[place], calls[place] + 1
+        if number == len(parts):
+            parts.append(seen)
+        else:
+            parts[number] = torch.cat([(parts[number][..., :1] + seen[..., :1]) / 2, seen[..., 1:]], 2)
 
     def _joined(self, features: Any, given: dict[str, Any]) -> Tensor:
         """What was seen of each image token, ``[image tokens, 1 + width]``."""

@@ -83,7 +83,7 @@ def check_tower(config: PreTrainedConfig, rows: TowerRows) -> Vision:
             f"how image tokens come from the vision tower's attention is not known of a {config.model_type!r}{tower} "
             "(docs/families.md says of which it is): take a method that looks at no tower, such as HiMAP"
         )
-    if rows not in known:
+    if ("cls" if rows == "flow" else rows) not in known:
         raise UnsupportedModelError(
             f"the vision tower of this {config.model_type!r}, a {_type_of(config)!r}, has no class token: "
             "use rows='received', what its patches read of each other"
