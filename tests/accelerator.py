@@ -1,4 +1,4 @@
-"""An accelerator that is none: tensors that claim to be on a device, hold their data on the CPU, and say when they wait.
+"""An accelerator that is none: tensors that claim to be on a device, hold their data on the CPU, and tell of waits.
 
 What would break or wait on a GPU shows on any machine: an operation on tensors of two devices raises, and each one for
 which the host waits for the device (a value that is read, a size that depends on values, a copy from or to the host)
@@ -26,6 +26,7 @@ DEVICE = torch.device(NAME, 0)
 aten = torch.ops.aten
 _COPIES = {aten._to_copy.default, aten.copy_.default, aten.to.device, aten.to.dtype_layout}
 _READS = {aten._local_scalar_dense.default, aten.nonzero.default, aten.masked_select.default, aten.equal.default}
+_INDEXED = {aten.index.Tensor, aten.index_put_.default}
 _OF_NUMBERS = {torch.tensor, torch.as_tensor}
 _OURS = ("/visionflow/", "/transformers/")
 
@@ -111,7 +112,7 @@ class _Functions(TorchFunctionMode):
         if func is F.scaled_dot_product_attention and isinstance(args[0], Claimed):
             return self._attention(func, args, kwargs)
         if func in _OF_NUMBERS and torch.device(kwargs.get("device") or "cpu").type == NAME:
-            made = func(*args, **kwargs | {"device": "cpu"})
+            made = func(*released(args), **kwargs | {"device": "cpu"})
             self._wait(func, made.numel())
             return Claimed(made)
         if func is Tensor.tolist and isinstance(args[0], Claimed):
@@ -150,7 +151,7 @@ def _run(log: Log, func: Any, args: Any, kwargs: Any) -> Any:
     if not (here or wanted):
         return func(*args, **kwargs)
     if func not in _COPIES:
-        _check(func, flat)
+        _check(func, flat[:1] if func in _INDEXED else flat)
     if _waits(func, flat, target):
         log.waits.append(f"{func} at {_caller()}")
     if target is not None:
@@ -173,8 +174,9 @@ def _check(func: Callable[..., Any], values: list[Any]) -> None:
 def _waits(func: Any, flat: list[Any], target: Any) -> bool:
     if func in _READS:
         return True
-    if func is aten.index.Tensor or func is aten.index_put_.default:
-        return any(isinstance(each, Claimed) and each.dtype == torch.bool and each.dim() for each in flat[1:])
+    if func in _INDEXED:  # by places that are on the host, or by a mask, whose places have to be counted
+        places = [each for each in flat[1:] if isinstance(each, Tensor) and each.dim()]
+        return any(not isinstance(each, Claimed) or each.dtype == torch.bool for each in places)
     if func is aten.copy_.default:
         return isinstance(flat[0], Claimed) != isinstance(flat[1], Claimed)
     if func is aten._to_copy.default and target is not None:

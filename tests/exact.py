@@ -49,7 +49,7 @@ def _for_double(exact: Callable[..., Any], usual: Callable[..., Any]) -> Callabl
 
 
 def _in_own_dtype(usual: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def softmax(scores: Tensor, dim: int | None = None, dtype: torch.dtype | None = None) -> Tensor:
-        return usual(scores, dim, dtype=None if scores.dtype == torch.float64 else dtype)
+    def softmax(scores: Tensor, dim: int | None = None, dtype: torch.dtype | None = None, **options: Any) -> Tensor:
+        return usual(scores, dim, dtype=None if scores.dtype == torch.float64 else dtype, **options)
 
     return softmax

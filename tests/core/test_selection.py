@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from tests.reference import max_min
 from visionflow.core import AwayFromMean, MaxMin, Select, Shown, Spaced, Tokens, find_tokens
-from visionflow.core.cutting import merged, provenance
+from visionflow.core.cutting import merged
+from visionflow.core.trace import Stage
 
 IMAGE = 9
 
@@ -75,9 +76,8 @@ def test_merging_weighs_tokens_by_their_sizes() -> None:
     assert means[0, [0, 1, 3], 0].tolist() == [1.0, 5.0, 5.0]
     assert sizes[0, [0, 1, 3]].tolist() == [1.0, 4.0, 2.0]
     tokens = find_tokens(torch.tensor([[1, IMAGE, IMAGE, 2]]), None, IMAGE, past=10)
-    assert provenance(tokens, into) is not None
-    assert [moves.tolist() for moves in provenance(tokens, into) or []] == [[[12], [11]]]
-    assert provenance(tokens, None) is None
+    assert [moves.tolist() for moves in Stage(0, tokens, tokens, (tokens, into)).merged or []] == [[[12], [11]]]
+    assert Stage(0, tokens, tokens).merged is None
 
 
 def test_merging_leaves_the_bits_of_others() -> None:

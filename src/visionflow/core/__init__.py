@@ -10,10 +10,10 @@ from visionflow.core.greedy import Coverage, Dpp, FarFromPivots, MaxMin, TextAnd
 from visionflow.core.keep import Count, Keep, Positive, Ratio
 from visionflow.core.layer import LayerAttention
 from visionflow.core.merging import Contextual, Recycled
-from visionflow.core.plan import Block, Cut, Plan, Selection, Watch, Withhold
+from visionflow.core.plan import Block, Cut, Plan, Watch, Withhold
 from visionflow.core.reductions import Paid, Received, ReceivedAfter, Reduction, paid, received, received_after
 from visionflow.core.selection import Chosen, Select, Spaced, Top
-from visionflow.core.tokens import Group, Tokens, find_tokens
+from visionflow.core.tokens import Group, Selection, Tokens, find_tokens
 from visionflow.core.trace import Stage, Trace
 from visionflow.core.work import Probed, Work
 

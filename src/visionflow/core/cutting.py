@@ -110,24 +110,6 @@ def merged(states: Tensor, sizes: Tensor, into: Tensor) -> tuple[Tensor, Tensor]
     return torch.where((total > sizes).unsqueeze(2), means, states), total
 
 
-def provenance(tokens: Tokens, into: Tensor | None) -> list[Tensor] | None:
-    """Per sample, int64 ``[2, merged]``: columns of the image tokens that were merged, and of those that took them in.
-
-    Args:
-        tokens: those present before the cut.
-        into: see `Chosen`.
-    """
-    if into is None:
-        return None
-    columns, place = tokens.columns, torch.arange(into.shape[1], device=into.device)
-    target = columns.to(into.device).gather(1, into)
-    moved = (into != place) & tokens.image.mask.to(into.device)
-    return [
-        torch.stack([columns[sample].to(into.device)[moved[sample]], target[sample][moved[sample]]]).cpu()
-        for sample in range(len(into))
-    ]
-
-
 def refusal(plan: Plan, engine: str, cannot: Collection[str]) -> str | None:
     """Why an engine cannot carry out `plan`, in one sentence; None where it can.
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from visionflow.core.attention import AttentionRows, exact, per_group
-from visionflow.core.tokens import GroupName, Tokens, pack
+from visionflow.core.tokens import Selection, Tokens, pack
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,24 @@ class LayerAttention:
     group: ProcessGroup | None = None
     softcap: float | None = None
 
-    def rows_of(self, group: GroupName) -> AttentionRows:
-        """The rows of a group of tokens, whose number is known on the host."""
-        index, real = self.tokens.group(group).index()
+    def rows_of(self, chosen: Selection) -> AttentionRows:
+        """The rows of a group of tokens, whose number is known on the host, or of those that a function names."""
+        if callable(chosen):
+            return self.rows(chosen(self.tokens))
+        index, real = self.tokens.group(chosen).index()
         return self._rows(index, real)
 
-    def rows(self, chosen: Tensor) -> AttentionRows:
-        """The rows of the tokens that are True in `chosen`, bool ``[batch, tokens]``."""
-        index, real = pack(chosen, int(chosen.sum(1).max()))
+    def rows(self, chosen: Tensor, most: int | None = None) -> AttentionRows:
+        """The rows of the tokens that are True in `chosen`, bool ``[batch, tokens]``.
+
+        `most` is the largest number of a sample, which is read from the device where it is not given.
+        """
+        index, real = pack(chosen, int(chosen.sum(1).max()) if most is None else most)
         return self._rows(index, real)
+
+    def all_rows(self) -> AttentionRows:
+        """The rows of all tokens but padding."""
+        return self.rows(self.tokens.valid, max(self.tokens.lengths()))
 
     def _rows(self, index: Tensor, real: Tensor) -> AttentionRows:
         return AttentionRows(

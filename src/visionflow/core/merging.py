@@ -8,7 +8,7 @@ from torch.nn.functional import normalize
 
 from visionflow.core.evidence import Shown
 from visionflow.core.selection import Chosen, Select, best
-from visionflow.core.tokens import Group, Tokens, pack
+from visionflow.core.tokens import Group, Tokens, pack, per_sample
 from visionflow.errors import VisionFlowError
 
 _EQUAL = 1e-6  # of the squared lengths of two vectors; a squared distance below that is rounding
@@ -52,12 +52,12 @@ class Contextual(Select):
         if not any(targets):
             return Chosen(dominant)
         rest, blank = image.mask & ~dominant, shown.scores.isneginf()
-        target = rest & _evenly(rest & ~blank, rest & blank, torch.tensor(targets, device=device).unsqueeze(1))
+        target = rest & _evenly(rest & ~blank, rest & blank, per_sample(targets, device))
         keep = dominant | target
         dropped = tuple(n - kept for n, kept in zip(image.counts, counts, strict=True))
         place, joins = pack(image.mask & ~keep, max(dropped))
         nearest = _nearest(shown.features, place, Group(target, targets))
-        able = torch.tensor([few > 0 for few in targets], device=device).unsqueeze(1)
+        able = per_sample(targets, device) > 0
         own = torch.arange(keep.shape[1], device=device).expand(keep.shape)
         into = own.scatter(1, place, torch.where(joins & able & ~blank.gather(1, place), nearest, place))
         return Chosen(keep, into)
@@ -113,7 +113,7 @@ class Recycled(Select):
         pool = best(shown.scores, Group(image.mask & ~keep, image.counts), pools)
         place, real = pack(pool, max(pools))
         apart = _distances(shown.features, place, real)
-        central = _density_peaks(apart, real, torch.tensor(centres, device=device).unsqueeze(1))
+        central = _density_peaks(apart, real, per_sample(centres, device))
         scores = torch.full(keep.shape, -torch.inf, device=device).scatter(1, place, central.float())
         centre = best(scores, Group(pool, pools), centres)
         is_centre = centre.gather(1, place) & real

@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import Tensor
-
 from visionflow.core.adaptive import AdaptiveCuts
 from visionflow.core.evidence import Attention, Evidence, Features, Nothing, Tower, When
 from visionflow.core.forms import Form
@@ -13,12 +11,9 @@ from visionflow.core.keep import Keep, Positive
 from visionflow.core.layer import LayerAttention
 from visionflow.core.readings import readings
 from visionflow.core.selection import Select, Top
-from visionflow.core.tokens import SPANS, GroupName, Tokens
+from visionflow.core.tokens import SPANS, GroupName, Selection
 from visionflow.core.work import Compared, Probed, Vectors, Work
 from visionflow.errors import UnsupportedUsageError
-
-Selection = GroupName | Callable[[Tokens], Tensor]
-"""Some of the tokens present: a group, or a function that gives bool ``[batch, tokens]``."""
 
 BlockMode = Literal["renormalise", "skip", "zero", "fold"]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from visionflow.core.evidence import Shown
 from visionflow.core.forms import Form
-from visionflow.core.tokens import Group, Tokens
+from visionflow.core.tokens import Group, Tokens, per_sample
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Spaced(Select):
     def __call__(self, shown: Shown, tokens: Tokens, counts: tuple[int, ...]) -> Chosen:
         """Keep those in the middle."""
         image = tokens.image.mask
-        n, kept = (torch.tensor(each, device=image.device).unsqueeze(1) for each in ([*tokens.image.counts], [*counts]))
+        n, kept = per_sample(tokens.image.counts, image.device), per_sample(counts, image.device)
         number = image.cumsum(1) - 1
         return Chosen(image & ((n - 2 * kept * number) % (2 * n).clamp(min=1) < 2 * kept))
 
@@ -86,5 +86,4 @@ def best(scores: Tensor, group: Group, counts: tuple[int, ...]) -> Tensor:
     rank = torch.empty_like(order).scatter_(
         1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
     )
-    limit = torch.tensor(counts, device=scores.device).unsqueeze(1)
-    return rank < limit
+    return rank < per_sample(counts, scores.device)

@@ -3,8 +3,9 @@
 Any number of pictures, anywhere in the prompt, a different number in each sample, none: nothing is assumed of lengths.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Literal
 
 import torch
@@ -93,6 +94,10 @@ class Tokens:
         return Tokens(**{name: value.to(device) for name, value in vars(self).items()})
 
 
+Selection = GroupName | Callable[[Tokens], Tensor]
+"""Some of the tokens present: a group, or a function that gives bool ``[batch, tokens]``."""
+
+
 def find_tokens(
     input_ids: Tensor, attention_mask: Tensor | None, image_token_ids: Sequence[int] | int | None, past: int = 0
 ) -> Tokens:
@@ -130,6 +135,13 @@ def find_tokens(
     groups = {name: Group(mask, tuple(n)) for (name, mask), n in zip(masks.items(), counts, strict=True)}
     columns = torch.arange(past, past + length, device=input_ids.device).expand(batch, -1)
     return Tokens(input_ids=input_ids, columns=columns, valid=valid, **groups)
+
+
+def per_sample(values: Sequence[int], device: torch.device) -> Tensor:
+    """Numbers that the host knows as int64 ``[batch, 1]``, without the wait for the device that a copy would be."""
+    runs = [(value, len(list(run))) for value, run in groupby(values)]
+    parts = [torch.full((many, 1), value, device=device) for value, many in runs]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def pack(mask: Tensor, width: int) -> tuple[Tensor, Tensor]:

@@ -21,19 +21,35 @@ class Stage:
         layer: the first layer that saw the shorter sequence.
         tokens: the tokens that stayed.
         given: the tokens of the prompt, or of this turn of it, before any cut.
-        merged: per sample, int64 ``[2, merged]``: columns of the image tokens that were merged into others at this cut,
-            and of these; None where tokens are dropped.
+        joined: the tokens that were present, and int64 ``[batch, present]``, the place of the kept token that each was
+            merged into, its own where it was not; None where tokens are dropped.
     """
 
     layer: int
     tokens: Tokens
     given: Tokens
-    merged: list[Tensor] | None = None
+    joined: tuple[Tokens, Tensor] | None = None
 
     @property
     def kept(self) -> list[Tensor]:
         """Per sample, int64: columns of ``input_ids`` (left padding counted) of the image tokens kept, ascending."""
         return _image_columns(self.tokens)
+
+    @property
+    def merged(self) -> list[Tensor] | None:
+        """Per sample, int64 ``[2, merged]``: columns of the image tokens that were merged, and of those that took them in.
+
+        None where tokens are dropped.
+        """
+        if self.joined is None:
+            return None
+        tokens, into = self.joined[0].to(torch.device("cpu")), self.joined[1].cpu()
+        moved = (into != torch.arange(into.shape[1])) & tokens.image.mask
+        target = tokens.columns.gather(1, into)
+        return [
+            torch.stack([columns[some], places[some]])
+            for columns, places, some in zip(tokens.columns, target, moved, strict=True)
+        ]
 
     def patches(self, per_picture: int | None = None) -> list[list[Tensor]]:
         """Per sample and picture, int64: which of the picture's image tokens were kept, counted from 0, ascending.

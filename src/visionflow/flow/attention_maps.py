@@ -10,9 +10,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from visionflow.core.layer import LayerAttention
-from visionflow.core.plan import Selection, Watch
+from visionflow.core.plan import Watch
 from visionflow.core.reductions import received
-from visionflow.core.tokens import GroupName, Tokens
+from visionflow.core.tokens import GroupName, Selection, Tokens
 from visionflow.flow.watching import check_selection, layers_or_all, of_image, run_prompt
 
 
@@ -81,8 +81,7 @@ def picture_attention(
     read: dict[int, Tensor] = {}
 
     def see(attention: LayerAttention) -> None:
-        tokens = attention.tokens
-        readers = rows(tokens) & tokens.valid if callable(rows) else tokens.group(rows).mask
+        readers = (lambda tokens: rows(tokens) & tokens.valid) if callable(rows) else rows
         read[attention.layer] = mean_read(attention, readers).cpu()
 
     tokens = run_prompt(model, inputs, Watch(chosen, see)).to(torch.device("cpu"))
@@ -91,13 +90,14 @@ def picture_attention(
     return PictureAttention(chosen, of_image(tokens.columns, tokens), of_image(attention, tokens), *masses.values())
 
 
-def mean_read(attention: LayerAttention, readers: Tensor) -> Tensor:
-    """What the rows `readers` (bool ``[batch, tokens]``) pay to each token, mean over heads and rows.
+def mean_read(attention: LayerAttention, readers: Selection) -> Tensor:
+    """What the rows of `readers` pay to each token, mean over heads and rows.
 
     Returns:
         fp32 ``[batch, tokens]``; NaN for a sample without such a row.
     """
-    return received(attention.rows(readers)) / readers.sum(1, keepdim=True)
+    rows = attention.rows_of(readers)
+    return received(rows) / rows.real.sum(1, keepdim=True)
 
 
 def number(value: float) -> float | None:

@@ -70,7 +70,7 @@ def backward(model: PreTrainedModel, loss: Callable[[], Tensor], visit: Callable
 
     def see(attention: LayerAttention) -> None:
         # The hook must not hold the output itself: a tensor that is held by its own hook is never freed.
-        rows = attention.rows(attention.tokens.valid)
+        rows = attention.all_rows()
         hook = partial(meet, attention.layer, rows, attention.value)
         attention.output.register_hook(hook)  # type: ignore[no-untyped-call]
 

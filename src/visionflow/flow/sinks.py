@@ -102,7 +102,7 @@ def value_norms(model: PreTrainedModel, inputs: Mapping[str, Any], layers: Seque
 
     def see(attention: LayerAttention) -> None:
         norms = exact(attention.value).abs().sum((1, 3)).float()
-        readers = [mean_read(attention, attention.tokens.group(name).mask) for name in ("last", "instruction")]
+        readers = [mean_read(attention, "last"), mean_read(attention, "instruction")]
         found[attention.layer] = torch.stack([norms, *readers], 1).cpu()
 
     tokens = run_prompt(model, inputs, Watch(chosen, see)).to(torch.device("cpu"))

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from visionflow.core.plan import Plan, Selection, Watch
-from visionflow.core.tokens import GroupName, Tokens
+from visionflow.core.plan import Plan, Watch
+from visionflow.core.tokens import GroupName, Selection, Tokens
 from visionflow.engines.hf.families import family_of
 from visionflow.engines.hf.scope import Scope
 from visionflow.errors import UnsupportedUsageError

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from visionflow.core.attention import AttentionRows
 from visionflow.core.layer import LayerAttention, folded, without
-from visionflow.core.plan import Block, BlockMode, Plan, Selection, Withhold
-from visionflow.core.tokens import GroupName, Tokens
+from visionflow.core.plan import Block, BlockMode, Plan, Withhold
+from visionflow.core.tokens import GroupName, Selection, Tokens, per_sample
 from visionflow.engines.hf import masks
+from visionflow.engines.hf.memo import Memo
 from visionflow.errors import UnsupportedUsageError
 
 _AFTER_SOFTMAX: dict[BlockMode, Callable[[LayerAttention, AttentionRows, Tensor], Tensor]] = {
@@ -30,6 +31,7 @@ class Blocking:
     def __init__(self, plan: Plan, given: Tokens) -> None:
         pictured = any(given.image.counts)
         self._given = given
+        self._memo = Memo()
         self._blocks = plan.blocks if pictured else ()
         self.withheld = plan.withheld if pictured else ()
         one: dict[frozenset[GroupName], frozenset[GroupName]] = {}  # layers alike share one, and so what is made of it
@@ -42,14 +44,18 @@ class Blocking:
     def before(self, layer: int, tokens: Tokens, mask: Tensor | None, device: torch.device) -> Tensor | None:
         """The mask that the layer gets."""
         blocks = self._of(layer, "renormalise")
-        return self._blocked(mask, blocks, tokens.to(device)) if blocks else mask
+        if not blocks:
+            return mask
+        tokens = tokens.to(device)
+        blocked: Tensor = self._memo.once((mask, tokens, *blocks), lambda: self._blocked(mask, blocks, tokens))
+        return blocked
 
     def after(self, attention: LayerAttention) -> LayerAttention:
         """The attention with the output that it is to have, where flows are altered after the softmax."""
         tokens = attention.tokens
         for mode, without_reads in _AFTER_SOFTMAX.items():
             for block in self._of(attention.layer, mode):
-                rows = attention.rows(_members(tokens, block.target))
+                rows = attention.rows_of(block.target)
                 attention = replace(attention, output=without_reads(attention, rows, self.source(block, tokens)))
         return attention
 
@@ -63,8 +69,8 @@ class Blocking:
     def source(self, part: Block | Withhold, tokens: Tokens | None = None) -> Tensor:
         """Its keys ``[batch, tokens]``; a sample without a picture is left alone, whatever company it is in."""
         tokens = self._given if tokens is None else tokens
-        pictured = torch.tensor([count > 0 for count in self._given.image.counts], device=tokens.valid.device)
-        return _members(tokens, part.source) & pictured.unsqueeze(1)
+        pictured = per_sample(self._given.image.counts, tokens.valid.device) > 0
+        return _members(tokens, part.source) & pictured
 
     def _of(self, layer: int, mode: BlockMode) -> list[Block]:
         return [block for block in self._blocks if block.mode == mode and layer in block.layers]

@@ -68,8 +68,9 @@ class Cutter:
     def note(self, layer: int, tokens: Tokens, decided: Decided | None, present: Tokens) -> None:
         """Tell the trace what `layer` is about to see, `present` before a cut and `tokens` after it."""
         if decided is not None or layer in self._cuts:
-            into = decided.chosen.into if decided is not None else None
-            self.trace.stages.append(Stage(layer, tokens, self._given, cutting.provenance(present, into)))
+            into = None if decided is None else decided.chosen.into
+            joined = None if into is None else (present, into)
+            self.trace.stages.append(Stage(layer, tokens, self._given, joined))
         self.trace.count(layer, tokens)
 
     # -- evidence -----------------------------------------------------------------------------------------------------
