@@ -391,6 +391,22 @@ BREAKS = [
         "return products",
         "test_counted_flops_equal_modelled_flops",
     ),
+    Break(
+        "accelerator",
+        "counts are copied to the device, for which the host waits, at every cut",
+        "core/tokens.py",
+        "    parts = [torch.full((many, 1), value, device=device) for value, many in runs]",
+        "    parts = [torch.tensor([[value]] * many, device=device) for value, many in runs]",
+        "test_the_layer_loop_waits_for_nothing_but_decisions",
+    ),
+    Break(
+        "accelerator",
+        "each layer makes its blocked mask anew, and waits for whether it leaves any to read",
+        "engines/hf/blocking.py",
+        "self._memo.once((mask, tokens, *blocks), lambda: self._blocked(mask, blocks, tokens))",
+        "self._blocked(mask, blocks, tokens)",
+        "test_a_blocked_flow_waits_once",
+    ),
 ]
 
 

@@ -37,7 +37,7 @@ class Stage:
 
     @property
     def merged(self) -> list[Tensor] | None:
-        """Per sample, int64 ``[2, merged]``: columns of the image tokens that were merged, and of those that took them in.
+        """Per sample, int64 ``[2, merged]``: columns of the image tokens that were merged, and of what took them in.
 
         None where tokens are dropped.
         """
