@@ -131,7 +131,8 @@ lock:
 	$(COMPILE) -o locks/torchao.txt locks/torchao.in
 	$(COMPILE) -o locks/tools.txt locks/tools.in
 	$(COMPILE) -o locks/vllm.txt locks/vllm.in
-	sed -i -E -e '/^(visionflow @|nvidia-|cuda-|triton==|torchaudio==|torchcodec==|#|$$)/d' -e 's/^(torch==[0-9.]+)\+.*/\1/' locks/*.txt
+	sed -i -E -e '/^(visionflow @|nvidia-|cuda-|torchaudio==|torchcodec==|#|$$)/d' -e 's/^(torch==[0-9.]+)\+.*/\1/' locks/*.txt
+	sed -i -e '/^triton==/d' $(filter-out locks/vllm.txt,$(wildcard locks/*.txt))
 	for lock in locks/*.txt; do LC_ALL=C sort -u -o $$lock $$lock; done
 
 # torch is installed first and by its exact pin, so that a CPU build found locally is taken.
@@ -150,8 +151,8 @@ $(LMMS_READY): pyproject.toml locks/lmms.txt tests/lmms/torchvision_on_cpu.py
 		$$($(LMMS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/sitecustomize.py
 	touch $(LMMS_READY)
 
-# The lock has no torchaudio and torchcodec, which come built for CUDA and fail beside a torch for the CPU; torchvision,
-# as for lmms-eval, takes a helper.
+# The second model runner needs Triton, whose interpreter runs on the CPU. The lock has no torchaudio and torchcodec, which
+# come built for CUDA and fail beside a torch for the CPU; torchvision, as for lmms-eval, takes a helper.
 $(VLLM_READY): pyproject.toml locks/vllm.txt tests/lmms/torchvision_on_cpu.py
 	test -d $(VLLM) || $(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/pip install --quiet --disable-pip-version-check $$(grep '^torch==' locks/vllm.txt)

@@ -44,6 +44,13 @@ def test_the_report_is_asked_for_beside_the_method() -> None:
     assert settings("fastv").shadow == 0
 
 
+def test_fewer_blocks_are_asked_for_beside_the_method() -> None:
+    assert settings({"method": "fastv", "shrink_kv": True}).shrink_kv
+    assert not settings("fastv").shrink_kv
+    with pytest.raises(VisionFlowError, match="shrink_kv is true or false, not 1"):
+        settings({"method": "fastv", "shrink_kv": 1})
+
+
 @dataclass(frozen=True)
 class ByKeys(Method):
     """Decides on the keys of a layer."""

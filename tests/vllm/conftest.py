@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.vllm import second_runner
+
 if TYPE_CHECKING:
     from tests.vllm.oracle import Oracle
 
@@ -18,6 +20,7 @@ os.environ |= {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_LOGGING_LEVEL": "ERROR",
 }
+second_runner.install()
 
 
 class Checkpoints:
@@ -30,11 +33,17 @@ class Checkpoints:
     def oracle(self, family: str) -> "Oracle":
         """The family's model in transformers; `Oracle.folder` is where vLLM finds it."""
         from tests.vllm.oracle import Oracle
-        from tests.vllm.tiny import save_for_vllm
 
         if family not in self._oracles:
-            self._oracles[family] = Oracle(save_for_vllm(family, self._folder / family))
+            self._oracles[family] = Oracle(self.folder(family))
         return self._oracles[family]
+
+    def folder(self, family: str) -> Path:
+        """Where the family's model is on disk."""
+        from tests.vllm.tiny import save_for_vllm
+
+        folder = self._folder / family
+        return folder if folder.exists() else save_for_vllm(family, folder)
 
 
 @pytest.fixture(scope="session")

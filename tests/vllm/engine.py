@@ -33,7 +33,8 @@ class Engine:
     """One engine.
 
     Attributes:
-        happened: how often a step was "cut", a request "preempted", tokens found in the prefix cache ("hits").
+        happened: how often a step was "cut", a request "preempted", tokens found in the prefix cache ("hits"), and
+            the most blocks of the KV cache that were "held".
     """
 
     def __init__(self, llm: LLM, happened: Counter[str]) -> None:
@@ -41,10 +42,19 @@ class Engine:
         self.happened = happened
 
     @property
+    def _cache(self) -> Any:
+        core: Any = self.llm.llm_engine.engine_core
+        return core.engine_core.scheduler.kv_cache_manager
+
+    @property
     def free_blocks(self) -> int:
         """Blocks of the KV cache that nobody holds."""
-        core: Any = self.llm.llm_engine.engine_core
-        return int(core.engine_core.scheduler.kv_cache_manager.block_pool.get_num_free_blocks())
+        return int(self._cache.block_pool.get_num_free_blocks())
+
+    @property
+    def tables(self) -> int:
+        """Block tables of each request; a block is of as many fewer layers."""
+        return len(self._cache.coordinator.single_type_managers)
 
     def outputs(self, prompts: Sequence[Prompt], asked: Sequence[str | None] = ()) -> list[Any]:
         """What vLLM gives for all prompts at once; `asked`: what each request says of visionflow."""
@@ -71,7 +81,7 @@ class Engine:
 def engine(folder: Path, settings: Any, **options: Any) -> Iterator[Engine]:
     """An engine on that checkpoint with these settings of visionflow (None for none)."""
     happened: Counter[str] = Counter()
-    preempt, enter = Scheduler._preempt_request, PrunedPass.__enter__
+    preempt, enter, schedule = Scheduler._preempt_request, PrunedPass.__enter__, Scheduler.schedule
 
     def preempted(self: Any, *args: Any, **kwargs: Any) -> None:
         happened["preempted"] += 1
@@ -81,13 +91,20 @@ def engine(folder: Path, settings: Any, **options: Any) -> Iterator[Engine]:
         happened["cut"] += 1
         return enter(self)
 
+    def scheduled(self: Any, *args: Any, **kwargs: Any) -> Any:
+        output = schedule(self, *args, **kwargs)
+        pool = self.kv_cache_manager.block_pool
+        happened["held"] = max(happened["held"], pool.num_gpu_blocks - 1 - pool.get_num_free_blocks())
+        return output
+
     given = {} if settings is None else {"additional_config": {"visionflow": settings}}
-    with patch.object(Scheduler, "_preempt_request", preempted), patch.object(PrunedPass, "__enter__", entered):
+    watched = patch.multiple(Scheduler, _preempt_request=preempted, schedule=scheduled)
+    with watched, patch.object(PrunedPass, "__enter__", entered):
         llm = LLM(str(folder), **OPTIONS | given | options)
         free = (made := Engine(llm, happened)).free_blocks
         yield made
         if not llm.llm_engine.has_unfinished_requests():  # a step that failed leaves some
             assert made.free_blocks == free
-        del llm, made
+        del llm, made.llm  # whoever still has this engine would end the next one with it
     cleanup_dist_env_and_memory()
     gc.collect()

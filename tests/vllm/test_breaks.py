@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,10 +11,10 @@ import torch
 
 from tests.vllm.conftest import Checkpoints
 from tests.vllm.engine import engine
-from tests.vllm.test_equality import HIMAP, asked_of
+from tests.vllm.test_equality import HIMAP, PLAIN, TIGHT, asked_of
 from visionflow.core.tokens import Group
 from visionflow.serving.requests import Served
-from visionflow.serving.vllm import stages
+from visionflow.serving.vllm import pruner, stages
 from visionflow.serving.vllm.cut_prompt import CutPrompt
 from visionflow.serving.vllm.pruner import Pruner
 from visionflow.serving.vllm.scheduler import Pruning
@@ -114,6 +115,25 @@ def other_rows_are_looked_at(patch: Patch) -> None:
     patch.setattr(CutPrompt, "see", seen)
 
 
+def recomputed_tokens_are_ranked(patch: Patch) -> None:
+    """A request that comes back after it was preempted has its answer, as far as it goes, among the question."""
+    ask = pruner.served_as
+
+    def served_as(settings: Any, request: Any) -> Served:
+        grown = SimpleNamespace(
+            sampling_params=request.sampling_params,
+            prompt_token_ids=[*request.prompt_token_ids, *request.output_token_ids],
+        )
+        return ask(settings, grown)
+
+    patch.setattr(pruner, "served_as", served_as)
+
+
+def picture_features_of_all_rows(patch: Patch) -> None:
+    """Layers behind a cut are given picture features for all rows."""
+    patch.setattr(Pruner, "picture_features", lambda self, features: features)
+
+
 BREAKS: dict[str, tuple[Callable[[Patch], None], str, dict[str, Any]]] = {
     "text after the last picture": (text_after_the_last_picture, "llava", {}),
     "counts of another ratio": (counts_of_another_ratio, "llava", {}),
@@ -121,8 +141,13 @@ BREAKS: dict[str, tuple[Callable[[Patch], None], str, dict[str, Any]]] = {
     "slots of the whole prompt": (slots_of_the_whole_prompt, "llava", {}),
     "keys of the whole prompt": (keys_of_the_whole_prompt, "llava", {}),
     "picture features in the wrong places": (pictures_between_layers_from_the_start, "qwen3_vl", {}),
+    "picture features of all rows": (picture_features_of_all_rows, "qwen3_vl", {}),
     "other rows are looked at": (other_rows_are_looked_at, "llava", {}),
+    "recomputed tokens are ranked": (recomputed_tokens_are_ranked, "llava", PLAIN | TIGHT),
 }
+
+
+CANNOT_BE = "split over several steps|rows are left behind a cut|must match the size of tensor"
 
 
 @pytest.mark.parametrize("name", BREAKS)
@@ -136,6 +161,6 @@ def test_a_broken_rule_is_seen(checkpoints: Checkpoints, monkeypatch: Patch, nam
         try:
             answers = [served.answers(asked) for _ in range(2)]
         except RuntimeError as error:  # a step that cannot be, found by its arithmetic
-            assert re.search("split over several steps|rows are left behind a cut", str(error))  # noqa: PT017
+            assert re.search(CANNOT_BE, str(error))  # noqa: PT017
             return
         assert answers != [expected, expected]

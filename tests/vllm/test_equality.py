@@ -1,6 +1,6 @@
 """Greedy tokens of vLLM equal those of transformers inside `prune`: families, methods, and what engines do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -68,8 +68,10 @@ class Engine:
     happens: tuple[str, ...] = ("cut",)
     rounds: int = 1
     family: str = "llava"
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
+SHRUNK = {"shrink_kv": True}
 PLAIN = {"enable_chunked_prefill": False, "enable_prefix_caching": False, "async_scheduling": False}
 TIGHT = {"max_model_len": 128, "num_gpu_blocks_override": 8}
 ENGINES = {
@@ -82,6 +84,13 @@ ENGINES = {
     ),
     "preemption, one step at a time": Engine(PLAIN | TIGHT, ("cut", "preempted")),
     "compiled decoding": Engine({"enforce_eager": False}),
+    "fewer blocks": Engine(PLAIN, settings=SHRUNK),
+    "fewer blocks, with chunked prefill and prefix caching": Engine(
+        {"max_num_batched_tokens": 128}, ("cut", "hits"), rounds=2, family="qwen2_5_vl", settings=SHRUNK
+    ),
+    "fewer blocks, with preemption and DeepStack": Engine(
+        TIGHT | {"num_gpu_blocks_override": 15}, ("cut", "preempted"), family="qwen3_vl", settings=SHRUNK
+    ),
 }
 
 
@@ -91,10 +100,38 @@ def test_engines(checkpoints: Checkpoints, case: str) -> None:
     oracle = checkpoints.oracle(told.family)
     asked = asked_of(oracle, told.family)
     expected = [oracle.answer(p, HIMAP) for p in asked]
-    with engine(oracle.folder, HIMAP.spec, **told.options) as served:
+    with engine(oracle.folder, {"method": HIMAP.spec} | told.settings, **told.options) as served:
         for _ in range(told.rounds):
             assert served.answers(asked) == expected
         assert all(served.happened[what] for what in told.happens), served.happened
+
+
+def test_fewer_blocks_are_held(checkpoints: Checkpoints) -> None:
+    """Of 98 tokens with the answer, 75 of pictures, 61 are left behind the first cut and 32 behind the second.
+
+    Stages have as many layers each, so a block of a shrunken cache is one of a third of the layers.
+    """
+    oracle = checkpoints.oracle("llava")
+    shown = " ".join([KITS["llava"].shown, "w14", "w15"] * 3)
+    prompt = Prompt(f"<s> {shown} w16 w17 w18 w19 ASSISTANT:", prompts("", 1)[0].pictures * 3)
+    held = []
+    for settings in ({}, SHRUNK):
+        with engine(oracle.folder, {"method": HIMAP.spec} | settings) as served:
+            assert served.answers([prompt] * 4) == [oracle.answer(prompt, HIMAP)] * 4
+            held.append(served.happened["held"] / served.tables)
+    assert held[1] <= 0.7 * held[0], held
+
+
+def test_a_further_turn_about_a_picture(checkpoints: Checkpoints) -> None:
+    """It is a prompt of its own: nothing of the first is read from the cache, and what stays is decided anew."""
+    oracle = checkpoints.oracle("llava")
+    asked = [p for p in asked_of(oracle, "llava") if p.pictures][:6]
+    with engine(oracle.folder, HIMAP.spec, enable_prefix_caching=True) as served:
+        told = [oracle.processor.decode(made, skip_special_tokens=True) for made in served.answers(asked)]
+        turns = zip(asked, told, strict=True)
+        further = [Prompt(f"{p.text} {said} w14 w15 w16 ASSISTANT:", p.pictures) for p, said in turns]
+        assert served.answers(further) == [oracle.answer(p, HIMAP) for p in further]
+        assert not served.happened["hits"]
 
 
 def test_tensor_parallel(checkpoints: Checkpoints) -> None:

@@ -26,6 +26,17 @@ def told(folder: Path, settings: Any, **options: Any) -> str:
     return str(reasons[0])
 
 
+def test_caches_that_cannot_shrink(checkpoints: Checkpoints) -> None:
+    settings = {"method": HIMAP.spec, "shrink_kv": True}
+    why = told(checkpoints.oracle("llava").folder, settings, disable_hybrid_kv_cache_manager=True)
+    assert why.endswith("with --disable-hybrid-kv-cache-manager and shrink_kv")
+
+
+def test_graphs_that_nobody_can_leave(checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_USE_BREAKABLE_CUDAGRAPH", "1")
+    assert told(checkpoints.oracle("llava").folder, HIMAP.spec).endswith("with VLLM_USE_BREAKABLE_CUDAGRAPH")
+
+
 FEATURES: dict[str, dict[str, Any]] = {
     "LoRA": {"enable_lora": True},
     "speculative decoding": {"speculative_config": {"method": "ngram", "num_speculative_tokens": 2}},

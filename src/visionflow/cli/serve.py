@@ -27,6 +27,9 @@ def serve(
             "Answer this share of the pruned requests dense, too; agreement is counted.",
         ),
     ] = 0.0,
+    shrink_kv: Annotated[
+        bool, typer.Option("--shrink-kv", help="Hold no blocks of the KV cache for what was dropped.")
+    ] = False,
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="Send one picture, and stop where it is not pruned.")
     ] = True,
@@ -52,7 +55,12 @@ def serve(
     quiet_libraries(model)
     announcement = Announcement.of(model, load_config(model), spec)
     announcement.show(screen(stderr=True))
-    settings = {"method": announcement.settings.method.to_dict(), "report": report, "shadow": shadow}
+    settings = {
+        "method": announcement.settings.method.to_dict(),
+        "report": report,
+        "shadow": shadow,
+        "shrink_kv": shrink_kv,
+    }
     with _for_vllm(model) as place:
         called = launch.command(place, settings, rest)
         code = launch.serve(called, launch.Address.of(rest), _say, check=check)

@@ -18,7 +18,6 @@ from urllib.request import Request, urlopen
 
 from visionflow.errors import VisionFlowError
 from visionflow.serving.settings import KEY, SHADOW
-from visionflow.serving.versions import FIRST_RUNNER
 
 CUT = "visionflow:prompts_cut_total"
 """What the model's own process counts."""
@@ -64,8 +63,7 @@ def command(model: str, settings: dict[str, Any], arguments: Sequence[str]) -> l
 def running(called: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     """The server's process, with a folder in which its processes share their metrics."""
     with tempfile.TemporaryDirectory(prefix="visionflow-metrics-") as folder:
-        name, _, value = FIRST_RUNNER.partition("=")
-        process = subprocess.Popen(called, env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": folder, name: value})
+        process = subprocess.Popen(called, env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": folder})
         try:
             yield process
         finally:

@@ -1,7 +1,7 @@
 """What a server is asked for: ``"visionflow"`` in vLLM's ``--additional-config``, read and checked before it starts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -38,6 +38,7 @@ class Settings:
         step_tokens: the longest prompt that fits one step of the engine, beside all who are being answered.
         report: whether each response says what was done.
         shadow: the share of pruned requests that are answered dense as well.
+        shrink_kv: whether blocks of the KV cache are saved behind the cuts.
         processes: those that hold the heads (tensor parallelism).
     """
 
@@ -48,6 +49,7 @@ class Settings:
     report: bool = False
     shadow: float = 0.0
     processes: int = 1
+    shrink_kv: bool = False
 
     @classmethod
     def read(
@@ -55,7 +57,7 @@ class Settings:
     ) -> "Settings":
         """Read what was given: a method, or ``{"method": ..., "report": true}``, with the method's settings beside it.
 
-        `visionflow.serving.shadow` has the third of the server's own, ``{"shadow": 0.01}``.
+        The server's own are `report`, `shrink_kv` and, see `visionflow.serving.shadow`, ``{"shadow": 0.01}``.
 
         Raises:
             VisionFlowError: an unknown method or setting, or a value out of range.
@@ -63,15 +65,17 @@ class Settings:
         """
         options = dict(given) if isinstance(given, Mapping) else {"method": given}
         named, report = options.pop("method", None), options.pop("report", False)
-        shadow = options.pop(SHADOW, 0.0)
+        shadow, shrink_kv = options.pop(SHADOW, 0.0), options.pop("shrink_kv", False)
         if not isinstance(named, str | Mapping):
             raise VisionFlowError(f"{KEY} needs a method: give {_EXAMPLE}")
-        if not isinstance(report, bool):
-            raise VisionFlowError(f"report is true or false, not {report!r}")
+        for name, value in {"report": report, "shrink_kv": shrink_kv}.items():
+            if not isinstance(value, bool):
+                raise VisionFlowError(f"{name} is true or false, not {value!r}")
         if isinstance(shadow, bool) or not isinstance(shadow, int | float) or not 0 <= shadow <= 1:
             raise VisionFlowError(f"shadow is a share of the requests, from 0 to 1, not {shadow!r}")
         method = parse(named).having(options).of(depth)
-        return cls.of(method, depth, image_token_ids, step_tokens, report, float(shadow), processes)
+        made = cls.of(method, depth, image_token_ids, step_tokens, report, float(shadow), processes)
+        return replace(made, shrink_kv=shrink_kv)
 
     @classmethod
     def of(

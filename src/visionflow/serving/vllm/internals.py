@@ -19,8 +19,13 @@ from vllm.v1.attention.backend import (
     CommonAttentionMetadata,
     subclass_attention_backend,
 )
+from vllm.v1.core.single_type_kv_cache_manager import FullAttentionManager
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.input_processor import InputProcessor
+from vllm.v1.kv_cache_interface import FullAttentionSpec
+from vllm.v1.kv_cache_spec_registry import KVCacheSpecRegistry
+
+from vllm import envs
 
 __all__ = [
     "AsyncLLM",
@@ -31,12 +36,16 @@ __all__ = [
     "BeamSearchOfflineMixin",
     "BeamSearchOnlineMixin",
     "CommonAttentionMetadata",
+    "FullAttentionManager",
+    "FullAttentionSpec",
     "InputProcessor",
     "IntermediateTensors",
+    "KVCacheSpecRegistry",
     "ModelRegistry",
     "RequestOutputKind",
     "VLLMValidationError",
     "VllmConfig",
+    "envs",
     "get_forward_context",
     "init_logger",
     "subclass_attention_backend",

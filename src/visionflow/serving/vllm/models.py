@@ -41,7 +41,13 @@ def _pruned(name: str, base: Any) -> type[nn.Module]:
     def _get_deepstack_input_embeds(self: Any, num_tokens: int) -> Any:
         return self.visionflow.picture_features(super(made, self)._get_deepstack_input_embeds(num_tokens))
 
-    parts: dict[str, Any] = {"__init__": __init__, "forward": forward, "__module__": __name__}
+    def get_model_state_cls(self: Any) -> type[Any]:
+        from visionflow.serving.vllm.v2 import PruningModelState
+
+        return PruningModelState
+
+    wrapped = (__init__, forward, get_model_state_cls)
+    parts: dict[str, Any] = {"__module__": __name__} | {each.__name__: each for each in wrapped}
     if hasattr(base, "_get_deepstack_input_embeds"):  # picture features that are added between layers
         parts["_get_deepstack_input_embeds"] = _get_deepstack_input_embeds
     made: type[nn.Module] = type(name, (base,), parts)

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from visionflow.serving.requests import Served
 from visionflow.serving.settings import KEY
 from visionflow.serving.steps import Step
-from visionflow.serving.versions import FIRST_RUNNER
 from visionflow.serving.vllm.config import settings_of
 from visionflow.serving.vllm.internals import Attention, get_forward_context, tensor_parallel_group
 from visionflow.serving.vllm.pruned_pass import OfPresent, PrunedPass
@@ -39,11 +38,22 @@ class Pruner:
         self.slots: dict[str, Tensor] = {}
         self._running: PrunedPass | None = None
         self._served: dict[str, tuple[Any, Served]] = {}
-        bounds = (*self.settings.cut_layers, len(self.layers))
-        for stage, (start, end) in enumerate(pairwise(bounds), 1):
-            backend = stage_backend(self.attentions[start].attn_backend, stage, self)
-            for attention in self.attentions[start:end]:
+        bounds = (0, *self.settings.cut_layers, len(self.layers))
+        for stage, (start, end) in enumerate(pairwise(bounds)):
+            self._divide(self.attentions[start:end], stage)
+
+    def _divide(self, attentions: list[Any], stage: int) -> None:
+        """Have the layers of a stage know it, by their metadata and, where that is asked for, their KV cache."""
+        if stage and attentions:
+            backend = stage_backend(attentions[0].attn_backend, stage, self)
+            for attention in attentions:
                 attention.attn_backend = backend
+        if self.settings.shrink_kv:
+            from visionflow.serving.vllm.shrink_kv import spec_of_stage
+
+            for attention in attentions:
+                told = attention.get_kv_cache_spec
+                attention.get_kv_cache_spec = lambda config, told=told: spec_of_stage(told(config), stage)
 
     def begin(self, requests: Mapping[str, Any], rows: Mapping[str, int], computed: Mapping[str, int]) -> None:
         """Prepare the step of these requests, in the order of their rows, before its metadata are built.
@@ -75,7 +85,7 @@ class Pruner:
         if not context.attn_metadata:
             return forward(*args, **kwargs)
         if not self.told:
-            raise RuntimeError(f"vLLM's model runner is one that visionflow does not know: set {FIRST_RUNNER}")
+            raise RuntimeError("vLLM's model runner is one that visionflow does not know: it did not tell of this step")
         self.told = False
         if step is None:
             return forward(*args, **kwargs)

@@ -18,6 +18,9 @@ class Pruning:
         super().__init__(vllm_config, *args, **kwargs)  # type: ignore[call-arg]
         self.visionflow_settings = settings_of(vllm_config)
         self.visionflow_served: dict[str, Served] = {}
+        if self.visionflow_settings.shrink_kv:
+            for manager in self.kv_cache_manager.coordinator.single_type_managers:  # type: ignore[attr-defined]
+                manager.dropped = lambda name, stage: self.visionflow_served[name].dropped(stage)
 
     def add_request(self, request: Any) -> None:
         """Take a request; the cache behind a cut depends on the question, so a picture's is not read again."""
