@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         method,
     )
     from visionflow.pruning import Pruning, PruningTrace, prune, unprune
+    from visionflow.report.look import LookReport, look
 
 __version__ = "0.1.0"
 
@@ -44,6 +45,7 @@ __all__ = [
     "FlowCut",
     "Grid",
     "HiMAP",
+    "LookReport",
     "MMTok",
     "Method",
     "Pruning",
@@ -58,6 +60,7 @@ __all__ = [
     "VisiPruner",
     "VisionFlowError",
     "VisionZip",
+    "look",
     "method",
     "prune",
     "unprune",
@@ -66,7 +69,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load torch and transformers when a name is first used, so that ``visionflow --help`` does not wait for them."""
-    for module in ("errors", "methods", "pruning"):
+    for module in ("errors", "methods", "pruning", "report.look"):
         if name in __all__ and hasattr(found := import_module(f"visionflow.{module}"), name):
             return getattr(found, name)
     raise AttributeError(f"module 'visionflow' has no attribute {name!r}")

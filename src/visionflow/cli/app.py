@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from visionflow import __version__
-from visionflow.cli import ask, bench, disrupt, export, flops, lens, saliency, scaling, scenes, serve, train
+from visionflow.cli import ask, bench, disrupt, export, flops, lens, look, saliency, scaling, scenes, serve, train
 from visionflow.cli.eval import evaluate
 from visionflow.cli.method_options import MethodCommand
 from visionflow.cli.reproduce import reproduce
@@ -24,6 +24,7 @@ TRACEBACK = "VISIONFLOW_TRACEBACK"
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "ask": ask.ask,
+    "look": look.look,
     "eval": evaluate,
     "reproduce": reproduce,
     "flops": flops.flops,

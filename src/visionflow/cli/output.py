@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def working(what: str) -> Iterator[None]:
-    """A spinner on standard error where that is a terminal."""
+def working(what: str) -> Iterator[Callable[[str], None]]:
+    """A spinner on standard error where that is a terminal; yields what is to be called with the next step."""
     from rich.console import Console
 
-    with Console(stderr=True).status(what):
-        yield
+    with Console(stderr=True).status(what) as status:
+        yield lambda step: status.update(step)
 
 
 def quiet_libraries(model: str) -> None:

@@ -101,13 +101,8 @@ def logit_lens(model: PreTrainedModel, inputs: Mapping[str, Any], top: int = 5) 
             model.
         VisionFlowError: `top` is less than 1 or more than the vocabulary.
     """
+    check_lens(model, top)
     family = family_of(model)
-    _check_top(model, top)
-    if family.token_axis != 1:
-        raise UnsupportedModelError(
-            f"a {family.model_type} carries several hidden states of each token from layer to layer, and none of them "
-            "is what its last norm takes: there is no logit lens of it"
-        )
     tokens = tokens_of(model, inputs)
     states: list[Tensor] = []
 
@@ -118,7 +113,7 @@ def logit_lens(model: PreTrainedModel, inputs: Mapping[str, Any], top: int = 5) 
         for module in (*family.layers_of(model), family.norm_of(model)):
             hooks.callback(module.register_forward_pre_hook(keep_last).remove)
         run_prompt(model, inputs)
-    return LogitLens(*_most_likely(model, _together(states), top))
+    return LogitLens(*read_early(model, _together(states), top))
 
 
 def value_output_lens(
@@ -152,7 +147,7 @@ def value_output_lens(
         written[attention.layer] = head_outputs(attention, family.projection_of(modules[attention.layer]))
 
     run_prompt(model, inputs, Watch(chosen, see))
-    ids, probabilities = zip(*(_most_likely(model, written[layer], top) for layer in chosen), strict=True)
+    ids, probabilities = zip(*(read_early(model, written[layer], top) for layer in chosen), strict=True)
     return ValueOutputLens(chosen, torch.stack(ids, 1), torch.stack(probabilities, 1))
 
 
@@ -177,7 +172,7 @@ def head_outputs(attention: LayerAttention, projection: nn.Module) -> Tensor:
 
 
 @torch.no_grad()
-def _most_likely(model: PreTrainedModel, states: Tensor, top: int) -> tuple[Tensor, Tensor]:
+def read_early(model: PreTrainedModel, states: Tensor, top: int) -> tuple[Tensor, Tensor]:
     """Ids and probabilities ``[batch, n, top]`` of the tokens that ``[batch, n, width]`` stands for, on the CPU."""
     probabilities, ids = exact(_logits(model, states)).softmax(-1).topk(top)
     return ids.cpu(), probabilities.cpu()
@@ -207,6 +202,21 @@ def _logits(model: PreTrainedModel, states: Tensor) -> Tensor:
 def _together(states: list[Tensor]) -> Tensor:
     """``[batch, depths, width]``, also of layers that live on several devices."""
     return torch.stack([state.to(states[-1].device) for state in states], 1)
+
+
+def check_lens(model: PreTrainedModel, top: int) -> None:
+    """Refuse a model without a logit lens, or a `top` that it has not.
+
+    Raises:
+        UnsupportedModelError, VisionFlowError: as `logit_lens`.
+    """
+    family = family_of(model)
+    _check_top(model, top)
+    if family.token_axis != 1:
+        raise UnsupportedModelError(
+            f"a {family.model_type} carries several hidden states of each token from layer to layer, and none of them "
+            "is what its last norm takes: there is no logit lens of it"
+        )
 
 
 def _check_top(model: PreTrainedModel, top: int) -> None:

@@ -1,0 +1,134 @@
+"""`visionflow look`: one page that shows what a model does with a picture."""
+
+import os
+from itertools import count
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from visionflow.cli.method_options import method_option, with_options
+from visionflow.cli.options import (
+    MOST_LAYERS,
+    MOST_TOKENS,
+    Attention,
+    Device,
+    Dtype,
+    Json,
+    Model,
+    Threads,
+    option,
+    use_threads,
+)
+from visionflow.cli.values import place, whole, word
+from visionflow.errors import VisionFlowError
+
+
+def look(
+    context: typer.Context,
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="A picture: a path, a URL, or - for standard input.")],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question, in quotes.")],
+    more_images: Annotated[
+        list[str] | None,
+        option(word, "IMAGE", "A further picture, for models that take several. Repeatable.", "--image"),
+    ] = None,
+    model: Model = "embedded",
+    method: Annotated[Any, method_option()] = "himap",
+    beside: Annotated[
+        list[str] | None, option(word, "METHOD", "A further method, shown beside the first. Repeatable.")
+    ] = None,
+    max_new_tokens: Annotated[int, option(whole(1, MOST_TOKENS), "N", "Length of the answers, at most.")] = 64,
+    blocks: Annotated[
+        int,
+        option(
+            whole(0, MOST_LAYERS),
+            "N",
+            "Blocks of layers at whose bounds flows are knocked out: 2 N (N + 1) prefills; 0 leaves that out.",
+        ),
+    ] = 4,
+    dtype: Dtype = None,
+    device: Device = None,
+    attention: Attention = "sdpa",
+    threads: Threads = None,
+    out: Annotated[
+        Path | None,
+        option(
+            place,
+            "FILE",
+            "Where the page goes; a file that is there is replaced.",
+            "--out",
+            "-o",
+            shown="NAME.look.html in the current folder, or NAME.look-2.html, -3, ... where that is there",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """One page that shows what a model does with a picture: what stays, what each answer token reads, what it costs.
+
+    The page is one file that needs no network. Answers are given dense and pruned, side by side.
+    """
+    spec = with_options(context, method)
+
+    from visionflow.cli.output import print_json, quiet_libraries, working
+    from visionflow.loading.pictures import read_picture, stem_of
+
+    page = out or _free(f"{stem_of(image)}.look")
+    _check_page(page)
+    pictures = [read_picture(source) for source in (image, *(more_images or []))]
+    with working(f"loading the {model} model"):
+        quiet_libraries(model)
+        from visionflow.engines.hf.families import family_of
+        from visionflow.loading.models import load_model
+        from visionflow.loading.prompts import check_question
+        from visionflow.methods.spec import parse
+        from visionflow.report.look import look as look_inside
+
+        check_question(question)
+        use_threads(threads)
+        specs = [spec, *map(parse, beside or ())]
+        loaded = load_model(model, dtype, device, attention)
+    depth = len(family_of(loaded.model).layers_of(loaded.model))
+    methods = [each.of(depth, loaded.name, loaded.model.config.model_type) for each in specs]
+    with working("answering") as said:
+        report = look_inside(
+            loaded.model,
+            method=methods,
+            processor=loaded.processor,
+            pictures=pictures,
+            question=question,
+            max_new_tokens=max_new_tokens,
+            blocks=blocks,
+            name=loaded.name,
+            step=said,
+        )
+    report.save(page)
+    if as_json:
+        print_json({"page": str(page), **report.to_json()})
+    else:
+        from visionflow.report.sheet import screen
+
+        report.show(screen())
+        print(f"\nThe page is in {page}: open it in a browser")
+
+
+def _free(stem: str) -> Path:
+    """The first of ``STEM.html``, ``STEM-2.html``, ... that is not there: nobody's file is replaced unasked."""
+    names = (Path(f"{stem}{f'-{number}' if number > 1 else ''}.html") for number in count(1))
+    return next(name for name in names if not os.path.lexists(name))
+
+
+def _check_page(page: Path) -> None:
+    """Refuse, before any work, a place where the page cannot go."""
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise VisionFlowError(f"--out {page} must end in .html")
+    try:
+        is_directory, has_parent = page.is_dir(), page.parent.is_dir()
+        there = page if page.exists() else page.parent
+    except (OSError, ValueError) as error:  # a name that is too long, a null character
+        raise VisionFlowError(f"--out {page} is no valid path: choose another name") from error
+    if is_directory:
+        raise VisionFlowError(f"--out {page} is a directory: add a file name")
+    if not has_parent:
+        raise VisionFlowError(f"there is no directory {page.parent} for the page: make it, or choose another --out")
+    if not os.access(there, os.W_OK):
+        raise VisionFlowError(f"cannot write {page}: no permission; choose another --out")

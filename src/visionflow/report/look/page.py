@@ -1,0 +1,72 @@
+"""The page as one file: the template, the style, the script and the libraries of `page/`, filled with data.
+
+The libraries are D3 7.9.2 and Observable Plot 0.6.17 as npm has them (dist/d3.min.js, dist/plot.umd.min.js), both under
+the ISC licence: page/LICENSES.txt.
+"""
+
+import base64
+import json
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from io import BytesIO
+from string import Template
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+MOST_NUMBERS = 500_000
+"""Numbers of attention that the page carries, some 3 MB: of large models it has the maps of the first answer tokens."""
+SHARPEST = 900  # longer side of a picture on the page, in pixels
+DIGITS = 4
+
+_PARTS = {"style": "page.css", "script": "page.js", "d3": "d3.min.js", "plot": "plot.umd.min.js"}
+
+
+def page_of(data: dict[str, Any], pictures: Sequence[Image.Image]) -> str:
+    """One self-contained HTML document, which asks nothing of the network.
+
+    Args:
+        data: as `visionflow.report.look.report` describes it.
+        pictures: the originals.
+    """
+    from visionflow.report.look.report import plain
+
+    runs = [{**run, "reads": reads} for run, reads in zip(data["runs"], _fitting(data["runs"]), strict=True)]
+    content = plain({**data, "runs": runs, "shown": [_shown(picture) for picture in pictures]}, DIGITS)
+    filled = {name: _part(file) for name, file in _PARTS.items()}
+    title = f"{data['question'] or 'one prompt'} · visionflow look"
+    return Template(_part("page.html")).substitute(
+        filled, title=_escaped(title), data=json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
+    )
+
+
+def _fitting(runs: Sequence[dict[str, Any]]) -> list[np.ndarray[Any, Any]]:
+    """The maps of as many answer tokens as there is room for, the same number of each run."""
+    reads = [run["reads"] for run in runs]
+    longest = max(map(len, reads))
+    numbers = sum(int(np.prod(each.shape[1:])) for each in reads)
+    return [each[: max(1, min(longest, MOST_NUMBERS // max(1, numbers)))] for each in reads]
+
+
+def _shown(picture: Image.Image) -> str:
+    """The picture as a data URL, no larger than it can be seen."""
+    small = picture.copy()
+    small.thumbnail((SHARPEST, SHARPEST))
+    content = BytesIO()
+    photo = picture.width * picture.height > 128**2
+    small.save(content, "JPEG" if photo else "PNG", **({"quality": 85} if photo else {}))
+    kind = "jpeg" if photo else "png"
+    return f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+@cache
+def _part(name: str) -> str:
+    return files("visionflow.report.look").joinpath("page", name).read_text(encoding="utf-8")
+
+
+def _escaped(text: str) -> str:
+    from html import escape
+
+    return escape(text)
