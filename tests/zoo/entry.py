@@ -65,6 +65,10 @@ def joined(samples: list[list[Picture]]) -> dict[str, Tensor]:
     return {name: torch.cat([p.tensors[name] for p in pictures if name in p.tensors]) for name in names}
 
 
+Columns = Callable[[Tensor, Tensor], dict[str, Tensor]]
+"""Further inputs per token, from the padded ids and a mask of the generated ones."""
+
+
 def no_columns(ids: Tensor, generated: Tensor) -> dict[str, Tensor]:
     """For classes whose inputs per token are the ids alone."""
     return {}
@@ -95,7 +99,7 @@ class Entry:
     model_type: str
     config: Callable[[], PreTrainedConfig]
     pictures: dict[str, Draw]
-    columns: Callable[[Tensor, Tensor], dict[str, Tensor]] = no_columns
+    columns: Columns = no_columns
     join: Callable[[list[list[Picture]]], dict[str, Tensor]] = joined
     prefix: tuple[int, ...] = (BOS,)
     batches: bool = True
@@ -151,7 +155,7 @@ class Entry:
 
 @torch.no_grad()
 def _draw_weights(model: PreTrainedModel, generator: Generator) -> None:
-    head = model.get_output_embeddings()
+    head = model.get_output_embeddings() or getattr(getattr(model, "language_model", None), "lm_head", None)
     unembedding = None if head is None else getattr(head, "weight", None)
     for name, weight in model.named_parameters():
         if weight.dim() < 2 or not weight.is_floating_point():

@@ -135,6 +135,15 @@ def muse(processor: str, audio: Options | None = None) -> Kit:
     return Kit(processor, image, tokens, shown="<|patch|>", video=video, audio=audio)
 
 
+def minicpm(processor: str, image: str, video: str) -> Kit:
+    """Patches side by side, a picture in one piece."""
+    marks = ("image_start", "image_end", "slice_start", "slice_end", "image_id_start", "image_id_end")
+    tokens = AND_VIDEO | {"<image_start>": START, "<image_end>": END} | {f"<{mark}>": None for mark in marks[2:]}
+    sizes = {"patch_size": 4, "scale_resolution": 32, "slice_mode": False, "downsample_mode": "16x"}
+    options = {"image_processor_type": image, **sizes}
+    return Kit(processor, options, tokens, named("image", "video", *marks), video=of_videos(video, **sizes))
+
+
 def tower(architecture: str, width: int, **more: Any) -> PreTrainedConfig:
     """One of the towers that timm has for tests."""
     return CONFIG_MAPPING["timm_wrapper"](architecture=architecture, hidden_size=width, do_pooling=False, **more)

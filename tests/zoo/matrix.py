@@ -12,10 +12,12 @@ from rich.progress import track
 from transformers import PreTrainedConfig
 
 from tests.zoo import OTHER_TEXTS, ZOO, Entry
-from tests.zoo.oracles import ORACLES, image_to_image, methods_of
+from tests.zoo.oracles import ORACLES, image_to_image, kinds_of, methods_of
 from visionflow import UnsupportedModelError
+from visionflow.core.depth import listed
 from visionflow.cost import DecoderShape
 from visionflow.engines.hf.families import FAMILIES, UNSUPPORTED, Family
+from visionflow.engines.hf.layer_kinds import depth_of
 from visionflow.engines.hf.tower_table import tower_rows
 
 PAGE = Path(__file__).parents[2] / "docs" / "families.md"
@@ -27,7 +29,9 @@ Made by `make matrix`: for every class in transformers' image-text-to-text mappi
 architecture with random weights is built (tests/zoo), and eight oracles are run on it with each method: dropping
 nothing changes nothing, dropping equals masking, cached equals uncached, a batch gives each sample what it gets
 alone, scores are those of the formulas, the model is restored, FLOPs are those that torch counts, positions are
-kept. `prune` refuses the other classes with the sentence below. Nothing here was run on released weights.
+kept. Where layers have states (convolutions, recurrences), a mask means nothing: there dropping equals running the
+layers by hand on the shorter sequence, so that no state has seen a dropped token.
+`prune` refuses the other classes with the sentence below. Nothing here was run on released weights.
 
 A row is what was run: a class with one text model, on one attention implementation (scores are compared on eager). A
 text model under "also taken" differs in nothing that the runtime sees; llava, llava_next and internvl are run with each
@@ -84,9 +88,47 @@ def page(results: dict[str, dict[str, list[str]]]) -> str:
         "|---|---|---|" + "---|" * (len(METHODS) + 4),
     ]
     lines += [_row(ROWS[name], results[name]) for name in sorted(results)]
-    lines += ["", "| model type | why it is refused |", "|---|---|"]
+    lines += ["", *_states(), ""]
+    lines += ["| model type | why it is refused |", "|---|---|"]
     lines += [f"| {name} | {UNSUPPORTED[name]} |" for name in sorted(UNSUPPORTED)]
     return HEAD + "\n".join(lines) + "\n"
+
+
+STATES = """Where some layers do not attend, VTW, RandomPruning and what goes by features cut before any layer; a look
+at attention is possible in attending layers only: defaults go to the nearest, and what was said is refused with those
+that are possible. The layers are those of each class's own default configuration. Refused by name on all of these:
+VisiPruner and AutoPrune, which look at layer after layer; flows blocked, keys withheld and analyses of attention in
+layers that have none; and, in a later turn on the same cache, pictures after which the samples of a batch are left with
+different
+lengths, since what fills up the shorter ones would make their states decay.
+"""
+
+
+def _states() -> list[str]:
+    """What is special about families with layers that do not attend, or have states."""
+    lines = [
+        STATES,
+        "| model type | of its layers attend | cuts on attention before | also refused |",
+        "|---|---|---|---|",
+    ]
+    for name, entry in sorted(ROWS.items()):
+        if all(kind.attends and not kind.mixes for kind in kinds_of(entry)):
+            continue
+        depth, family = depth_of(_own_config(entry)), FAMILIES[entry.model_type]
+        ran = [layer + 1 for layer in depth.attending if layer + 1 < depth]
+        leaks = [f"`{leak}=True` where samples are left with different lengths" for leak in family.leaks]
+        cells = [name, f"{len(depth.attending)} of {depth}", listed(ran), "; ".join(leaks)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _own_config(entry: Entry) -> PreTrainedConfig:
+    """The default configuration of its text model; the tiny one where it has none."""
+    tiny = entry.config().get_text_config()
+    try:
+        return type(tiny)()
+    except Exception:  # each class has its own reason
+        return tiny
 
 
 def _row(entry: Entry, found: dict[str, list[str]]) -> str:

@@ -13,6 +13,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tests.zoo.entry import Entry
 from tests.zoo.traits import Traits
+from visionflow.engines.hf.layer_kinds import attending, layer_kinds
 
 USUAL_OF_LAYER = {
     "hidden_states", "attention_mask", "position_ids", "past_key_values", "use_cache", "position_embeddings",
@@ -83,6 +84,13 @@ def layers_of(model: PreTrainedModel, traits: Traits) -> list[nn.Module]:
     return list(model.get_submodule(f"{traits.decoder}.layers").children())
 
 
+def attentions_of(model: PreTrainedModel, traits: Traits) -> list[nn.Module]:
+    """The attention modules of the layers that attend."""
+    layers = layers_of(model, traits)
+    kinds = layer_kinds(model.config.get_text_config())
+    return [layers[place].get_submodule(traits.attention) for place in attending(kinds)]
+
+
 @torch.no_grad()
 def traits_of(model: PreTrainedModel, entry: Entry) -> Traits:
     """The entry's traits with every observed field replaced by what the instance does."""
@@ -100,7 +108,7 @@ def traits_of(model: PreTrainedModel, entry: Entry) -> Traits:
             model(**entry.batch([entry.prompt(3, "video", 6)]))
         video = of_video.merger
     tokens = single["input_ids"].shape[1]
-    modules = [layer.get_submodule(traits.attention) for layer in layers_of(model, traits)]
+    modules = attentions_of(model, traits)
     own = [call for module in modules for call in seen.attended if call.module is module]
     extra = [{k: v for k, v in layer.items() if k not in USUAL_OF_LAYER | {"argument 0"}} for layer in seen.layers]
     flags = {name for given in extra for name in given}

@@ -13,12 +13,14 @@ from transformers import PreTrainedModel
 from tests import formulas
 from tests.matrix import Merging
 from tests.reference import HIDDEN, Keep, fingerprint, max_min, merged_in_place
-from tests.zoo.entry import Entry, Prompt
+from tests.zoo.entry import LAYERS, Entry, Prompt
+from tests.zoo.shorter import shorter
 from visionflow import VTW, FastV, HiMAP, Method, VisionFlowError, VisiPruner, prune
 from visionflow.core.cutting import asked_of
 from visionflow.cost import DecoderShape
 from visionflow.cost.conventions import head_flops
 from visionflow.engines.hf.families import FAMILIES, Family
+from visionflow.engines.hf.layer_kinds import LayerKind, attending, depth_of, layer_kinds
 from visionflow.engines.hf.tower_table import tower_rows
 from visionflow.methods import (
     DART,
@@ -34,6 +36,8 @@ from visionflow.methods import (
     TextRows,
     VisionZip,
 )
+from visionflow.methods.fields import settings_of
+from visionflow.methods.snapping import snapped
 
 TOLERANCE = 2e-4  # fp32, sharpened attention
 
@@ -52,6 +56,10 @@ def methods_of(entry: Entry) -> list[Method]:
     if family.shares_keys:
         given = [HiMAP(last - 1, 0.5, last, 0.5), FastV(last, 0.5), VTW(last)]
         return [*given, PyramidDrop((0, last - 1, last)), *anywhere]
+    attend, ran = attending(kinds_of(entry)), places_after_attention(entry)
+    if len(attend) < LAYERS:
+        given = [HiMAP(ran[0], 0.5, ran[1], 0.75), FastV(ran[0], 0.5), VTW(3)]
+        return [*given, PyramidDrop(tuple(attend)), *anywhere]
     read = image_to_image(entry)
     visipruner = VisiPruner(1, 0.9, 0.3, 0.97, 1, fallback_layer=3, shallow_image_to_image=read)
     rows = tower_rows(model.config)
@@ -69,11 +77,22 @@ def newer_methods_of(entry: Entry) -> list[Method]:
         TextRows((k - 1, k), (0.4, 0.5)),
     ]  # fmt: skip
     rows = tower_rows(model.config)
-    if not family.shares_keys:
+    if not family.shares_keys and all(kind.attends for kind in kinds_of(entry)):
         layers = len(family.layers_of(model))
         given.append(AutoPrune(0.4, layers, 0, steepness=1.0, sensitivity=0.1))
     given += [SCOPE(0.6, rows=rows[0]), DeFT(0.6, k, rows=rows[0])] if rows else []
-    return given + ([FlowCut(0.6)] if "cls" in rows else [])
+    given += [FlowCut(0.6)] if "cls" in rows else []
+    return [snapped(each, settings_of(type(each)), depth_of(model.config)) for each in given]
+
+
+def kinds_of(entry: Entry) -> tuple[LayerKind, ...]:
+    """What its decoder layers do with tokens."""
+    return layer_kinds(entry.config().get_text_config())
+
+
+def places_after_attention(entry: Entry) -> list[int]:
+    """The layers before which a cut can look at the attention of the layer that has run."""
+    return [layer + 1 for layer in attending(kinds_of(entry)) if layer + 1 < LAYERS]
 
 
 def image_to_image(entry: Entry) -> bool:
@@ -132,7 +151,8 @@ def close(one: Tensor, other: Tensor) -> None:
 def identity(entry: Entry, method: Method) -> None:
     """A method that drops nothing changes no bit; text alone passes through every method untouched."""
     model = model_of(entry)
-    idle = HiMAP(1, 0.0, 2, 0.0)
+    first, second = places_after_attention(entry)[:2]
+    idle = HiMAP(first, 0.0, second, 0.0)
     text = entry.batch([entry.prompt(9), entry.prompt(4)])
     for inputs, each in ((entry.batch(prompts_of(entry)), idle), (text, method)):
         expected, tokens = logits_of(model, inputs), answer(model, inputs)
@@ -145,8 +165,14 @@ def identity(entry: Entry, method: Method) -> None:
 
 
 def drop_equals_mask(entry: Entry, method: Method) -> None:
-    """The text's logits are those of all tokens run with the dropped keys masked, and merged tokens put in place."""
+    """The text's logits are those of all tokens run with the dropped keys masked, and merged tokens put in place.
+
+    A mask means nothing to a state: layers with states are run by hand on the shorter sequence.
+    """
     model, family = model_of(entry), FAMILIES[entry.model_type]
+    if any(kind.mixes for kind in kinds_of(entry)):
+        drop_equals_shorter(entry, method)
+        return
     for side in ("left", "right"):
         prompts = prompts_of(entry, method)
         inputs = entry.batch(prompts if entry.batches else prompts[:1], side)
@@ -166,6 +192,21 @@ def drop_equals_mask(entry: Entry, method: Method) -> None:
         for sample in range(len(pruned)):
             text = text_columns(family, model, inputs, sample)
             close(pruned[sample, text], masked[sample, text])
+
+
+def drop_equals_shorter(entry: Entry, method: Method) -> None:
+    """The text's logits are those of the layers run one by one on the tokens that are left."""
+    model, family = model_of(entry), FAMILIES[entry.model_type]
+    for prompt in prompts_of(entry, method):
+        if not prompt.pictures:
+            continue
+        inputs = entry.batch([prompt])
+        with prune(model, method) as trace:
+            pruned = logits_of(model, inputs)[0]
+        assert trace.image_tokens[-1].sum() < trace.given_image_tokens.sum()
+        logits, left = shorter(model, family, inputs, trace)
+        text = text_columns(family, model, inputs, 0)
+        close(pruned[text], logits[[left.index(column) for column in text]])
 
 
 @contextmanager
@@ -336,12 +377,13 @@ def set_equals_definition(entry: Entry, method: Method, model: PreTrainedModel, 
 def _eager_weights(model: PreTrainedModel, family: Family, into: dict[int, Tensor]) -> Iterator[None]:
     """Note the attention weights of every decoder layer."""
     handles = []
-    for place, layer in enumerate(family.layers_of(model)):
+    layers = family.layers_of(model)
+    for place in attending(layer_kinds(model.config.get_text_config())):
 
         def note(module: Any, args: Any, output: Any, place: int = place) -> None:
             into[place] = output[1]
 
-        handles.append(family.attention_of(layer).register_forward_hook(note))
+        handles.append(family.attention_of(layers[place]).register_forward_hook(note))
     try:
         yield
     finally:

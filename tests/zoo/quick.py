@@ -7,7 +7,7 @@ from tests.matrix import quick_or_slow
 
 QUICK = (
     "llava", "llava_next", "internvl", "smolvlm", "paligemma", "gemma3", "gemma3n", "gemma4", "qwen2_5_vl", "qwen3_vl",
-    "ernie4_5_vl_moe", "llama4", "chameleon",
+    "ernie4_5_vl_moe", "llama4", "chameleon", "qwen3_5", "lfm2_vl",
 )  # fmt: skip
 """One of each kind that the runtime treats differently."""
 

@@ -23,18 +23,10 @@ READ_IN: dict[str, str] = {
     "pi0": "modeling_pi0.py:303, 319",
     "diffusion_gemma": "modeling_diffusion_gemma.py:1222",
     "minimax_m3_vl": "minimax_m3_vl:564",
-    "lfm2_vl": "modeling_lfm2.py:392, configuration_lfm2.py:87",
-    "lfm3_vl": "modeling_lfm3.py:417, configuration_lfm3.py:96",
     "inkling_mm_model": "modeling_inkling.py:209, 212, 563, 566",
     "inkling2": "modeling_inkling2.py:423, 522",
-    "qwen3_5": "modeling_qwen3_5.py:860",
-    "qwen3_5_moe": "modeling_qwen3_5_moe.py:940",
     "qwen4_exp": "modeling_qwen4_exp.py:1259",
-    "minicpmv4_6": "its text model is qwen3_5_text, configuration_minicpmv4_6.py:88",
-    "minicpmv4_7": "configuration_minicpmv4_7.py:100",
-    "minicpm_ocr": "configuration_minicpm_ocr.py:81",
     "glm5_next": "modeling_glm5_next.py:1285",
-    "nemotron_h_omni": "modeling_nemotron_h:924",
 }
 """Where the reason was read in transformers 5.23: file of the model's folder, and lines."""
 

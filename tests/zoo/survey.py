@@ -13,6 +13,9 @@ MROPE: dict[str, Any] = {"axes": 3, "layer_positions": "none"}
 DEEPSTACK: dict[str, Any] = {"deepstack": (0, 1, 2), "decoder_inputs": ("visual_pos_masks",)}
 VIDEOS: dict[str, Any] = {"video_inputs": ("pixel_values_videos",), "video_token": "video_token_id"}
 GLM_VIDEOS = VIDEOS | {"video_token": "image_token_id"}
+STATES: dict[str, Any] = {"masks": "by type", "probed": 2, "caches": ("DynamicLayer", "LinearAttentionLayer")}
+DELTA = "most layers run a gated delta rule; heads are gated after attention"
+SHORT = "most layers are short convolutions"
 NEWLINES = "row ends are image tokens"
 
 SURVEY: dict[str, Traits] = {
@@ -214,5 +217,30 @@ SURVEY: dict[str, Traits] = {
         **VIDEOS,
         wrapped=False,
         note="compressed keys and values; an indexer with keys of its own picks what queries read, under the mask",
+    ),
+    "qwen3_5": Traits("qwen3_5_text", **MROPE, **STATES, **VIDEOS, note=DELTA),
+    "qwen3_5_moe": Traits("qwen3_5_moe_text", **MROPE, **STATES, **VIDEOS, note=DELTA),
+    "minicpmv4_6": Traits("qwen3_5_text", **STATES, note=DELTA),
+    "minicpmv4_7": Traits("qwen3_5_text", **MROPE, **STATES, note=DELTA),
+    "minicpm_ocr": Traits("qwen3_5_text", **STATES, note=DELTA),
+    "lfm2_vl": Traits("lfm2", projection="out_proj", norm="embedding_norm", **STATES, note=SHORT),
+    "lfm3_vl": Traits(
+        "lfm3",
+        norm="embedding_norm",
+        rotary="some",
+        attention_inputs=("sliding_window",),
+        **STATES | {"caches": ("DynamicLayer", "DynamicSlidingWindowLayer", "LinearAttentionLayer")},
+        **VIDEOS,
+        note=f"{SHORT}; heads are gated after attention",
+    ),
+    "nemotron_h_omni": Traits(
+        "nemotron_h",
+        merger="",
+        decoder="language_model.model",
+        attention="mixer",
+        norm="norm_f",
+        rotary="none",
+        **STATES | {"caches": ("DummyLayer", "DynamicLayer", "LinearAttentionLayer")},
+        note="most layers run Mamba 2, others are feed-forward alone",
     ),
 }

@@ -12,7 +12,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 from tests.zoo import REFUSED, ZOO, Entry, Prompt
 from tests.zoo.entry import IMAGE
-from tests.zoo.observe import layers_of, traits_of
+from tests.zoo.observe import attentions_of, traits_of
 from tests.zoo.quick import shared_out
 from tests.zoo.survey import SURVEY
 from tests.zoo.table import table
@@ -115,8 +115,7 @@ def test_traits(entry: Entry) -> None:
     model, traits = model_of(entry.model_type), entry.traits
     assert traits_of(model, entry) == traits
     assert getattr(model.config, traits.image_token) == IMAGE
-    for layer in layers_of(model, traits):
-        attention = layer.get_submodule(traits.attention)
+    for attention in attentions_of(model, traits):
         assert isinstance(attention.get_submodule(traits.projection), nn.Linear)
         assert hasattr(attention, "config")
     assert _last_of(model, entry) is model.get_submodule(traits.decoder).get_submodule(traits.norm)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from visionflow.cost import Convention, Cost
@@ -56,5 +57,12 @@ def facts_of(model: PreTrainedModel, inputs: Any, trace: PruningTrace) -> list[F
 
 
 def kv_bytes(cache: Any) -> int:
-    """Measured size of all layers' keys and values."""
-    return sum(part.nbytes for layer in cache.layers for part in (layer.keys, layer.values) if part is not None)
+    """Measured size of what the layers keep of a prompt: keys, values, an indexer's keys, and states."""
+    return sum(part.nbytes for layer in cache.layers for part in _held(layer))
+
+
+def _held(layer: Any) -> list[Tensor]:
+    """The tensors of one layer of a cache."""
+    states = (getattr(layer, name, None) or {} for name in ("conv_states", "recurrent_states"))
+    parts = [getattr(layer, name, None) for name in ("keys", "values", "indexer_keys")]
+    return [part for part in (*parts, *(one for of_kind in states for one in of_kind.values())) if part is not None]

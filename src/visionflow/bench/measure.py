@@ -21,6 +21,7 @@ from visionflow.bench.rounds import Summary, TimeLimit, in_turns
 from visionflow.bench.rows import Variant, all_methods, bench_rows, rows_that_fit
 from visionflow.bench.subject import Subject
 from visionflow.bench.unclocked import run_unclocked, running_as
+from visionflow.engines.hf.layer_kinds import depth_of
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def measure(
     """
     model, limit = subject.model, TimeLimit(settings.time_limit_s)
     prompt = make_prompt(model, settings.batch, settings.image_tokens, settings.text_tokens)
-    layers, steps = model.config.get_text_config().num_hidden_layers, settings.new_tokens - 1
+    layers, steps = depth_of(model.config), settings.new_tokens - 1
     architecture = model.config.model_type
     rows, left_out = (
         (bench_rows(settings.methods, layers, architecture), [])

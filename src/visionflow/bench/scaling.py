@@ -22,6 +22,7 @@ from visionflow.bench.unclocked import dense_flops, running_as
 from visionflow.core.plan import Plan
 from visionflow.cost import DecoderShape, cost_of
 from visionflow.engines.hf.families import family_of
+from visionflow.engines.hf.layer_kinds import depth_of
 
 Axis = Literal["image_tokens", "batch", "layers"]
 AXES: tuple[Axis, ...] = ("image_tokens", "batch", "layers")
@@ -182,7 +183,7 @@ def _measure(
 ) -> tuple[list[dict[str, Any]], int]:
     """Every row of one point, and how many rounds were run."""
     with first_layers(model, point.layers):
-        rows, _ = rows_that_fit(scaling.methods, point.layers, model.config.model_type)
+        rows, _ = rows_that_fit(scaling.methods, depth_of(model.config), model.config.model_type)
         prompt = make_prompt(model, point.batch, point.image_tokens, scaling.text_tokens)
         inputs = prompt.decoder_inputs(prompt.noise(model))
         times: dict[str, list[float]] = {row.name: [] for row in rows}

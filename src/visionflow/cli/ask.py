@@ -54,6 +54,7 @@ def ask(
         quiet_libraries(model)
         from visionflow.answering import compare
         from visionflow.engines.hf.families import family_of
+        from visionflow.engines.hf.layer_kinds import depth_of
         from visionflow.loading.models import load_model
         from visionflow.loading.prompts import check_question, make_prompt
         from visionflow.report.ask import AskReport
@@ -61,7 +62,8 @@ def ask(
 
         check_question(question)
         loaded = load_model(model, dtype, device, attention)
-    depth = len(family_of(loaded.model).layers_of(loaded.model))
+    family_of(loaded.model)  # refuses what cannot be pruned
+    depth = depth_of(loaded.model.config)
     chosen = spec.of(depth, loaded.name, loaded.model.config.model_type)
     inputs = make_prompt(loaded.model, loaded.processor, pictures, question, max_new_tokens)
     scene, undrawn = scene_or_reason(loaded.model, loaded.processor, pictures, inputs)

@@ -50,7 +50,9 @@ class Asked:
     @property
     def num_layers(self) -> int:
         """Decoder layers of the model."""
-        return int(self.loaded.model.config.get_text_config().num_hidden_layers)
+        from visionflow.engines.hf.layer_kinds import depth_of
+
+        return depth_of(self.loaded.model.config)
 
     def describe(self) -> dict[str, Any]:
         """The model and the questions, for JSON."""

@@ -77,6 +77,7 @@ def scaling(
         from visionflow.bench.scaling import Scaling, by_axis, exponents, scale
         from visionflow.bench.subject import open_subject
         from visionflow.cli.progress import steps
+        from visionflow.engines.hf.layer_kinds import depth_of
         from visionflow.loading.models import check_device
 
         quiet_libraries(model)
@@ -87,7 +88,7 @@ def scaling(
         subject = open_subject(model, layers, dtype, device, max(image_tokens))
     grid = _grid(subject.model, sizes)
     asked = Scaling(grid, methods, text_tokens, repeats, 60 * time_limit)
-    rows = bench_rows(asked.methods, grid.base.layers, subject.model.config.model_type)
+    rows = bench_rows(asked.methods, depth_of(subject.model.config), subject.model.config.model_type)
     described = {
         "machine": describe_machine(place),
         "model": subject.name,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from visionflow.core.adaptive import AdaptiveCuts
+from visionflow.core.depth import attending_of, listed
 from visionflow.core.evidence import Attention, Evidence, Features, Nothing, Tower, When
 from visionflow.core.forms import Form
 from visionflow.core.keep import Keep, Positive
@@ -65,6 +66,11 @@ class Cut(Form):
     def probed(self) -> int | None:
         """The layer whose attention is looked at; None for none."""
         return None if self.attention is None else self.layer - self.attention.earliest
+
+    @property
+    def read_layers(self) -> tuple[int, ...]:
+        """The layers whose queries and keys are among its evidence."""
+        return tuple(self.layer - (part.read == "ran") for part in self.evidence.parts if part.read)
 
     def read_of(self, layer: int, when: When) -> list[Evidence]:
         """Of its evidence that which is made of the queries and keys of `layer`, which runs now or is about to."""
@@ -179,7 +185,14 @@ class Plan(Form):
             raise UnsupportedUsageError("a plan has cuts at given layers or adaptive cuts, not both")
 
     def check_depth(self, num_layers: int) -> None:
-        """Refuse a plan that names a layer the model does not have."""
+        """Refuse a plan that names a layer the model does not have, or needs attention where there is none.
+
+        Args:
+            num_layers: decoder layers; a `visionflow.core.depth.Depth` knows which of them attend.
+
+        Raises:
+            UnsupportedUsageError: it does.
+        """
         least = len(self.cuts) + self.cuts[0].evidence.earliest if self.cuts else 0
         if num_layers < least:
             cuts = f"{len(self.cuts)} cut{'s' * (len(self.cuts) > 1)}"
@@ -193,6 +206,7 @@ class Plan(Form):
                     f"the cut before layer {cut.layer} is beyond the model's {num_layers} decoder layers: "
                     f"use a k between {cut.evidence.earliest} and {num_layers - 1}"
                 )
+        self._check_attention(num_layers)
         for name, layer in self.adaptive.named_layers.items() if self.adaptive else ():
             if not 0 <= layer < num_layers - 1:
                 raise UnsupportedUsageError(
@@ -208,9 +222,38 @@ class Plan(Form):
                     f"the model has decoder layers 0 to {num_layers - 1}"
                 )
 
+    def _check_attention(self, num_layers: int) -> None:
+        """Refuse a look at layers without attention, flows blocked in them and keys taken out of their caches."""
+        attending = attending_of(num_layers)
+        if len(attending) == num_layers:
+            return
+        if self.adaptive:
+            raise UnsupportedUsageError(
+                f"this method decides on the attention of layer after layer, and of the model's {num_layers} layers "
+                f"only {listed(attending)} have any: take a method that cuts at given layers, such as FastV"
+            )
+        for cut in self.cuts:
+            read = next((layer for layer in cut.read_layers if layer not in attending), None)
+            if read is not None:
+                possible = [each + cut.layer - read for each in attending if each + cut.layer - read < num_layers]
+                nearest = min(possible, key=lambda layer: abs(layer - cut.layer), default=None)
+                way_out = "" if nearest is None else f"use {nearest} (possible: {listed(possible)}), or "
+                raise UnsupportedUsageError(
+                    f"a cut before layer {cut.layer} looks at the attention of layer {read}, which has none: {way_out}"
+                    "take a method that looks at no attention, such as VTW"
+                )
+        named: tuple[Block | Withhold | Watch, ...] = (*self.blocks, *self.withheld, *self.watches)
+        for part in named:
+            without = [layer for layer in part.layers if layer < num_layers and layer not in attending]
+            if without:
+                raise UnsupportedUsageError(
+                    f"a {type(part).__name__.lower()} names layer {without[0]}, which has no attention: "
+                    f"name layers of {listed(attending)}"
+                )
+
     def attended_layers(self, num_layers: int) -> set[int]:
         """The layers whose attention itself is looked at or altered; all others run as they are."""
-        probed = {cut.layer - (part.read == "ran") for cut in self.cuts for part in cut.evidence.parts if part.read}
+        probed = {layer for cut in self.cuts for layer in cut.read_layers}
         altered = {layer for block in self.blocks if block.mode != "renormalise" for layer in block.layers}
         adaptive = set(range(self.adaptive.first, num_layers - 1)) if self.adaptive else set()
         return probed | altered | adaptive | {layer for watch in self.watches for layer in watch.layers}

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
 
+from visionflow.core.depth import attending_of
 from visionflow.core.evidence import FromTokens, Shown
 from visionflow.core.keep import Positive
 from visionflow.core.plan import Cut
@@ -147,7 +148,7 @@ def table_rows(num_layers: int, seed: int = 0, model: str = "") -> list[Configur
     """The rows of a table for the `model` of `num_layers`, the dense one first.
 
     ``-end`` rows keep as many image tokens at the end as HiMAP, ``-average`` rows as many on average over the layers,
-    both with one cut at HiMAP's first layer.
+    both with one cut at HiMAP's first layer. VisiPruner is there where all layers attend.
 
     Raises:
         VisionFlowError: the model has too few layers for two cuts.
@@ -169,7 +170,7 @@ def table_rows(num_layers: int, seed: int = 0, model: str = "") -> list[Configur
         Configuration("himap-stage1", replace(himap, r2=0.0)),
         Configuration("himap-stage2", replace(himap, r1=0.0)),
         Configuration("vtw", VTW(max(1, num_layers // 2))),
-        Configuration("visipruner", _visipruner(num_layers, model)),
+        *_visipruner_row(num_layers, model),
         WITHOUT_PICTURE,
     ]
 
@@ -283,6 +284,12 @@ def same_average(himap: HiMAP, num_layers: int) -> float:
     between, after = himap.k2 - himap.k1, num_layers - himap.k2
     kept = between * (1 - himap.r1) + after * (1 - himap.r1) * (1 - himap.r2)
     return 1 - kept / (between + after)
+
+
+def _visipruner_row(num_layers: int, model: str) -> list[Configuration]:
+    if len(attending_of(num_layers)) < num_layers:
+        return []
+    return [Configuration("visipruner", _visipruner(num_layers, model))]
 
 
 def _visipruner(num_layers: int, model: str) -> VisiPruner:

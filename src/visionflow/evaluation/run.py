@@ -8,7 +8,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from visionflow import __version__
-from visionflow.engines.hf.families import family_of
+from visionflow.engines.hf.layer_kinds import depth_of
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation.budget import budget_rows
 from visionflow.evaluation.rows import NO_IMAGE, REFERENCE, ROWS, Configuration, chosen_rows, rows_of_methods, seeing
@@ -60,7 +60,7 @@ def run_of(
     Raises:
         VisionFlowError: an unknown row or sight, a model with too few layers, or one whose cost is not modelled.
     """
-    num_layers = len(family_of(loaded.model).layers_of(loaded.model))
+    num_layers = depth_of(loaded.model.config)
     always = (REFERENCE, NO_IMAGE) if filtered else (REFERENCE,)
     missing: Mapping[str, str] = {}
     if budget is None:

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from visionflow.answering import Facts, answers, greedy
 from visionflow.cost import Convention
-from visionflow.engines.hf.families import family_of
+from visionflow.engines.hf.layer_kinds import depth_of
 from visionflow.evaluation.batches import batches_of, inputs_of, relevant_tokens
 from visionflow.evaluation.records import Record, Records
 from visionflow.evaluation.rows import Configuration
@@ -56,7 +56,7 @@ def evaluate(
 
 def check_rows(model: PreTrainedModel, samples: Sequence[Sample], rows: Sequence[Configuration]) -> None:
     """Refuse, before any work, a row that the model is too shallow for, or an oracle that would know nothing."""
-    num_layers = len(family_of(model).layers_of(model))
+    num_layers = depth_of(model.config)
     unknown = [sample for sample in samples if sample.relevant is None]
     relevant = relevant_tokens(model, unknown[:1] or samples[:1])  # one sample shows whether all are known
     for row in rows:

@@ -18,7 +18,7 @@ from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
 from visionflow import __version__
-from visionflow.engines.hf.families import family_of
+from visionflow.engines.hf.layer_kinds import depth_of
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation.run import fingerprint
 from visionflow.lmms.answers import Answers
@@ -92,9 +92,7 @@ class VisionFlow(lmms):  # type: ignore[misc]
             self.batch_size = _whole(batch_size)
             self.loaded = load_model(None if pretrained == EMBEDDED else pretrained, dtype, device or "cpu", attention)
             model = self.loaded.model
-            self.method = method_of(
-                method, settings, len(family_of(model).layers_of(model)), self.loaded.name, model.config.model_type
-            )
+            self.method = method_of(method, settings, depth_of(model.config), self.loaded.name, model.config.model_type)
             run = {
                 "model": self.loaded.name,
                 "weights": fingerprint(model),

@@ -20,6 +20,7 @@ from visionflow.methods.base import Method
 from visionflow.methods.fields import plain, settings_of, split, written
 from visionflow.methods.plan_file import PlanFile, SavedPlan
 from visionflow.methods.registry import METHODS, load, name_of
+from visionflow.methods.snapping import snapped
 
 What = str | os.PathLike[str] | Mapping[str, Any] | Method
 """In what forms a method may be named."""
@@ -80,7 +81,8 @@ class Spec:
         """The method for a model of so many layers, with defaults that suit it where nothing was said.
 
         Args:
-            num_layers: of the decoder; None where it is not known.
+            num_layers: of the decoder; None where it is not known. Of a `visionflow.core.depth.Depth`, layers that
+                were not said are such that cuts on attention find some.
             model: what it is called, as `visionflow.loading.models.Loaded` has it.
             architecture: the ``model_type`` of its configuration; empty where it is not known.
 
@@ -104,6 +106,7 @@ class Spec:
             )
         method = self.method(**settings)
         if num_layers is not None:
+            method = snapped(method, settings_of(self.method).keys() - self.settings.keys(), num_layers)
             method.plan().check_depth(num_layers)
         return method
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from visionflow.core.contribution import contribution
 from visionflow.core.layer import LayerAttention
 from visionflow.core.plan import Plan, Watch
-from visionflow.engines.hf.families import family_of
+from visionflow.engines.hf.layer_kinds import depth_of
 from visionflow.engines.hf.scope import Scope
 from visionflow.errors import VisionFlowError
 from visionflow.methods.visipruner import VisiPruner
@@ -78,7 +78,7 @@ def _statistics(
     model: PreTrainedModel, batches: Iterable[Mapping[str, Any]], method: VisiPruner
 ) -> tuple[Tensor, list[list[Tensor]]]:
     """The lowest s of each prompt and layer, ``[prompts, layers]``, and by prompt and layer the m of all tokens."""
-    method.plan().check_depth(depth := len(family_of(model).layers_of(model)))
+    method.plan().check_depth(depth := depth_of(model.config))
     lowest: list[Tensor] = []
     norms: list[list[Tensor]] = []
     for batch in batches:

@@ -1,4 +1,4 @@
-"""How a model's attention runs: what its implementation takes for a mask, and which processes hold its other heads."""
+"""How a model's attention runs: in which layers, what it takes for a mask, and which processes hold its other heads."""
 
 import copy
 from dataclasses import dataclass
@@ -13,6 +13,8 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from visionflow.core.cutting import asked_of
 from visionflow.core.plan import Plan
 from visionflow.engines.hf.block_masks import BlockMasks, Masks
+from visionflow.engines.hf.family import Family
+from visionflow.engines.hf.layer_kinds import LayerKind, attending, layer_kinds
 from visionflow.engines.hf.memo import Memo
 from visionflow.errors import UnsupportedModelError, UnsupportedUsageError
 
@@ -36,24 +38,34 @@ class Backend:
         kind: what the attention functions take for a mask.
         group: the processes that hold the heads; None where this one holds all.
         alone: a single token gets no mask where nothing is padded, whatever its layers hold (no windows).
+        layers: what each decoder layer does with tokens.
+        leak: the setting under which padding enters the states of this model; empty where it does not.
     """
 
     kind: MaskKind = "pairs"
     group: ProcessGroup | None = None
     alone: bool = False
+    layers: tuple[LayerKind, ...] = ()
+    leak: str = ""
+
+    @property
+    def first(self) -> int:
+        """The first layer with attention, which tells how long the sequence is."""
+        return attending(self.layers)[0]
 
     def masks(self, memo: Memo) -> Masks:
         """The masks of a forward pass."""
         return BlockMasks(memo) if self.kind == "blocks" else Masks()
 
 
-def backend_of(model: PreTrainedModel, projection: nn.Module) -> Backend:
-    """How the attention of `model` runs, whose output projections are like `projection`.
+def backend_of(model: PreTrainedModel, family: Family) -> Backend:
+    """How the attention of `model` runs.
 
     Raises:
         UnsupportedModelError: masks of an unknown kind, or heads that are split unevenly over the processes.
     """
-    implementation = model.config.get_text_config()._attn_implementation
+    config = model.config.get_text_config()
+    implementation = config._attn_implementation
     make_mask = ALL_MASK_ATTENTION_FUNCTIONS._global_mapping.get(implementation)
     if make_mask not in _KINDS:
         raise UnsupportedModelError(
@@ -61,7 +73,14 @@ def backend_of(model: PreTrainedModel, projection: nn.Module) -> Backend:
             "call model.set_attn_implementation('sdpa')"
         )
     alone = make_mask is ALL_MASK_ATTENTION_FUNCTIONS["sdpa"] or _KINDS[make_mask] == "keys"
-    return Backend(_KINDS[make_mask], _group_of(model, projection), alone and not _has_windows(model))
+    layers = layer_kinds(config)
+    if not attending(layers):
+        raise UnsupportedModelError(
+            "no decoder layer of this model attends, so there are no keys to drop: run it dense"
+        )
+    projection = family.projection_of(family.layers_of(model)[attending(layers)[0]])
+    leak = next((name for name in family.leaks if getattr(config, name, False)), "")
+    return Backend(_KINDS[make_mask], _group_of(model, projection), alone and not _has_windows(model), layers, leak)
 
 
 def _has_windows(model: PreTrainedModel) -> bool:

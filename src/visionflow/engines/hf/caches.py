@@ -1,15 +1,24 @@
 """KV caches whose layers may hold different lengths, each of which tells what it holds; and those that may not."""
 
 import copy
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, cache_utils
-from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+from transformers.cache_utils import (
+    DynamicCache,
+    DynamicIndexedLayer,
+    DynamicLayer,
+    DynamicSlidingWindowLayer,
+    LinearAttentionAndFullAttentionLayer,
+    LinearAttentionAndSlidingWindowAttentionLayer,
+    LinearAttentionLayer,
+)
 
+from visionflow.engines.hf.layer_kinds import LayerKind, attending
 from visionflow.engines.hf.layout import Layout
 from visionflow.errors import UnsupportedUsageError
 
@@ -87,6 +96,30 @@ class PrunedLayer(DynamicLayer):  # type: ignore[misc]
         self.layout = self.layout and self.layout.moved(by, move)
 
 
+class PrunedIndexedLayer(PrunedLayer, DynamicIndexedLayer):  # type: ignore[misc]
+    """The same with an indexer's keys, one for each token held."""
+
+    indexer_keys: Tensor
+
+    def forget(self, place: Tensor) -> None:
+        """Keep the keys at `place`, and the indexer's."""
+        super().forget(place)
+        index = place.to(self.indexer_keys.device).unsqueeze(2)
+        self.indexer_keys = self.indexer_keys.gather(1, index.expand(-1, -1, self.indexer_keys.shape[2]))
+
+
+class PrunedHybridLayer(PrunedLayer, LinearAttentionAndFullAttentionLayer):  # type: ignore[misc]
+    """The same of a layer that has states beside its keys."""
+
+
+_PRUNED: dict[type[Any], type[PrunedLayer]] = {
+    DynamicLayer: PrunedLayer,
+    DynamicIndexedLayer: PrunedIndexedLayer,
+    LinearAttentionAndFullAttentionLayer: PrunedHybridLayer,
+}
+_KINDS = (*_PRUNED, *_PRUNED.values(), LinearAttentionLayer, _KEYLESS)
+
+
 @dataclass(frozen=True)
 class CacheRecord:
     """What a KV cache holds: per layer, None where every column is held.
@@ -100,12 +133,12 @@ class CacheRecord:
     total: int
 
     @classmethod
-    def of(cls, cache: Any, num_layers: int, keyless: Collection[int], batch: int) -> "CacheRecord":
+    def of(cls, cache: Any, layers: Sequence[LayerKind], keyless: Collection[int], batch: int) -> "CacheRecord":
         """The record of a cache as it is: it may have been copied, and tokens after the prompt cropped off.
 
         Args:
             cache: a cache, empty or not, or None.
-            num_layers: decoder layers.
+            layers: the decoder layers; those without attention hold no keys, and their states tell nothing.
             keyless: those that read the keys of earlier ones; all cuts come before these.
             batch: samples that are to go on.
 
@@ -113,8 +146,8 @@ class CacheRecord:
             UnsupportedUsageError: a layer does not hold what it says, or not for as many samples.
         """
         total = 0 if cache is None else cache.get_seq_length()
-        record: list[Layout | None] = [None] * num_layers
-        for layer in range(num_layers if total else 0):
+        record: list[Layout | None] = [None] * len(layers)
+        for layer in attending(layers) if total else ():
             if layer in keyless:
                 record[layer] = record[layer - 1]
                 continue
@@ -133,27 +166,29 @@ class CacheRecord:
                 )
         return cls(record, total)
 
-    def leave_in(self, cache: Any, alone: bool, emptied: Collection[int]) -> None:
+    def leave_in(self, cache: Any, alone: bool, telling: Collection[int]) -> None:
         """Let the layers of a cache that was pruned tell what they hold.
 
         Args:
             cache: the layers' cache, or None.
             alone: there are no fillers.
-            emptied: layers that have run the whole prompt, and let go of keys.
+            telling: layers that tell the length of the whole sequence: the first with attention, and those that have
+                run the whole prompt and let go of keys.
         """
         pruned = [layout for layout in self.layouts if layout is not None]
         alone = alone and all(layout.full for layout in pruned)
         for layer, layout in enumerate(self.layouts if pruned else ()):
             if keys_in(cache, layer):
-                told = layer == 0 or layer in emptied or getattr(cache.layers[layer], "dropped", False)
+                told = layer in telling or getattr(cache.layers[layer], "dropped", False)
                 dropped = self.total - layout.length(self.total) if told and layout is not None else 0
-                cache.layers[layer] = PrunedLayer(cache.layers[layer], layout, alone, dropped)
+                held = cache.layers[layer]
+                cache.layers[layer] = _PRUNED.get(type(held), type(held))(held, layout, alone, dropped)
 
 
 def lead(cache: Any, led: bool) -> None:
     """Tell the layers of a cache, or None, that a pass of a scope begins or is over."""
     for layer in cache.layers if cache is not None else ():
-        if type(layer) is PrunedLayer:
+        if isinstance(layer, PrunedLayer):
             layer.led = led
 
 
@@ -162,7 +197,16 @@ def readable(cache: Any, layer: int) -> Any:
     if cache is None:
         return None
     twin = copy.copy(cache)
-    twin.layers = [copy.copy(each) if place == layer else each for place, each in enumerate(cache.layers)]
+    twin.layers = [_twin_of(each) if place == layer else each for place, each in enumerate(cache.layers)]
+    return twin
+
+
+def _twin_of(layer: Any) -> Any:
+    """Another layer with the same keys, which grow by concatenation, and copies of its states, written in place."""
+    twin = copy.copy(layer)
+    states = {name: value for name, value in vars(layer).items() if isinstance(value, dict)}
+    for name, value in states.items():
+        vars(twin)[name] = {at: one.clone() if isinstance(one, Tensor) else one for at, one in value.items()}
     return twin
 
 
@@ -186,13 +230,20 @@ def whole_cache(cache: Any) -> Any:
     """
     if type(cache) is DynamicCache:
         for place, layer in enumerate(cache.layers):
-            if (_is_window(layer) or type(layer) is PrunedLayer) and not layer.get_seq_length():
-                cache.layers[place] = DynamicLayer()
+            if (_is_window(layer) or isinstance(layer, PrunedLayer)) and not layer.get_seq_length():
+                cache.layers[place] = _whole(layer)
     return cache
 
 
 def _is_window(layer: Any) -> bool:
-    return type(layer) is DynamicSlidingWindowLayer
+    return type(layer) in (DynamicSlidingWindowLayer, LinearAttentionAndSlidingWindowAttentionLayer)
+
+
+def _whole(layer: Any) -> DynamicLayer:
+    """An empty layer in the place of one that has not begun, or begins again, to hold all keys."""
+    if isinstance(layer, LinearAttentionLayer):
+        return LinearAttentionAndFullAttentionLayer(number_of_states=layer.number_of_states)
+    return DynamicIndexedLayer() if isinstance(layer, DynamicIndexedLayer) else DynamicLayer()
 
 
 def keys_in(cache: Any, layer: int) -> int:
@@ -220,7 +271,7 @@ def check_cache(cache: Any) -> None:
             "(the default of generate; no cache_implementation)"
         )
     for layer in cache.layers:
-        if type(layer) not in (DynamicLayer, PrunedLayer, _KEYLESS):
+        if type(layer) not in _KINDS:
             raise UnsupportedUsageError(
                 f"a KV cache with a {type(layer).__name__} is not supported: use a DynamicCache()"
             )

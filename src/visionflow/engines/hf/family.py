@@ -27,6 +27,8 @@ class Family:
         token_inputs: arguments of the decoder layers, beyond the usual ones, that are ``[batch, tokens, ...]``.
         token_axis: axis of the tokens in the hidden states.
         shares_keys: late layers read the keys and values of earlier ones, so that all cuts must be before these.
+        state_mask: the argument in which layers with states get the real tokens, ``[batch, tokens]``.
+        leaks: fields of the text config under which padding enters the states all the same.
     """
 
     model_type: str
@@ -41,6 +43,8 @@ class Family:
     token_inputs: tuple[str, ...] = ()
     token_axis: int = 1
     shares_keys: bool = False
+    state_mask: str = "attention_mask"
+    leaks: tuple[str, ...] = ()
 
     def without_head(self) -> "Family":
         """The same for the bare model inside the whole one, at ``model``."""
@@ -84,7 +88,8 @@ class Family:
 
     def image_token_ids(self, model: PreTrainedModel) -> tuple[int, ...]:
         """The ids that stand for one token of a picture or of a video."""
-        return tuple(int(getattr(model.config, name)) for name in self.image_tokens)
+        ids = [getattr(model.config, name, None) for name in self.image_tokens]
+        return tuple(int(each) for each in ids if each is not None)
 
     def keyless(self, model: nn.Module) -> frozenset[int]:
         """The layers that keep no keys of their own."""

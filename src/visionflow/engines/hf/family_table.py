@@ -65,6 +65,17 @@ def _supported() -> Iterator[Family]:
     yield _Video("ernie4_5_vl_moe", ("ernie4_5_vl_moe_text",), token_inputs=("moe_mm_token_type_ids",))
     yield Family("paddleocr_vl", ("paddleocr_vl_text",))
     yield Family("hunyuan_vl", ("hunyuan_vl_text",))
+    # Layers that attend, and layers with a state.
+    for name in ("qwen3_5", "qwen3_5_moe"):
+        yield _Video(name, (f"{name}_text",))
+    for name in ("minicpmv4_6", "minicpmv4_7", "minicpm_ocr"):
+        yield _Video(name, ("qwen3_5_text",))
+    yield Family("lfm2_vl", ("lfm2",), projection="out_proj", norm="embedding_norm", leaks=("conv_bias",))
+    yield _Video("lfm3_vl", ("lfm3",), norm="embedding_norm", leaks=("conv_bias",))
+    yield Family(
+        "nemotron_h_omni", ("nemotron_h",), merger="", decoder="language_model.model", attention="mixer",
+        norm="norm_f", leaks=("use_bias",),
+    )  # fmt: skip
     # Windows, some layers without rotary positions.
     yield _Video("exaone4_5", ("exaone4",))
     for name in ("muse_glimmer", "muse_spark"):
@@ -95,11 +106,8 @@ UNSUPPORTED: dict[str, str] = {
     "pi0": "it is a robot policy that gives actions, not tokens",
     "diffusion_gemma": "it denoises a canvas of tokens at once",
     "minimax_m3_vl": "its layers pick blocks of cache slots, which dropping tokens shifts",
-    **dict.fromkeys(("lfm2_vl", "lfm3_vl", "inkling_mm_model", "inkling2"), _CONVOLUTION),
-    **dict.fromkeys(
-        ("qwen3_5", "qwen3_5_moe", "qwen4_exp", "minicpmv4_6", "minicpmv4_7", "minicpm_ocr", "glm5_next"), _RECURRENCE
-    ),
-    "nemotron_h_omni": "a state-space recurrence (Mamba 2) runs over all tokens, and dropping tokens changes it",
+    **dict.fromkeys(("inkling_mm_model", "inkling2"), _CONVOLUTION),
+    **dict.fromkeys(("qwen4_exp", "glm5_next"), _RECURRENCE),
     **dict.fromkeys(("mistral_large4", "dots3_note"), _INDEXED),
     "granite4_vision": "its decoder adds picture features between layers, also deep ones, at fixed places",
     "unlimited_ocr": "its KV cache lets go of generated tokens by their number, and makes the masks of all layers",

@@ -32,6 +32,8 @@ class Fitting:
         self.leaves_alone = present is None and all(layout is None or layout.full for layout in record.layouts)
         self._before = record.layouts
         self._kind = backend.kind
+        self._layers = backend.layers
+        self._state_mask = family.state_mask
         self._memo = memo
         self._present = present
         self._token_axes = {"position_embeddings": -2, "position_ids": -1} | dict.fromkeys(family.token_inputs, 1)
@@ -51,14 +53,19 @@ class Fitting:
         self, layer: int, kwargs: dict[str, Any], tokens: Tokens, places: Tensor, running: int
     ) -> dict[str, Any]:
         """The arguments of a layer that runs the tokens left, or only the last `running` of them."""
-        layout = self._hold(layer, tokens)
         given = kwargs.get("attention_mask")
         once = self._memo.once
-        if running < places.shape[1]:  # Gemma 4 in generate: what came with these rows is cut already, but for the keys
-            return {**kwargs, "attention_mask": once((given, layout), lambda: self._fit(given, layout))}
-        mask = once((given, places, layout), lambda: self._mask(given, places, layout))
+        kind = self._layers[layer]
+        masks: dict[str, Tensor | None] = {}
+        if kind.attends:
+            layout = self._hold(layer, tokens)
+            if running < places.shape[1]:  # Gemma 4 in generate: what came with these rows is cut, but for the keys
+                return {**kwargs, "attention_mask": once((given, layout), lambda: self._fit(given, layout))}
+            masks["attention_mask"] = once((given, places, layout), lambda: self._mask(given, places, layout))
+        if kind.mixes:
+            masks[self._state_mask] = tokens.valid if self._padded or kwargs.get(self._state_mask) is not None else None
         fitted = {name: self._of_places(kwargs.get(name), places, axis) for name, axis in self._token_axes.items()}
-        return {**kwargs, "attention_mask": mask, **{name: part for name, part in fitted.items() if part is not None}}
+        return {**kwargs, **masks, **{name: part for name, part in fitted.items() if part is not None}}
 
     def _hold(self, layer: int, tokens: Tokens) -> Layout:
         before, full = self._before[layer], not self._padded

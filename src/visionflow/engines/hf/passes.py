@@ -143,6 +143,7 @@ class PromptPass(Pass):
             keep = decided.chosen.keep.to(hidden.device)
             taken = cutting.take(before.to(hidden.device), keep, decided.counts)
             hidden = self.present.drop(hidden, taken, decided.chosen.into)
+            self._check_fillers()
         self.cutter.note(layer, self.present.tokens, decided, before)
         return hidden, self._arguments(layer, hidden, kwargs)
 
@@ -151,6 +152,21 @@ class PromptPass(Pass):
         kwargs = self.fitting.enter(layer, kwargs, self.present.count_in(hidden))
         mask = self.blocking.before(layer, self.present.tokens, kwargs.get("attention_mask"), hidden.device)
         return {**kwargs, "attention_mask": mask}
+
+    def _check_fillers(self) -> None:
+        """Refuse what fills up shorter samples where a state would take it in."""
+        if not (self.present.padded and any(kind.mixes for kind in self._backend.layers)):
+            return
+        why = (
+            "it runs on from an earlier turn"
+            if self.fitting.past
+            else self._backend.leak and (f"{self._backend.leak} lets padding into it")
+        )
+        if why:
+            raise UnsupportedUsageError(
+                "the samples are left with different lengths, and what fills up the shorter ones would enter the state "
+                f"of this model's layers, as {why}: run these samples one by one"
+            )
 
     # -- evidence -----------------------------------------------------------------------------------------------------
 
@@ -252,7 +268,8 @@ class PromptPass(Pass):
         given = self.present.given
         unpadded = self.fitting.past == 0 and set(given.lengths()) == {given.columns.shape[1]}
         record = CacheRecord(self.fitting.after, self.fitting.total)
-        record.leave_in(self.cache, self._backend.alone and unpadded, [layer for layer, _ in lost])
+        telling = [self._backend.first, *(layer for layer, _ in lost)]
+        record.leave_in(self.cache, self._backend.alone and unpadded, telling)
         for layer, place in lost:
             self.cache.layers[layer].forget(place)
 

@@ -19,6 +19,7 @@ from visionflow.core.tokens import find_tokens
 from visionflow.core.trace import Trace
 from visionflow.engines.hf.attention_functions import check_sinks, function_of, put_function, softcap_of
 from visionflow.engines.hf.backend import backend_of, check_backend, stand_in
+from visionflow.engines.hf.block_masks import Masks
 from visionflow.engines.hf.caches import CacheRecord, check_cache, lead, makes_cache, new_cache, readable, whole_cache
 from visionflow.engines.hf.families import family_of
 from visionflow.engines.hf.guards import (
@@ -30,6 +31,7 @@ from visionflow.engines.hf.guards import (
     check_unpacked,
     guard_generation,
 )
+from visionflow.engines.hf.layer_kinds import depth_of
 from visionflow.engines.hf.passes import Arguments, Pass, PromptPass
 from visionflow.engines.hf.running import Running
 from visionflow.engines.hf.tower import TowerLook
@@ -55,10 +57,10 @@ class Scope:
         self.family = family_of(model)
         self.plan = plan
         self.layers = self.family.layers_of(model)
-        plan.check_depth(len(self.layers))
+        plan.check_depth(depth_of(model.config))
         check_shared_keys(self.family, model, plan)
         check_compiled(self.layers, self.family.attention)
-        self.backend = backend_of(model, self.family.projection_of(self.layers[0]))
+        self.backend = backend_of(model, self.family)
         check_backend(self.backend, model, plan)
         self._parameters = [_parameters_of(layer) for layer in self.layers]
         self._keyless = self.family.keyless(model)
@@ -225,7 +227,7 @@ class Scope:
         check_cache(cache := whole_cache(cache))
         ids = call.get("input_ids")
         batch, length = (ids if ids is not None else call["inputs_embeds"]).shape[:2]
-        record = CacheRecord.of(cache, len(self.layers), self._keyless, batch)
+        record = CacheRecord.of(cache, self.backend.layers, self._keyless, batch)
         past = record.total
         check_length(self.model, self.plan, past + length)
         pictures = any(_given(call.get(name)) for name in (*self.family.image_inputs, "mm_encoder_outputs"))
@@ -252,9 +254,10 @@ class Scope:
         if forward.fitting.leaves_alone and len(args) == 1 and kwargs.get("attention_mask") is None:
             return None
         kwargs = {**dict(zip(self._parameters[layer], args, strict=False)), **kwargs}
-        kwargs["attention_mask"] = forward.masks.gatherable(kwargs.get("attention_mask"))
+        masks = forward.masks if self.backend.layers[layer].attends else Masks()
+        kwargs["attention_mask"] = masks.gatherable(kwargs.get("attention_mask"))
         hidden, kwargs = forward.enter(layer, kwargs.pop("hidden_states"), kwargs, self._read)
-        return (hidden,), {**kwargs, "attention_mask": forward.masks.native(kwargs.get("attention_mask"))}
+        return (hidden,), {**kwargs, "attention_mask": masks.native(kwargs.get("attention_mask"))}
 
     def _restore(self, decoder: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         forward = self._active()
