@@ -15,7 +15,8 @@ def draw(tokens: Tokens, seed: int) -> Tensor:
         fp32 ``[batch, tokens]``, of 24 bits.
     """
     place = tokens.valid.cumsum(dim=1)
-    prompt = (tokens.input_ids * place * tokens.valid).sum(dim=1, keepdim=True)
+    asked = tokens.valid & ~tokens.answer.mask
+    prompt = (tokens.input_ids * place * asked).sum(dim=1, keepdim=True)
     mixed = _mix(_mix(_mix(torch.full_like(place, seed)) ^ prompt) ^ place)
     return (mixed >> 40).float()  # 24 bits: exact in fp32
 

@@ -55,7 +55,8 @@ class Tokens:
         system: valid tokens before the first picture (all of them where there is none).
         image: image tokens.
         instruction: valid tokens after the first image token that are not image tokens, template tokens included.
-        last: the last valid token.
+        last: the last valid token of the prompt.
+        answer: valid tokens after the prompt, where an answer is read together with it; they are no evidence.
     """
 
     input_ids: Tensor
@@ -65,6 +66,7 @@ class Tokens:
     image: Group
     instruction: Group
     last: Group
+    answer: Group
 
     def group(self, name: GroupName) -> Group:
         """The group called `name`."""
@@ -73,7 +75,8 @@ class Tokens:
 
     def lengths(self) -> tuple[int, ...]:
         """Number of tokens of each sample, padding not counted."""
-        return tuple(sum(part) for part in zip(*(self.group(name).counts for name in SPANS), strict=True))
+        groups = (*(self.group(name) for name in SPANS), self.answer)
+        return tuple(map(sum, zip(*(group.counts for group in groups), strict=True)))
 
     def take(self, index: Tensor, real: Tensor, image_counts: tuple[int, ...]) -> "Tokens":
         """The tokens at `index` ``[batch, fewer]`` (`real` is False for fillers), with fewer image tokens."""
@@ -85,6 +88,7 @@ class Tokens:
             image=self.image.take(index, real, image_counts),
             instruction=self.instruction.take(index, real),
             last=self.last.take(index, real),
+            answer=self.answer.take(index, real),
         )
 
     def to(self, device: torch.device) -> "Tokens":
@@ -99,7 +103,11 @@ Selection = GroupName | Callable[[Tokens], Tensor]
 
 
 def find_tokens(
-    input_ids: Tensor, attention_mask: Tensor | None, image_token_ids: Sequence[int] | int | None, past: int = 0
+    input_ids: Tensor,
+    attention_mask: Tensor | None,
+    image_token_ids: Sequence[int] | int | None,
+    past: int = 0,
+    answer_tokens: int = 0,
 ) -> Tokens:
     """The spans of a prompt; its one read from the device is that of the counts.
 
@@ -108,6 +116,7 @@ def find_tokens(
         attention_mask: ``[batch, past + tokens]``, 0 for padding; None for no padding.
         image_token_ids: ids of the placeholders; None when no picture comes with these ids.
         past: number of columns already in the KV cache.
+        answer_tokens: how many of the last columns are of an answer that is read together with the prompt.
 
     Raises:
         UnsupportedUsageError: the attention mask is not 2-D.
@@ -121,15 +130,17 @@ def find_tokens(
         raise UnsupportedUsageError(
             f"a {attention_mask.dim()}-D attention mask does not tell padding from tokens: pass the 2-D one"
         )
+    prompt = valid & (torch.arange(length, device=valid.device) < length - answer_tokens) if answer_tokens else valid
     is_image = torch.zeros_like(valid)
     for token_id in (image_token_ids,) if isinstance(image_token_ids, int) else image_token_ids or ():
-        is_image = is_image | (valid & (input_ids == token_id))
+        is_image = is_image | (prompt & (input_ids == token_id))
     after_image = is_image.cumsum(1) > 0
     masks = {
-        "system": valid & ~after_image,
+        "system": prompt & ~after_image,
         "image": is_image,
-        "instruction": valid & after_image & ~is_image,
-        "last": valid & (valid.flip(1).cumsum(1).flip(1) == 1),
+        "instruction": prompt & after_image & ~is_image,
+        "last": prompt & (prompt.flip(1).cumsum(1).flip(1) == 1),
+        "answer": valid & ~prompt,
     }
     counts = torch.stack([mask.sum(1) for mask in masks.values()]).tolist()
     groups = {name: Group(mask, tuple(n)) for (name, mask), n in zip(masks.items(), counts, strict=True)}

@@ -130,6 +130,19 @@ def check_plan(family: Family, plan: Plan, call: dict[str, Any]) -> None:
         )
 
 
+def check_answered(plan: Plan) -> None:
+    """Refuse a plan under which an answer that is read together with its prompt would read something else than later.
+
+    Raises:
+        UnsupportedUsageError: it blocks flows, withholds keys, watches layers, or cuts by what these show.
+    """
+    if plan.blocks or plan.withheld or plan.watches or plan.adaptive:
+        raise UnsupportedUsageError(
+            "an answer can be read together with its prompt under cuts at given layers alone: read the prompt first, "
+            "and the answer on its cache"
+        )
+
+
 def check_shared_keys(family: Family, model: PreTrainedModel, plan: Plan) -> None:
     """Refuse what reaches into the layers that read the keys of earlier ones.
 

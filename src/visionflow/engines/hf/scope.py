@@ -23,6 +23,7 @@ from visionflow.engines.hf.block_masks import Masks
 from visionflow.engines.hf.caches import CacheRecord, check_cache, lead, makes_cache, new_cache, readable, whole_cache
 from visionflow.engines.hf.families import family_of
 from visionflow.engines.hf.guards import (
+    check_answered,
     check_call,
     check_compiled,
     check_length,
@@ -47,15 +48,24 @@ class Scope:
     modules, all undone by `remove`, also after an exception. Several threads may call the model; the trace is of the
     latest prompt of any, and `remove` waits for those that still run.
 
+    An answer may be read together with its prompt, as in teacher forcing: `answer_tokens` says how many of the last
+    columns are of it. They stay, are no evidence, and read what they would read on the prompt's cache.
+
     Raises:
         UnsupportedModelError: the model's family or attention implementation is not supported.
-        UnsupportedUsageError: a layer beyond the model's depth, or another scope is open on this model.
+        UnsupportedUsageError: a layer beyond the model's depth, another scope is open on this model, or an answer is to
+            be read together with its prompt under a plan that does more than cut.
     """
 
-    def __init__(self, model: PreTrainedModel, plan: Plan, make_trace: Callable[[int], Trace] = Trace) -> None:
+    def __init__(
+        self, model: PreTrainedModel, plan: Plan, make_trace: Callable[[int], Trace] = Trace, answer_tokens: int = 0
+    ) -> None:
         self.model = model = adapted(model)
         self.family = family_of(model)
         self.plan = plan
+        self._answer_tokens = answer_tokens
+        if answer_tokens:
+            check_answered(plan)
         self.layers = self.family.layers_of(model)
         plan.check_depth(depth_of(model.config))
         check_shared_keys(self.family, model, plan)
@@ -237,7 +247,7 @@ class Scope:
             raise UnsupportedUsageError("inputs_embeds do not tell which tokens are image tokens: pass input_ids")
         else:
             image_token_ids = self.family.image_token_ids(self.model) if pictures else None
-            tokens = find_tokens(ids, call.get("attention_mask"), image_token_ids, past)
+            tokens = find_tokens(ids, call.get("attention_mask"), image_token_ids, past, self._answer_tokens)
             if any(tokens.image.counts):
                 check_unpacked(call, tokens, masks_tell=self.backend.kind != "keys")
             trace = self.trace.of_turn(batch) if past else self.trace.of_prompt(batch)
