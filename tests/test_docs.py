@@ -4,12 +4,14 @@ import ast
 import json
 import re
 import runpy
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
+import typer
 from PIL import Image
 from transformers import PreTrainedModel
 
@@ -17,7 +19,9 @@ from tests.tiny import batch_of, prompt
 from visionflow import Method, VisiPruner, prune
 from visionflow.bench.shapes import SHAPES
 from visionflow.cli import main
+from visionflow.cli.app import app
 from visionflow.core import Attention, Cut, Paid
+from visionflow.methods import PlanFile, Schedule
 from visionflow.methods.base import Ratio
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -174,3 +178,29 @@ def test_the_script_of_the_study_runs(tmp_path: Path, capsys: pytest.CaptureFixt
     with Image.open(tmp_path / "lenses.png") as figure:
         assert figure.size == (1950, 570)
     assert f"{found['samples']} questions that need the picture" in capsys.readouterr().out
+
+
+def test_the_commands_of_the_tuning_page_are_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their options are read as they stand, and nothing is run."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tuned").mkdir()
+    for budget in ("0.5", "0.33", "0.25"):
+        PlanFile.of(Schedule(("1/text/0.5",)), 8, "llava").write(tmp_path / "tuned" / f"plan-{budget}.json")
+    group: Any = typer.main.get_command(app)
+    shown = re.findall(r"^visionflow (.*)$", (DOCS / "tuning.md").read_text(), re.M)
+    assert {line.split()[0] for line in shown} == {"tune", "ask", "eval", "serve", "flops", "frontier"}
+    for line in shown:
+        command, *arguments = shlex.split(line, comments=True)
+        group.commands[command].make_context(command, arguments)
+
+
+def test_the_code_of_the_tuning_page_runs(
+    model: PreTrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = re.search(r"```python\n(.*?)```", (DOCS / "tuning.md").read_text(), re.S)
+    assert code is not None
+    batches = [prompt(4, "image", 7, seed=seed).inputs for seed in range(2)]
+    few: dict[str, Any] = {"budget": 0.8, "choices": ("text",), "new_tokens": 1, "minutes": 0.02}
+    exec(code[1].replace("budget=0.33", "**few"), {"model": model, "batches": batches, "few": few})
+    assert PlanFile.read(tmp_path / "plan.json").num_layers == 6

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         MMTok,
         PyramidDrop,
         RandomPruning,
+        Schedule,
         SparseVLM,
         TextRows,
         UnlikeMean,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     )
     from visionflow.pruning import Pruning, PruningTrace, prune, unprune
     from visionflow.report.look import LookReport, look
+    from visionflow.tuning import Tuned, tune
 
 __version__ = "0.1.0"
 
@@ -52,8 +54,10 @@ __all__ = [
     "PruningTrace",
     "PyramidDrop",
     "RandomPruning",
+    "Schedule",
     "SparseVLM",
     "TextRows",
+    "Tuned",
     "UnlikeMean",
     "UnsupportedModelError",
     "UnsupportedUsageError",
@@ -63,13 +67,14 @@ __all__ = [
     "look",
     "method",
     "prune",
+    "tune",
     "unprune",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Load torch and transformers when a name is first used, so that ``visionflow --help`` does not wait for them."""
-    for module in ("errors", "methods", "pruning", "report.look"):
+    for module in ("errors", "methods", "pruning", "report.look", "tuning"):
         if name in __all__ and hasattr(found := import_module(f"visionflow.{module}"), name):
             return getattr(found, name)
     raise AttributeError(f"module 'visionflow' has no attribute {name!r}")

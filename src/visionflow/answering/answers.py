@@ -61,7 +61,7 @@ def answers(
         tokens = model.generate(**inputs, **generation)
     new = tokens[:, inputs["input_ids"].shape[1] :]
     texts = processor.tokenizer.batch_decode(new, skip_special_tokens=True)
-    return Answers(texts, _lengths(model, new), facts_of(model, inputs, trace), trace)
+    return Answers(texts, new_lengths(model, new), facts_of(model, inputs, trace), trace)
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def enough_memory(device: torch.device, way_out: str) -> Iterator[None]:
         raise VisionFlowError(f"out of memory on {device}: {way_out}") from error
 
 
-def _lengths(model: PreTrainedModel, new: Tensor) -> list[int]:
+def new_lengths(model: PreTrainedModel, new: Tensor) -> list[int]:
     """New tokens of each sample, up to its end-of-text token."""
     ends = model.generation_config.eos_token_id
     if ends is None:

@@ -13,9 +13,11 @@ import typer
 from visionflow import __version__
 from visionflow.cli import ask, bench, disrupt, export, flops, lens, look, saliency, scaling, scenes, serve, train
 from visionflow.cli.eval import evaluate
+from visionflow.cli.frontier import frontier
 from visionflow.cli.method_options import MethodCommand
 from visionflow.cli.reproduce import reproduce
 from visionflow.cli.streams import OutputError, output, remarks
+from visionflow.cli.tune import tune
 from visionflow.errors import VisionFlowError
 from visionflow.methods.registry import PlugInWarning
 
@@ -26,6 +28,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "ask": ask.ask,
     "look": look.look,
     "eval": evaluate,
+    "tune": tune,
+    "frontier": frontier,
     "reproduce": reproduce,
     "flops": flops.flops,
     "lens": lens.lens,

@@ -54,3 +54,30 @@ def steps(what: str) -> Iterator[Callable[[str, int, int], None]]:
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task(what, total=None)
         yield lambda step, done, total: progress.update(bar, completed=done, total=total, description=f"{what}, {step}")
+
+
+@contextmanager
+def timed_steps(what: str, seconds: float) -> Iterator[Callable[[str, int, int], None]]:
+    """As `steps`, of work that ends after so many seconds: beside the time that has gone by stands what is left."""
+    import time
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console, began = Console(stderr=True), time.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(
+        *columns, TextColumn("at most {task.fields[left]} left"), console=console, disable=not console.is_terminal
+    ) as progress:
+        bar = progress.add_task(what, total=None, left=_clock(seconds))
+
+        def tell(step: str, done: int, total: int) -> None:
+            left = _clock(max(0.0, seconds - (time.monotonic() - began)))
+            progress.update(bar, completed=done, total=total, description=f"{what}, {step}", left=left)
+
+        yield tell
+
+
+def _clock(seconds: float) -> str:
+    """``9:05``."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"

@@ -70,6 +70,26 @@ def numbers(least: int, most: int) -> Parser:
     return _of_text(read)
 
 
+def shares(typed: Any) -> Any:
+    """Shares above 0 and below 1 in a list, ``0.5,0.33``: in their order, each once."""
+
+    def read(typed: str) -> tuple[float, ...]:
+        found = []
+        for part in typed.split(","):
+            try:
+                value = float(part)
+            except ValueError:
+                value = math.nan
+            if not 0 < value < 1:
+                raise typer.BadParameter(
+                    f"it is a list of shares above 0 and below 1 like 0.5,0.33, not {_short(typed)}"
+                )
+            found.append(value)
+        return tuple(dict.fromkeys(found))
+
+    return _of_text(read)(typed)
+
+
 def names(typed: Any) -> Any:
     """The names in ``A,B``: at least one, in their order, each once."""
 

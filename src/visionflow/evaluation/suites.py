@@ -1,10 +1,12 @@
 """What is asked: the suites by name, and those in files."""
 
+from functools import partial
 from pathlib import Path
 
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation.datafile import suite_in
 from visionflow.evaluation.samples import FORMS, Sample, Suite
+from visionflow.scenes.world import Split
 
 
 def suite_called(name: str) -> Suite:
@@ -20,13 +22,22 @@ def suite_called(name: str) -> Suite:
     return SUITES[name]
 
 
-def _scenes(task: str, number: int) -> Sample:
-    """A sample of the generated world, from its test split."""
+def suite_to_tune_on(name: str) -> Suite:
+    """The same for what is chosen before it is tested: of the generated world its validation split, never tested on.
+
+    Raises:
+        VisionFlowError: there is none, or it cannot be read.
+    """
+    return VALIDATION.get(name) or suite_called(name)
+
+
+def _scenes(split: Split, task: str, number: int) -> Sample:
+    """A sample of the generated world."""
     from visionflow.scenes import draw, relevant_patches, sample_item
 
-    scene, item = sample_item(task, "test", number)
+    scene, item = sample_item(task, split, number)
     return Sample(
-        id=f"{task}-{number}",
+        id=f"{task}-{number}" if split == "test" else f"{task}-{split}-{number}",
         task=task,
         kind=item.kind,
         form=FORMS[task],
@@ -40,4 +51,7 @@ def _scenes(task: str, number: int) -> Sample:
     )
 
 
-SUITES: dict[str, Suite] = {"scenes": Suite("scenes", FORMS, _scenes)}
+SUITES: dict[str, Suite] = {"scenes": Suite("scenes", FORMS, partial(_scenes, "test"))}
+
+VALIDATION: dict[str, Suite] = {"scenes": Suite("scenes-validation", FORMS, partial(_scenes, "validation"))}
+"""By the name of a suite the questions that settings are chosen on."""

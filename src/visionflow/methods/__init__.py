@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from visionflow.methods.plan_file import PlanFile
     from visionflow.methods.pyramiddrop import PyramidDrop
     from visionflow.methods.random import RandomPruning
+    from visionflow.methods.schedule import Schedule
     from visionflow.methods.scope import SCOPE
     from visionflow.methods.sparsevlm import SparseVLM
     from visionflow.methods.spec import Spec, method, parse
@@ -50,6 +51,7 @@ __all__ = [
     "PlanFile",
     "PyramidDrop",
     "RandomPruning",
+    "Schedule",
     "SparseVLM",
     "Spec",
     "TextRows",
@@ -65,8 +67,9 @@ _MODULES = {
     "AutoPrune": "autoprune", "CDPruner": "cdpruner", "DART": "dart", "DeFT": "deft", "DivPrune": "divprune",
     "FastV": "fastv", "FlowCut": "flowcut", "Grid": "grid", "HiMAP": "himap", "Method": "base", "method": "spec",
     "MMTok": "mmtok", "parse": "spec", "PlanFile": "plan_file", "PyramidDrop": "pyramiddrop",
-    "RandomPruning": "random", "SCOPE": "scope", "SparseVLM": "sparsevlm", "Spec": "spec", "TextRows": "text_rows",
-    "UnlikeMean": "unlike_mean", "VisionZip": "visionzip", "VisiPruner": "visipruner", "VTW": "vtw",
+    "RandomPruning": "random", "Schedule": "schedule", "SCOPE": "scope", "SparseVLM": "sparsevlm", "Spec": "spec",
+    "TextRows": "text_rows", "UnlikeMean": "unlike_mean", "VisionZip": "visionzip", "VisiPruner": "visipruner",
+    "VTW": "vtw",
 }  # fmt: skip
 
 

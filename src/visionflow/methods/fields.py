@@ -138,6 +138,8 @@ def _read(kind: Any, text: str) -> Any:
         return _one(choice for choice in parts if text in (choice, written(choice)))
     if origin is tuple:
         items = split(text, BETWEEN_ITEMS) if text else []
+        if not all(items) or any(len(split(item, ",")) > 1 for item in items):
+            raise ValueError
         return tuple(_read(each, item) for each, item in zip(_kinds(parts, len(items)), items, strict=True))
     if kind in (NoneType, bool):
         return _one(value for value in (None, True, False) if _is(kind, value) and written(value) == text.lower())

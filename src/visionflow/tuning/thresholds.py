@@ -1,7 +1,7 @@
 """Thresholds for VisiPruner from a model's own prompts: the printed ones are those of LLaVA-1.5."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -15,15 +15,18 @@ from visionflow.engines.hf.layer_kinds import depth_of
 from visionflow.engines.hf.scope import Scope
 from visionflow.errors import VisionFlowError
 from visionflow.methods.visipruner import VisiPruner
+from visionflow.tuning.answered import Prompts, checked
+from visionflow.tuning.progress import OnStep, silent
 
 
 def calibrate(
     model: PreTrainedModel,
-    batches: Iterable[Mapping[str, Any]],
+    batches: Iterable[Prompts],
     method: VisiPruner | None = None,
     *,
     fires: float = 0.9,
     kept: float = 10.0,
+    on_step: OnStep = silent,
 ) -> VisiPruner:
     """`method` with thresholds by which it fires in most prompts, as late as that allows, and keeps few tokens.
 
@@ -45,6 +48,7 @@ def calibrate(
         method: whose thresholds are replaced; ``VisiPruner()`` by default.
         fires: share of the prompts that are to have a layer that fires, above 0 and at most 1.
         kept: image tokens kept on average, at least 1.
+        on_step: told after each batch, see `visionflow.tuning.progress`.
 
     Raises:
         VisionFlowError: `fires` or `kept` is out of range, there are no prompts with pictures, or too few image tokens.
@@ -55,7 +59,7 @@ def calibrate(
         raise VisionFlowError("the thresholds are those of the middle phase: give a method with 'middle' in its phases")
     if not 0 < fires <= 1 or not kept >= 1:
         raise VisionFlowError(f"fires is a share above 0 and at most 1, kept at least 1, not {fires} and {kept}")
-    lowest, norms = _statistics(model, batches, method)
+    lowest, norms = _statistics(model, checked(batches, "calibration"), method, on_step)
     layer_threshold = _just_above(float(lowest.min(1).values.sort().values[math.ceil(fires * len(lowest)) - 1]))
     layer_fires = lowest < layer_threshold
     firing = layer_fires[layer_fires.any(1)].int().argmax(1)
@@ -75,13 +79,13 @@ def calibrate(
 
 @torch.inference_mode()
 def _statistics(
-    model: PreTrainedModel, batches: Iterable[Mapping[str, Any]], method: VisiPruner
+    model: PreTrainedModel, batches: list[Prompts], method: VisiPruner, on_step: OnStep
 ) -> tuple[Tensor, list[list[Tensor]]]:
     """The lowest s of each prompt and layer, ``[prompts, layers]``, and by prompt and layer the m of all tokens."""
     method.plan().check_depth(depth := depth_of(model.config))
     lowest: list[Tensor] = []
     norms: list[list[Tensor]] = []
-    for batch in batches:
+    for done, batch in enumerate(batches, start=1):
         layers: list[tuple[Tensor, list[Tensor]]] = []
 
         def look(attention: LayerAttention, layers: list[Any] = layers) -> None:
@@ -97,6 +101,7 @@ def _statistics(
             model(**batch, use_cache=False, logits_to_keep=1)
         lowest.append(torch.stack([smallest for smallest, _ in layers], 1))
         norms += [list(sample) for sample in zip(*(norm for _, norm in layers), strict=True)]
+        on_step("what each layer shows", done, len(batches))
     if not norms:
         raise VisionFlowError("calibration needs at least one prompt with a picture")
     return torch.cat(lowest).float().cpu(), norms

@@ -1,22 +1,27 @@
 """Where VTW may withdraw the image tokens: the earliest layer that leaves the next token nearly as it was."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from visionflow.core.attention import exact
+from visionflow.core.plan import Plan
 from visionflow.engines.hf.families import check_head, family_of
 from visionflow.engines.hf.scope import Scope
 from visionflow.errors import VisionFlowError
 from visionflow.methods.base import check_layer
 from visionflow.methods.vtw import VTW
+from visionflow.tuning.answered import Prompts, checked, kl, log_probabilities
+from visionflow.tuning.progress import OnStep, silent
 
 
 def search(
-    model: PreTrainedModel, batches: Iterable[Mapping[str, Any]], threshold: float = 3e-3, first: int = 5
+    model: PreTrainedModel,
+    batches: Iterable[Prompts],
+    threshold: float = 3e-3,
+    first: int = 5,
+    on_step: OnStep = silent,
 ) -> VTW:
     """The earliest withdrawal that leaves the next token nearly as it was (the paper's section 3.3).
 
@@ -30,6 +35,7 @@ def search(
         batches: calibration prompts, as the processor gives them; with padding, on the left.
         threshold: in nats.
         first: the first k tried.
+        on_step: told after each k, see `visionflow.tuning.progress`.
 
     Raises:
         UnsupportedModelError: the model is not supported, or has no head.
@@ -37,16 +43,15 @@ def search(
     """
     check_head(model)
     check_layer("first", first)
-    batches = list(batches)
-    if not batches:
-        raise VisionFlowError("the search needs at least one calibration prompt")
-    full = [_next_token(model, batch) for batch in batches]
+    batches = checked(batches, "the search")
+    full = [_next_token(model, batch, Plan()) for batch in batches]
     depth = len(family_of(model).layers_of(model))
     smallest = float("inf")
     for k in range(first, depth):
-        with Scope(model, VTW(k).plan()):
-            divergence = torch.cat([_kl(_next_token(model, batch), p) for batch, p in zip(batches, full, strict=True)])
+        there = [_next_token(model, batch, VTW(k).plan()) for batch in batches]
+        divergence = torch.cat([kl(pruned, dense) for pruned, dense in zip(there, full, strict=True)])
         smallest = min(smallest, float(divergence.mean()))
+        on_step(f"withdrawal before layer {k}", k - first + 1, depth - first)
         if smallest <= threshold:
             return VTW(k)
     raise VisionFlowError(
@@ -56,12 +61,8 @@ def search(
 
 
 @torch.inference_mode()
-def _next_token(model: PreTrainedModel, batch: Mapping[str, Any]) -> Tensor:
+def _next_token(model: PreTrainedModel, batch: Prompts, plan: Plan) -> Tensor:
     """Log-probabilities of the token after the prompt, ``[batch, vocabulary]`` in fp32, or fp64 of an fp64 model."""
-    logits: Tensor = model(**batch, use_cache=False, logits_to_keep=1).logits
-    return exact(logits[:, -1]).log_softmax(-1)
-
-
-def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """KL(p || q) of each sample, ``[batch]``, in nats."""
-    return (log_p.exp() * (log_p - log_q)).sum(-1)
+    with Scope(model, plan):
+        logits: Tensor = model(**batch, use_cache=False, logits_to_keep=1).logits
+    return log_probabilities(logits[:, -1])
