@@ -9,9 +9,10 @@ from transformers import AutoModelForImageTextToText
 
 from tests.tiny import tiny_llava
 from tests.tiny_processor import tiny_processor
+from tests.zoo import ZOO
 from visionflow.checkpoint.load import load_embedded
 from visionflow.errors import UnsupportedModelError
-from visionflow.serving.export import begin_chats, export, fit_heads, rename_towers
+from visionflow.serving.export import begin_chats, export, fit_heads, rename_towers, turn_experts
 
 HEADS, KV_HEADS, SIZE, WIDER = 4, 2, 8, 32
 
@@ -25,6 +26,18 @@ def test_towers_have_the_hubs_names_and_transformers_reads_them(tmp_path: Path) 
     towers = [name for name in names if "vision_tower." in name]
     assert towers
     assert all("vision_tower.vision_model." in name for name in towers)
+    again = AutoModelForImageTextToText.from_pretrained(tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+def test_experts_have_the_hubs_axes_and_transformers_reads_them(tmp_path: Path) -> None:
+    model = ZOO["qwen3_vl_moe"].build()
+    model.save_pretrained(tmp_path)
+    turn_experts(tmp_path)
+    turned = load_file(tmp_path / "model.safetensors")
+    text, layer = model.config.text_config, "model.language_model.layers.1.mlp.experts"
+    assert turned[f"{layer}.gate_up_proj"].shape[1:] == (text.hidden_size, 2 * text.moe_intermediate_size)
+    assert turned[f"{layer}.down_proj"].shape[1:] == (text.moe_intermediate_size, text.hidden_size)
     again = AutoModelForImageTextToText.from_pretrained(tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
 

@@ -26,6 +26,9 @@ FAMILIES = (
     "qwen2_vl",
     "qwen2_5_vl",
     "qwen3_vl",
+    "qwen3_vl_moe",
+    "glm4v",
+    "glm4v_moe",
 )
 HIMAP = HiMAP(2, 0.5, 4, 0.75)
 SERVED = [method for method in METHODS if refusal(method.plan(), "", CANNOT) is None]

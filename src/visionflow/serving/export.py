@@ -1,8 +1,9 @@
 """A model as a checkpoint that vLLM loads, and reads the same prompts as transformers.
 
 transformers 5 saves the towers of CLIP and SigLIP without the ``vision_model`` that the hub's checkpoints and vLLM have
-in their names. vLLM's CPU kernels know few sizes of heads; wider heads with zeros behind are the same heads. And vLLM
-puts no beginning-of-sequence token before a chat: where the tokenizer does, the template has to.
+in their names, and experts of Qwen3-VL-MoE with other axes first. vLLM's CPU kernels know few sizes of heads; they stay
+the same heads with zeros behind. And vLLM puts no beginning-of-sequence token before a chat: where the tokenizer does,
+the template has to.
 """
 
 import json
@@ -36,6 +37,7 @@ def export(model: Any, processor: Any, folder: Path) -> None:
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     rename_towers(folder)
+    turn_experts(folder)
     begin_chats(processor.tokenizer, folder / "chat_template.jinja")
 
 
@@ -62,6 +64,22 @@ def rename_towers(folder: Path) -> None:
         content = json.loads(index.read_text(encoding="utf-8"))
         content["weight_map"] = dict(_renamed(content["weight_map"]))
         index.write_text(json.dumps(content, indent=2), encoding="utf-8")
+
+
+def turn_experts(folder: Path) -> None:
+    """Give experts of Qwen3-VL-MoE the hub's order of axes, ``[experts, in, out]``; transformers 5 has another."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if config["model_type"] != "qwen3_vl_moe":
+        return
+    text = config["text_config"]
+    outs = {"gate_up_proj": 2 * text["moe_intermediate_size"], "down_proj": text["hidden_size"]}
+    for file in folder.glob("*.safetensors"):
+        tensors = load_file(file)
+        for name, tensor in tensors.items():
+            if ".experts." in name and tensor.shape[1] == outs.get(name.rpartition(".")[2]):
+                tensors[name] = tensor.transpose(1, 2).contiguous()
+        save_file(tensors, file.with_suffix(".new"), {"format": "pt"})
+        shutil.move(file.with_suffix(".new"), file)
 
 
 def _renamed(named: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

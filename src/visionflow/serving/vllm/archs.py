@@ -29,6 +29,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     "Qwen2VLForConditionalGeneration": Architecture("qwen2_vl", "Qwen2VLForConditionalGeneration"),
     "Qwen2_5_VLForConditionalGeneration": Architecture("qwen2_5_vl", "Qwen2_5_VLForConditionalGeneration"),
     "Qwen3VLForConditionalGeneration": Architecture("qwen3_vl", "Qwen3VLForConditionalGeneration"),
+    "Qwen3VLMoeForConditionalGeneration": Architecture("qwen3_vl_moe", "Qwen3VLMoeForConditionalGeneration"),
+    "Glm4vForConditionalGeneration": Architecture("glm4_1v", "Glm4vForConditionalGeneration"),
+    "Glm4vMoeForConditionalGeneration": Architecture("glm4_1v", "Glm4vMoeForConditionalGeneration"),
     "SmolVLMForConditionalGeneration": Architecture("smolvlm", "SmolVLMForConditionalGeneration"),
 }
 """By the name that checkpoints have in ``config.json``."""
