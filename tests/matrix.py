@@ -123,11 +123,13 @@ WRITTEN: list[Method] = [
     MMTok(0.6),
     DeFT(0.7, 3),
     FlowCut(0.5),
+    DivPrune(0.6, positions="compact"),
     AutoPrune(0.5, LAYERS, 0, steepness=2.0, sensitivity=0.5),
 ]
 VARIANTS: list[Method] = [
     SparseVLM((2,), (0.6,), recycle=False),
     DART(0, 0.6, 2, 1),
+    PyramidDrop((1, 3), 0.4, when="ran", positions="compact"),
     SCOPE(0.5, 0.0, "received"),
     TextRows((1, 3), (0.4, 0.5)),
     TextRows((0, 3), (0.4, 0.5), (0.4, 0.3, 0.2, 0.1), "entry"),
@@ -154,7 +156,8 @@ NOTHING_DROPPED: list[Method] = [
 FAMILIES = {"llava": 4, "llava-grouped": 2}
 
 PROBING = [method for method in METHODS if any(cut.probed is not None for cut in method.cuts())]
-DROPPING = [method for method in METHODS if not any(cut.select.merges for cut in method.cuts())]
+PLACED = [method for method in METHODS if method.plan().positions == "keep"]
+DROPPING = [method for method in PLACED if not any(cut.select.merges for cut in method.cuts())]
 UNBLOCKED = [method for method in METHODS if not method.blocks()]
 
 
@@ -164,6 +167,7 @@ def _quick_first(methods: Iterable[Method]) -> list[Any]:
 
 
 methods = pytest.mark.parametrize("method", _quick_first(METHODS))
+placed_methods = pytest.mark.parametrize("method", _quick_first(PLACED))
 dropping_methods = pytest.mark.parametrize("method", _quick_first(DROPPING))
 unblocked_methods = pytest.mark.parametrize("method", _quick_first(UNBLOCKED))
 probing_methods = pytest.mark.parametrize("method", _quick_first(PROBING))

@@ -45,10 +45,13 @@ def blocked_pairs(block: Block, inputs: dict[str, Any]) -> Tensor:
 
 
 @torch.no_grad()
-def shorter(model: PreTrainedModel, inputs: dict[str, Any], trace: Any) -> tuple[Tensor, list[int]]:
+def shorter(
+    model: PreTrainedModel, inputs: dict[str, Any], trace: Any, compact: bool = False
+) -> tuple[Tensor, list[int]]:
     """Logits of what is left of one sample, and its columns: layers run by hand, on shorter sequences after each cut.
 
-    A token that others are merged into is, before that layer, their mean and its own, weighted by how many each is.
+    Tokens are at their columns, or, `compact`, at 0, 1, 2 and so on. A token that others are merged into is, before
+    that layer, their mean and its own, weighted by how many each is.
     """
     decoder = model.model.language_model
     hidden = model(**inputs, output_hidden_states=True).hidden_states[0][0]
@@ -69,6 +72,7 @@ def shorter(model: PreTrainedModel, inputs: dict[str, Any], trace: Any) -> tuple
             }
             sizes = {column: sum(sizes[each] for each in groups[column]) for column in left}
         hidden, places = torch.stack(list(states.values()))[None], torch.tensor([list(states)])
+        places = torch.arange(len(states))[None] if compact else places
         mask = torch.full((len(states),) * 2, HIDDEN, dtype=hidden.dtype).triu(1)[None, None]
         rotary = decoder.rotary_emb(hidden, places)
         hidden = layer(hidden, attention_mask=mask, position_ids=places, position_embeddings=rotary)

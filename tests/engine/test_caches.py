@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from tests.matrix import METHODS, methods, model_of, prompts
+from tests.matrix import PLACED, methods, model_of, prompts
 from tests.reference import Keep
 from tests.tiny import PAD, Prompt, batch_of, positions, prompt
 from tests.zoo import ZOO
@@ -168,7 +168,7 @@ def test_one_picture_many_questions(exact: PreTrainedModel, method: Method) -> N
 # Outside -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", [*METHODS, None], ids=str)
+@pytest.mark.parametrize("method", [*PLACED, None], ids=str)
 def test_single_tokens_go_on_without_a_scope_where_nothing_is_padded(
     model: PreTrainedModel, method: Method | None
 ) -> None:

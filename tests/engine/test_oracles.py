@@ -16,6 +16,7 @@ from tests.matrix import (
     idle_methods,
     methods,
     models,
+    placed_methods,
     probing_methods,
     prompts,
     unblocked_methods,
@@ -98,7 +99,7 @@ def test_dropping_equals_running_the_shorter_sequence(model: PreTrainedModel, me
     inputs = prompt(2, "image", 4, "image", 9, seed=3).inputs
     with prune(model, method) as trace:
         pruned = logits_of(model, inputs)
-    by_hand, columns = shorter(model, inputs, trace)
+    by_hand, columns = shorter(model, inputs, trace, method.plan().positions == "compact")
     torch.testing.assert_close(pruned[0, columns], by_hand, **EXACTLY)
     left = image_columns(inputs, 0)
     for stage, cut in zip(trace.stages, method.cuts(), strict=False):  # adaptive ones have none
@@ -375,7 +376,7 @@ def test_counted_flops_equal_modelled_flops(model: PreTrainedModel, method: Meth
 
 
 @models
-@methods
+@placed_methods
 def test_kept_and_generated_tokens_have_their_unpruned_positions(model: PreTrainedModel, method: Method) -> None:
     inputs = batch_of([prompt(3, "image", 6), prompt(20, "image", 12, seed=5)])
     last_layer = model.model.language_model.layers[-1].self_attn

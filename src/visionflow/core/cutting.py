@@ -143,6 +143,7 @@ def asked_of(plan: Plan) -> dict[str, str]:
         "keys": ("it decides on the keys of all heads", any(part.of == "key" for part in features)),
         "two kinds of evidence": ("it decides on two kinds of evidence at once", len(parts) > len(plan.cuts)),
         "weighed rows": ("it weighs the rows of attention", any(part.weigh is not None for part in attention)),
+        "compact positions": ("it numbers positions anew", plan.positions == "compact"),
         "merging": ("it merges tokens", any(cut.select.merges for cut in plan.cuts)),
     }
     return {name: reason for name, (reason, is_asked) in asked.items() if is_asked}

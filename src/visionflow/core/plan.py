@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from visionflow.core.adaptive import AdaptiveCuts
 from visionflow.core.depth import attending_of, listed
@@ -17,6 +17,9 @@ from visionflow.core.work import Compared, Probed, Vectors, Work
 from visionflow.errors import UnsupportedUsageError
 
 BlockMode = Literal["renormalise", "skip", "zero", "fold"]
+
+Positions = Literal["keep", "compact"]
+"""Tokens that stay keep their positions, or are numbered anew from 0 after each cut, as are tokens that come later."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,7 @@ class Plan(Form):
         watches: who looks at which layers.
         adaptive: cuts that depend on what the layers show, in place of `cuts`.
         way_out: how the method does without blocks and withheld keys, told where these cannot be had.
+        positions: of the tokens that stay, see `Positions`.
 
     Raises:
         UnsupportedUsageError: on construction, when two cuts share a layer or are out of order, or cuts at given layers
@@ -176,8 +180,11 @@ class Plan(Form):
     watches: tuple[Watch, ...] = ()
     adaptive: AdaptiveCuts | None = None
     way_out: str = "do not block or withhold"
+    positions: Positions = "keep"
 
     def __post_init__(self) -> None:
+        if self.positions not in get_args(Positions):
+            raise UnsupportedUsageError(f"positions are 'keep' or 'compact', not {self.positions!r}")
         layers = [cut.layer for cut in self.cuts]
         if layers != sorted(set(layers)):
             raise UnsupportedUsageError(f"cuts must be at increasing layers, not {layers}")

@@ -33,8 +33,8 @@ class Method(ABC):
         return ()
 
     def plan(self) -> Plan:
-        """All that the runtime needs to know of this method."""
-        return Plan(self.cuts(), self.blocks())
+        """All that the runtime needs to know of this method; a field `positions` says what those of kept tokens are."""
+        return Plan(self.cuts(), self.blocks(), positions=getattr(self, "positions", "keep"))
 
     @classmethod
     def defaults(cls, num_layers: int, model: str = "") -> dict[str, Any]:

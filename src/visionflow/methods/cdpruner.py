@@ -7,7 +7,7 @@ from visionflow.core.evidence import Features
 from visionflow.core.feature_scores import LikeText
 from visionflow.core.greedy import Dpp
 from visionflow.core.keep import Ratio
-from visionflow.core.plan import Cut
+from visionflow.core.plan import Cut, Positions
 from visionflow.methods.base import Method, check_layer, check_ratio
 
 
@@ -30,6 +30,8 @@ class CDPruner(Method):
         r: fraction dropped, 0 <= r < 1.
         k: layers that run before the cut; 0, none, in the paper.
         negated: keep what is unlike the text, as the paper does with CLIP's features.
+        positions: "keep" those of the prompt (as GAP advises, arXiv:2506.21873), or "compact", numbered anew after each
+            cut, as published; for text models of one position a token (llama, mistral, qwen2, qwen3).
 
     Raises:
         VisionFlowError: a field is out of range.
@@ -40,10 +42,12 @@ class CDPruner(Method):
     r: float
     k: int = 0
     negated: bool = False
+    positions: Positions = "keep"
 
     def __post_init__(self) -> None:
         check_ratio("r", self.r)
         check_layer("k", self.k, least=0)
+        self.plan()
 
     def cuts(self) -> tuple[Cut, ...]:
         """One cut, on features and how like the text they are; a set is chosen."""

@@ -6,7 +6,7 @@ from typing import ClassVar
 from visionflow.core.evidence import Features
 from visionflow.core.greedy import MaxMin
 from visionflow.core.keep import Ratio
-from visionflow.core.plan import Cut
+from visionflow.core.plan import Cut, Positions
 from visionflow.methods.base import Method, check_layer, check_ratio
 
 
@@ -25,6 +25,8 @@ class DivPrune(Method):
     Attributes:
         r: fraction dropped, 0 <= r < 1; the paper's settings are 0.667, 0.778, 0.889 and 0.902.
         k: layers that run before the cut; 0, none, in the paper.
+        positions: "keep" those of the prompt (as GAP advises, arXiv:2506.21873), or "compact", numbered anew after each
+            cut, as published; for text models of one position a token (llama, mistral, qwen2, qwen3).
 
     Raises:
         VisionFlowError: a field is out of range.
@@ -34,10 +36,12 @@ class DivPrune(Method):
 
     r: float
     k: int = 0
+    positions: Positions = "keep"
 
     def __post_init__(self) -> None:
         check_ratio("r", self.r)
         check_layer("k", self.k, least=0)
+        self.plan()
 
     def cuts(self) -> tuple[Cut, ...]:
         """One cut, on features; a set is chosen."""

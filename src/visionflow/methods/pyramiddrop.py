@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from visionflow.core.evidence import Attention
 from visionflow.core.keep import Ratio
-from visionflow.core.plan import Cut
+from visionflow.core.plan import Cut, Positions
 from visionflow.errors import VisionFlowError
 from visionflow.methods.base import Method, check_layer, check_ratio
 
@@ -26,6 +26,8 @@ class PyramidDrop(Method):
         layers: layers that run before each cut, increasing; 8, 16 and 24 of 32 in the paper.
         r: fraction dropped at each, 0 <= r < 1.
         when: decided by the layer that is about to run ("entry", the paper) or by the one that has run ("ran").
+        positions: "keep" those of the prompt (as GAP advises, arXiv:2506.21873), or "compact", numbered anew after each
+            cut, as published; for text models of one position a token (llama, mistral, qwen2, qwen3).
 
     Raises:
         VisionFlowError: a field is out of range.
@@ -37,6 +39,7 @@ class PyramidDrop(Method):
     layers: tuple[int, ...] = (8, 16, 24)
     r: float = 0.5
     when: Literal["entry", "ran"] = "entry"
+    positions: Positions = "keep"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
@@ -47,6 +50,7 @@ class PyramidDrop(Method):
         if self.when not in ("entry", "ran"):
             raise VisionFlowError(f"when is 'entry' or 'ran', not {self.when!r}")
         check_ratio("r", self.r)
+        self.plan()
 
     def cuts(self) -> tuple[Cut, ...]:
         """A cut before each layer, decided by one row of attention."""

@@ -6,7 +6,7 @@ from typing import ClassVar
 from visionflow.core.evidence import Both, Features, Tower
 from visionflow.core.greedy import Coverage
 from visionflow.core.keep import Ratio
-from visionflow.core.plan import Cut
+from visionflow.core.plan import Cut, Positions
 from visionflow.core.towers import TowerRows
 from visionflow.errors import VisionFlowError
 from visionflow.methods.base import Method, check_ratio
@@ -28,6 +28,8 @@ class SCOPE(Method):
         alpha: power of the saliency; 1 in the paper, 0 for coverage alone.
         rows: "cls", what the class token reads of the patches; "received", what the patches read of each other, for
             towers without one (docs/families.md says which).
+        positions: "keep" those of the prompt (as GAP advises, arXiv:2506.21873), or "compact", numbered anew after each
+            cut, as published; for text models of one position a token (llama, mistral, qwen2, qwen3).
 
     Raises:
         VisionFlowError: a field is out of range.
@@ -38,12 +40,13 @@ class SCOPE(Method):
     r: float
     alpha: float = 1.0
     rows: TowerRows = "cls"
+    positions: Positions = "keep"
 
     def __post_init__(self) -> None:
         check_ratio("r", self.r)
         if isinstance(self.alpha, bool) or not isinstance(self.alpha, int | float) or not 0 <= self.alpha < 100:
             raise VisionFlowError(f"alpha must be at least 0 and below 100, not {self.alpha!r}")
-        self.cuts()
+        self.plan()
 
     def cuts(self) -> tuple[Cut, ...]:
         """One cut, before the first layer; a set is chosen."""

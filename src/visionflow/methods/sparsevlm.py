@@ -7,7 +7,7 @@ from visionflow.core.evidence import Attention, Both, Features
 from visionflow.core.feature_scores import Raters
 from visionflow.core.keep import Ratio
 from visionflow.core.merging import Recycled
-from visionflow.core.plan import Cut
+from visionflow.core.plan import Cut, Positions
 from visionflow.methods.base import Method, check_schedule
 
 
@@ -29,6 +29,8 @@ class SparseVLM(Method):
         layers: layers that run before each cut, increasing; 3, 7 and 16 of 32 in the released code.
         ratios: fraction dropped at each, 0 <= r < 1 (cluster centres are kept).
         recycle: cluster the best of those that go; else they are dropped.
+        positions: "keep" those of the prompt (as GAP advises, arXiv:2506.21873), or "compact", numbered anew after each
+            cut, as published; for text models of one position a token (llama, mistral, qwen2, qwen3).
 
     Raises:
         VisionFlowError: a field is out of range.
@@ -40,9 +42,11 @@ class SparseVLM(Method):
     layers: tuple[int, ...] = (3, 7, 16)
     ratios: tuple[float, ...] = (0.4636, 0.34, 0.4461)
     recycle: bool = True
+    positions: Positions = "keep"
 
     def __post_init__(self) -> None:
         check_schedule(self.layers, self.ratios)
+        self.plan()
 
     def cuts(self) -> tuple[Cut, ...]:
         """A cut before each layer, decided by some rows of the layer before it."""

@@ -19,7 +19,7 @@ SHADOW = "shadow"
 CANNOT = frozenset(
     {
         "adaptive cuts", "unknown counts", "blocks", "withheld keys", "watches", "tower", "two kinds of evidence",
-        "weighed rows",
+        "weighed rows", "compact positions",
     }
 )  # fmt: skip
 """What of a plan the engine does not do, by the names of `visionflow.core.cutting.asked_of`."""

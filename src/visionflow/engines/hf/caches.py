@@ -176,7 +176,7 @@ class CacheRecord:
                 run the whole prompt and let go of keys.
         """
         pruned = [layout for layout in self.layouts if layout is not None]
-        alone = alone and all(layout.full for layout in pruned)
+        alone = alone and all(layout.full and layout.closed is None for layout in pruned)
         for layer, layout in enumerate(self.layouts if pruned else ()):
             if keys_in(cache, layer):
                 told = layer in telling or getattr(cache.layers[layer], "dropped", False)

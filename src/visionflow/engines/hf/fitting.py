@@ -1,5 +1,6 @@
 """Masks, positions and cache layouts that fit: of the layers after a cut, and of every pass on a pruned cache."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -24,12 +25,16 @@ class Fitting:
     """
 
     def __init__(
-        self, record: CacheRecord, length: int, backend: Backend, family: Family, memo: Memo, present: Present | None
-    ) -> None:
+        self, record: CacheRecord, length: int, backend: Backend, family: Family, memo: Memo, present: Present | None,
+        rotary: Callable[[Tensor, Tensor], Any] | None = None, compact: bool = False,
+    ) -> None:  # fmt: skip
         self.past = record.total
         self.total = record.total + length
         self.after = list(record.layouts)
-        self.leaves_alone = present is None and all(layout is None or layout.full for layout in record.layouts)
+        layouts = [layout for layout in record.layouts if layout is not None]
+        self.leaves_alone = present is None and all(layout.full and layout.closed is None for layout in layouts)
+        self._rotary = rotary
+        self._compact = compact
         self._before = record.layouts
         self._kind = backend.kind
         self._layers = backend.layers
@@ -47,7 +52,33 @@ class Fitting:
         if layout is None:
             return kwargs
         given = kwargs.get("attention_mask")
-        return {**kwargs, "attention_mask": self._memo.once((given, layout), lambda: self._fit(given, layout))}
+        mask = self._memo.once((given, layout), lambda: self._fit(given, layout))
+        return {**kwargs, "attention_mask": mask, **self._closed_up(layout, kwargs.get("position_ids"), kwargs)}
+
+    def _closed_up(self, layout: Layout, given: Tensor | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Positions and rotary embeddings of tokens with positions `given`, where earlier ones were closed up."""
+        if layout.closed is None:
+            return {}
+        embeddings = kwargs["position_embeddings"]
+
+        def moved() -> dict[str, Any]:
+            assert self._rotary is not None
+            assert given is not None
+            assert layout.closed is not None
+            places = self._numbered(kwargs["position_ids"]) if self._compact else None
+            if places is None:
+                places = given - layout.closed.to(given.device).unsqueeze(1)
+            return {"position_ids": places, "position_embeddings": self._rotary(embeddings[0], places)}
+
+        found: dict[str, Any] = self._memo.once((layout, given, embeddings), moved)
+        return found
+
+    def _numbered(self, given: Tensor) -> Tensor:
+        """Positions of the tokens left, one after the other from that of the first token of the prompt on."""
+        assert self._present is not None
+        valid = self._present.given.valid.to(given.device)
+        first = given.expand(len(valid), -1).gather(1, valid.int().argmax(1, keepdim=True))
+        return first + (self._present.tokens.valid.to(given.device).cumsum(1) - 1).clamp(min=0)
 
     def _shortened(
         self, layer: int, kwargs: dict[str, Any], tokens: Tokens, places: Tensor, running: int
@@ -57,23 +88,33 @@ class Fitting:
         once = self._memo.once
         kind = self._layers[layer]
         masks: dict[str, Tensor | None] = {}
-        if kind.attends:
-            layout = self._hold(layer, tokens)
+        layout = self._hold(layer, tokens) if kind.attends else None
+        if layout is not None:
             if running < places.shape[1]:  # Gemma 4 in generate: what came with these rows is cut, but for the keys
                 return {**kwargs, "attention_mask": once((given, layout), lambda: self._fit(given, layout))}
             masks["attention_mask"] = once((given, places, layout), lambda: self._mask(given, places, layout))
         if kind.mixes:
             masks[self._state_mask] = tokens.valid if self._padded or kwargs.get(self._state_mask) is not None else None
         fitted = {name: self._of_places(kwargs.get(name), places, axis) for name, axis in self._token_axes.items()}
-        return {**kwargs, **masks, **{name: part for name, part in fitted.items() if part is not None}}
+        fitted = {name: part for name, part in fitted.items() if part is not None}
+        closed = {} if layout is None else self._closed_up(layout, fitted.get("position_ids"), kwargs)
+        return {**kwargs, **masks, **fitted, **closed}
 
     def _hold(self, layer: int, tokens: Tokens) -> Layout:
         before, full = self._before[layer], not self._padded
+        held = (tokens.columns, tokens.valid, full, self.total)
         layout: Layout = self._memo.once(
-            (before, tokens), lambda: append(before, self.past, tokens.columns, tokens.valid, full, self.total)
+            (before, tokens), lambda: append(before, self.past, *held, self._closed(tokens))
         )
         self.after[layer] = layout
         return layout
+
+    def _closed(self, tokens: Tokens) -> Tensor | None:
+        """How many of the prompt's tokens are gone, where positions close up."""
+        if not self._compact or self._present is None:
+            return None
+        gone = (n - left for n, left in zip(self._present.given.lengths(), tokens.lengths(), strict=True))
+        return torch.tensor(list(gone), device=tokens.columns.device)
 
     @property
     def _padded(self) -> bool:

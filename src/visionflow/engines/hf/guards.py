@@ -12,7 +12,7 @@ from transformers.generation import GenerationConfig, GenerationMode
 from visionflow.core.cutting import asked_of
 from visionflow.core.plan import Block, Plan, Watch, Withhold
 from visionflow.core.tokens import Tokens
-from visionflow.engines.hf.family import Family
+from visionflow.engines.hf.family import PLAIN_TEXT, Family
 from visionflow.errors import UnsupportedModelError, UnsupportedUsageError
 
 _COMPILED = "_torchdynamo_orig_callable"  # what torch.compile leaves on a function
@@ -140,6 +140,21 @@ def check_answered(plan: Plan) -> None:
         raise UnsupportedUsageError(
             "an answer can be read together with its prompt under cuts at given layers alone: read the prompt first, "
             "and the answer on its cache"
+        )
+
+
+def check_positions(family: Family, model: PreTrainedModel, plan: Plan) -> None:
+    """Refuse positions that are numbered anew where they are more than one number for each token.
+
+    Raises:
+        UnsupportedModelError: they have several axes, or rotary embeddings of several kinds.
+    """
+    text: Any = model.config.get_text_config()
+    axes = "mrope_section" in (getattr(text, "rope_parameters", None) or {})
+    if plan.positions == "compact" and (axes or text.model_type not in PLAIN_TEXT):
+        raise UnsupportedModelError(
+            f"positions='compact' is for text models with one position for each token ({', '.join(PLAIN_TEXT)}), and "
+            f"this {family.model_type} has a {text.model_type}: leave positions at 'keep'"
         )
 
 

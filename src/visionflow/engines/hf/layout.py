@@ -18,12 +18,14 @@ class Layout:
         real: bool ``[batch, keys]``, False for fillers.
         full: there are no fillers.
         covered: columns that `index` speaks of; every later column is held as it came.
+        closed: int64 ``[batch]``, by how much positions were closed up where tokens were dropped; None for not at all.
     """
 
     index: Tensor
     real: Tensor
     full: bool
     covered: int
+    closed: Tensor | None = None
     _moved: "tuple[object, Layout] | None" = field(default=None, init=False, repr=False, compare=False)
 
     def length(self, total: int) -> int:
@@ -37,7 +39,8 @@ class Layout:
         batch = self.index.shape[0]
         tail = torch.arange(self.covered, total, device=self.index.device).expand(batch, -1)
         real = torch.ones_like(tail, dtype=torch.bool)
-        return Layout(torch.cat([self.index, tail], 1), torch.cat([self.real, real], 1), self.full, total)
+        index, real = torch.cat([self.index, tail], 1), torch.cat([self.real, real], 1)
+        return Layout(index, real, self.full, total, self.closed)
 
     def without(self, columns: Tensor) -> tuple[Tensor, "Layout", list[int]]:
         """What is held when the keys of `columns` (bool ``[batch, covered]``) are gone, at one read from the device.
@@ -51,7 +54,7 @@ class Layout:
         dropped, left = torch.stack([goes.sum(1), stays.sum(1)]).tolist()
         place, real = pack(stays, max(left))
         full = self.full and len(set(left)) == 1
-        return place, Layout(self.index.gather(1, place), real, full, self.covered), dropped
+        return place, Layout(self.index.gather(1, place), real, full, self.covered, self.closed), dropped
 
     def moved(self, by: object, move: Callable[[Tensor], Tensor]) -> "Layout":
         """The same when the samples were moved: what `move` makes of each ``[batch, ...]``, as told `by` an argument.
@@ -59,7 +62,8 @@ class Layout:
         The layers of a cache are moved one after the other, by the same object: those that share this go on sharing.
         """
         if self._moved is None or self._moved[0] is not by:
-            there = replace(self, index=move(self.index), real=move(self.real))
+            closed = None if self.closed is None else move(self.closed)
+            there = replace(self, index=move(self.index), real=move(self.real), closed=closed)
             object.__setattr__(self, "_moved", (by, there))
         assert self._moved is not None
         return self._moved[1]
@@ -77,8 +81,17 @@ def prompt(tokens: Tokens) -> Layout:
     return Layout(tokens.columns, tokens.valid, set(tokens.lengths()) == {length}, length)
 
 
-def append(before: Layout | None, past: int, columns: Tensor, real: Tensor, full: bool, total: int) -> Layout:
+def append(
+    before: Layout | None,
+    past: int,
+    columns: Tensor,
+    real: Tensor,
+    full: bool,
+    total: int,
+    closed: Tensor | None = None,
+) -> Layout:
     """What is held when `columns` ``[batch, tokens]`` join a cache of `past` columns of which `before` is held."""
     before = everything(past, len(columns), columns.device) if before is None else before.until(past)
     index = torch.cat([before.index.to(columns.device), columns], 1)
-    return Layout(index, torch.cat([before.real.to(columns.device), real], 1), before.full and full, total)
+    real = torch.cat([before.real.to(columns.device), real], 1)
+    return Layout(index, real, before.full and full, total, before.closed if closed is None else closed)

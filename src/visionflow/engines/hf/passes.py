@@ -47,12 +47,14 @@ class Pass:
         reading: a layer is run only to see its attention.
     """
 
-    def __init__(self, record: CacheRecord, length: int, backend: Backend, family: Family, cache: Any) -> None:
+    def __init__(
+        self, record: CacheRecord, length: int, backend: Backend, family: Family, cache: Any, rotary: Any
+    ) -> None:
         self.cache = cache
         self.memo = Memo()
         self.masks = backend.masks(self.memo)
         self.reading = False
-        self.fitting = Fitting(record, length, backend, family, self.memo, None)
+        self.fitting = Fitting(record, length, backend, family, self.memo, None, rotary)
 
     def enter(self, layer: int, hidden: Tensor, kwargs: Arguments, read: Read) -> tuple[Tensor, Arguments]:
         """The hidden states and arguments that decoder layer `layer` gets instead of its own."""
@@ -97,11 +99,14 @@ class PromptPass(Pass):
 
     def __init__(
         self, plan: Plan, family: Family, tokens: Tokens, record: CacheRecord, trace: Trace, backend: Backend,
-        cache: Any, towers: Mapping[TowerRows, TowerLook],
+        cache: Any, rotary: Any, towers: Mapping[TowerRows, TowerLook],
     ) -> None:  # fmt: skip
-        super().__init__(record, tokens.columns.shape[1], backend, family, cache)
+        super().__init__(record, tokens.columns.shape[1], backend, family, cache, rotary)
         self.present = Present(tokens, family.token_axis)
-        self.fitting = Fitting(record, tokens.columns.shape[1], backend, family, self.memo, self.present)
+        compact = plan.positions == "compact"
+        self.fitting = Fitting(
+            record, tokens.columns.shape[1], backend, family, self.memo, self.present, rotary, compact
+        )
         self.cutter = Cutter(plan, tokens, trace, len(record.layouts))
         self.blocking = Blocking(plan, tokens)
         self.pictured = any(tokens.image.counts)
@@ -125,6 +130,11 @@ class PromptPass(Pass):
                     f"no text follows the picture in sample {sample}: put the question, or text that many questions "
                     "share, after the image token, and give both in one piece (no chunked prefill)"
                 )
+        if plan.positions == "compact" and self.fitting.past:
+            raise UnsupportedUsageError(
+                "positions are numbered anew where the prompt comes in one piece: start with an empty KV cache, or "
+                "leave positions at 'keep'"
+            )
         if self.blocking and self.fitting.past:
             raise UnsupportedUsageError(
                 f"blocks need the prompt in one piece: start with an empty KV cache, or {plan.way_out}"

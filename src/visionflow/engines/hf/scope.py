@@ -28,6 +28,7 @@ from visionflow.engines.hf.guards import (
     check_compiled,
     check_length,
     check_plan,
+    check_positions,
     check_shared_keys,
     check_unpacked,
     guard_generation,
@@ -74,6 +75,8 @@ class Scope:
         check_backend(self.backend, model, plan)
         self._parameters = [_parameters_of(layer) for layer in self.layers]
         self._keyless = self.family.keyless(model)
+        check_positions(self.family, model, plan)
+        self._rotary = getattr(self.family.decoder_of(model), "rotary_emb", None)
         parts = (part for cut in plan.cuts for part in cut.evidence.parts)
         rows = {part.rows for part in parts if isinstance(part, Tower)}
         self._towers = {each: TowerLook(model, self.family.merger_of(model), each) for each in sorted(rows)}
@@ -242,7 +245,7 @@ class Scope:
         check_length(self.model, self.plan, past + length)
         pictures = any(_given(call.get(name)) for name in (*self.family.image_inputs, "mm_encoder_outputs"))
         if past and not pictures:
-            self._local.forward = Pass(record, length, self.backend, self.family, cache)
+            self._local.forward = Pass(record, length, self.backend, self.family, cache, self._rotary)
         elif ids is None:
             raise UnsupportedUsageError("inputs_embeds do not tell which tokens are image tokens: pass input_ids")
         else:
@@ -251,7 +254,7 @@ class Scope:
             if any(tokens.image.counts):
                 check_unpacked(call, tokens, masks_tell=self.backend.kind != "keys")
             trace = self.trace.of_turn(batch) if past else self.trace.of_prompt(batch)
-            parts = (tokens, record, trace, self.backend, cache, self._towers)
+            parts = (tokens, record, trace, self.backend, cache, self._rotary, self._towers)
             self._local.forward = PromptPass(self.plan, self.family, *parts)
         lead(cache, True)
         made = cache is not None and call.get("past_key_values") is None
