@@ -20,11 +20,13 @@ from visionflow.methods import METHODS, parse
 LLAVA = PRESETS["llava-1.5-7b"]
 BY_PROMPT = {"visipruner", "autoprune"}
 """Their cost is known when a prompt has run."""
+AS_IT_IS = {"schedule"}
+"""Found for a budget of its own."""
 PROMPTS = (Lengths(35, 576, 60), Lengths(35, 576, 20))
 
 
 @pytest.mark.parametrize("share", [0.5, 0.33, 0.25])
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in {"vtw", *BY_PROMPT}])
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in {"vtw", *BY_PROMPT, *AS_IT_IS}])
 def test_ratios_meet_the_budget(name: str, share: float) -> None:
     """A token or two below it, with the layers of the paper where these can get there."""
     budget = Budget(share, LLAVA, PROMPTS)
@@ -74,10 +76,11 @@ def test_the_rows_of_the_fair_table() -> None:
     rows, missing = budget_rows(tiny_loaded(), samples(2, "open"), 0.6)
     assert [row.name for row in rows[:4]] == ["dense", "random", "grid", "unlike-mean"]
     assert rows[-1].name == "no-image"
-    assert {*METHODS} - BY_PROMPT == {row.name for row in rows[1:-1]} | {*missing} - {"resize"}
+    assert {*METHODS} - BY_PROMPT - AS_IT_IS == {row.name for row in rows[1:-1]} | {*missing} - {"resize"}
     assert "as many tokens of a picture of any size" in missing["resize"]
-    named, missing = budget_rows(tiny_loaded(), samples(2, "open"), 0.6, ["fastv:k=3", "visipruner"])
-    assert [row.name for row in named[4:-1]] == ["fastv:k=3"]
+    named, missing = budget_rows(tiny_loaded(), samples(2, "open"), 0.6, ["fastv:k=3", "visipruner", "schedule"])
+    assert [row.name for row in named[4:-1]] == ["fastv:k=3", "schedule"]
+    assert named[5].method == parse("schedule").of(6)
     assert isinstance(named[4].method, FastV)
     assert "depends on the prompt" in missing["visipruner"]
     with pytest.raises(VisionFlowError, match="unknown method 'fastw'"):

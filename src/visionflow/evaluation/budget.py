@@ -137,7 +137,7 @@ def budget_rows(
         samples: what will be asked.
         share: of the dense FLOPs.
         named: methods as `visionflow.method` takes them, in place of `COMPARED`; their layers are kept where they can
-            be. A plan file is taken as it is.
+            be. A plan file or a schedule is taken as it is.
         seed: of the random row.
 
     Returns:
@@ -191,7 +191,7 @@ def scale_for(loaded: Loaded, samples: Sequence[Sample], budget: Budget) -> floa
 def _fitted(loaded: Loaded, name: str, budget: Budget, seed: int) -> Method:
     found = _named(loaded, name)
     own = {field.name for field in fields(found)}  # type: ignore[arg-type]
-    if "content" in own:  # a plan file
+    if own & {"content", "steps"}:  # a plan file, a schedule
         return found
     rows: Any = tower_rows(loaded.model.config)
     if rows and "rows" in own and vars(found)["rows"] not in rows:
