@@ -12,6 +12,10 @@ LMMS_READY := $(LMMS)/.ready
 VLLM       := .venv-vllm
 VLLM_READY := $(VLLM)/.ready
 
+# For pages in a real browser, beside what the tests have: Debian's chromium (apt install chromium), not a download.
+BROWSER       := .venv-browser
+BROWSER_READY := $(BROWSER)/.ready
+
 # For documents, releases and commit hooks: nothing here needs torch.
 TOOLS       := .venv-tools
 TOOLS_READY := $(TOOLS)/.ready
@@ -19,7 +23,7 @@ TOOLS_READY := $(TOOLS)/.ready
 # A release is tried out in an environment with nothing else.
 DIST := .venv-dist
 
-.PHONY: demo test slow oracles test-distributed test-lmms test-vllm test-processors lint types check matrix matrix-newest \
+.PHONY: demo test slow oracles test-distributed test-lmms test-vllm test-processors look lint types check matrix matrix-newest \
 	newest lock breaks house operations docs dist hooks clean
 
 demo: $(READY)
@@ -58,6 +62,10 @@ test-vllm: $(VLLM_READY)
 # `ask` and `eval` on every family's own processor, with all the packages that docs/processors.md names.
 test-processors: $(LMMS_READY)
 	$(LMMS)/bin/pytest -m "" tests/cli/test_families.py
+
+# The pages of `visionflow look` in Chromium: every control, accessibility, screenshots in build/look.
+look: $(BROWSER_READY)
+	$(BROWSER)/bin/pytest tests/browser
 
 lint: $(READY)
 	$(BIN)/ruff check src tests docs examples
@@ -131,6 +139,7 @@ lock:
 	$(COMPILE) -o locks/torchao.txt locks/torchao.in
 	$(COMPILE) -o locks/tools.txt locks/tools.in
 	$(COMPILE) -o locks/vllm.txt locks/vllm.in
+	$(COMPILE) -o locks/browser.txt locks/browser.in
 	sed -i -E -e '/^(visionflow @|nvidia-|cuda-|torchaudio==|torchcodec==|#|$$)/d' -e 's/^(torch==[0-9.]+)\+.*/\1/' locks/*.txt
 	sed -i -e '/^triton==/d' $(filter-out locks/vllm.txt,$(wildcard locks/*.txt))
 	for lock in locks/*.txt; do LC_ALL=C sort -u -o $$lock $$lock; done
@@ -161,10 +170,16 @@ $(VLLM_READY): pyproject.toml locks/vllm.txt tests/lmms/torchvision_on_cpu.py
 		$$($(VLLM)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/sitecustomize.py
 	touch $(VLLM_READY)
 
+$(BROWSER_READY): pyproject.toml locks/main.txt locks/browser.txt
+	test -d $(BROWSER) || $(PYTHON) -m venv $(BROWSER)
+	$(BROWSER)/bin/pip install --quiet --disable-pip-version-check $$(grep '^torch==' locks/main.txt)
+	$(BROWSER)/bin/pip install --quiet --disable-pip-version-check -r locks/main.txt -r locks/browser.txt -e '.[dev]'
+	touch $(BROWSER_READY)
+
 $(TOOLS_READY): locks/tools.txt
 	test -d $(TOOLS) || $(PYTHON) -m venv $(TOOLS)
 	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check -r locks/tools.txt
 	touch $(TOOLS_READY)
 
 clean:
-	rm -rf $(VENV) $(LMMS) $(VLLM) $(TOOLS) $(DIST) $(LOCK) .venv-newest .venv-newest-lmms build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LMMS) $(VLLM) $(BROWSER) $(TOOLS) $(DIST) $(LOCK) .venv-newest .venv-newest-lmms build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

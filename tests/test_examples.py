@@ -1,5 +1,6 @@
 """Every script in examples/ runs as it stands, and shows what it says that it shows."""
 
+import json
 import re
 import runpy
 from collections.abc import Callable
@@ -89,6 +90,21 @@ def test_ten_questions(run: Run) -> None:
     assert all(line.split(": ")[1] for line in printed[:-1])
     assert names["trace"].image_tokens[:, 0].tolist() == [144, 144, 72, 72, 18, 18, 18, 18]
     assert printed[-1].endswith("18 image tokens stayed in the last layer")
+
+
+def test_the_notebook_shows_a_page(
+    loaded: tuple[PreTrainedModel, ProcessorMixin], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(visionflow.checkpoint, "load_embedded", lambda: loaded)
+    monkeypatch.chdir(FOLDER)
+    names: dict[str, Any] = {}
+    for cell in json.loads((FOLDER / "look.ipynb").read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    assert names["report"]._repr_html_().startswith("<iframe")
+    assert len(names["shares"]) == 8
+    assert all(0 < share < 1 for share in names["shares"])
+    assert capsys.readouterr().out.startswith("HiMAP(")
 
 
 def test_a_command_takes_the_new_method(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,8 +39,14 @@ function chart(label, options) {
   const svg = Plot.plot({ style: { background: "none", color: "inherit", fontFamily: "inherit", fontSize: "12px" }, ...options });
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", label);
+  return unlabelled(svg);
+}
+/** Plot names the parts of a chart by their kinds ("rect"), which tells nobody anything. */
+function unlabelled(svg) {
+  svg.querySelectorAll("g[aria-label]").forEach((part) => part.removeAttribute("aria-label"));
   return svg;
 }
+const scaleOf = (color) => unlabelled(Plot.legend({ color, width: 280, style: { background: "none", color: "inherit" } }));
 function keys(names, colours) {
   const list = make("ul", { className: "keys" });
   names.forEach((name, place) => {
@@ -196,7 +202,7 @@ function showReads() {
   $("reads-what").textContent = `Shown: token ${state.token + 1} (“${word(run.tokens[state.token].text)}”) of ${runName(state.run)} in layer ${state.layer}; `
     + `the picture gets ${percent(d3.sum(ofToken[state.layer]))} of it. Tokens without colour are not there in this layer.`;
   const colour = { type: "sqrt", domain: [0, 100 * most], scheme: "inferno", label: "share of its attention that one image token gets (%)" };
-  $("reads-legend").append(Plot.legend({ color: colour, width: 280, style: { background: "none", color: "inherit" } }));
+  $("reads-legend").append(scaleOf(colour));
   for (const view of views) {
     const figure = make("figure", { className: "grey" }, make("figcaption", { textContent: captionOf(view) }));
     $("reads").append(figure);
@@ -271,7 +277,7 @@ function showLens() {
     title: words.map((each, rank) => `${word(each)}  ${percent(run.lens.probabilities[token][depth][rank])}`).join("\n"),
   })));
   const colour = { domain: [0, 100], scheme: "blues", label: "probability of the word (%)" };
-  $("lens-legend").append(Plot.legend({ color: colour, width: 280, style: { background: "none", color: "inherit" } }));
+  $("lens-legend").append(scaleOf(colour));
   const width = Math.max(Math.min(roomOf($("lens")), 260 + 90 * run.tokens.length), 60 + 74 * run.tokens.length);
   $("lens").append(chart("Likeliest word at each depth, for each answer token", {
     width, height: 60 + 24 * (model.layers + 1), marginLeft: 44, marginTop: 34, color: colour, padding: 0.04,
@@ -345,7 +351,7 @@ function showKnocked() {
   said.setAttribute("aria-live", "polite");
   node.append(said);
   const colour = { domain: [0, 100], scheme: "viridis", label: `probability of “${clean}” (%)` };
-  node.append(Plot.legend({ color: colour, width: 280, style: { background: "none", color: "inherit" } }));
+  node.append(scaleOf(colour));
   const size = Math.min(440, roomOf(node));
   node.append(chart("Probability of the first answer token by first and last layer of the stretch", {
     width: size, height: 70 + 40 * firsts.length, marginLeft: 50, marginBottom: 40, color: colour, padding: 0.05,
@@ -366,7 +372,7 @@ function showCost() {
   if (runs[0].flops) lines($("cost"), "FLOPs of each layer", si, "FLOPs", series("flops"), { keyed, ticks: "~s" });
   lines($("cost"), "Keys and values of each layer", bytes, "bytes", series("kv_bytes"), { keyed, ticks: "~s" });
   const row = (name, value) => [name, ...runs.map(value)];
-  $("totals").replaceChildren(table(["", ...runs.map((_, number) => shortName(number))], [
+  $("totals").replaceChildren(table(["of the run", ...runs.map((_, number) => shortName(number))], [
     ...(runs[0].flops_total == null ? [] : [row("prefill, probes and head included (FLOPs)", (run) => si(run.flops_total))]),
     row("image tokens in the last layer", (run) => `${run.image_tokens.at(-1)}`),
     row("KV cache of the prompt, measured", (run) => bytes(d3.sum(run.kv_bytes))),

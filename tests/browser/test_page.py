@@ -1,0 +1,112 @@
+"""Every control moved, at two widths, dark and light: no error, no request, nothing that axe finds, nothing cut off."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+SHOTS = Path("build/look")  # to be looked at
+looks = pytest.mark.parametrize(
+    ("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")], ids=lambda value: str(value)
+)
+names = pytest.mark.parametrize("name", ["plain", "tiles", "dynamic"])
+
+
+@contextmanager
+def opened(chromium: Any, file: Path, width: int = 1280, scheme: str = "light") -> Iterator[Any]:
+    """The page from disk; at its end nothing was said on the console and nothing asked of any network."""
+    said: list[str] = []
+    page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda asked: said.append(asked.url) if not asked.url.startswith(("data:", "file:")) else None)
+    page.goto(file.as_uri())
+    yield page
+    page.close()
+    assert said == []
+
+
+def overflow(page: Any) -> int:
+    return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+
+@looks
+@names
+def test_it_fits_is_accessible_and_is_pictured(
+    name: str, width: int, scheme: str, chromium: Any, files: dict[str, Path]
+) -> None:
+    with opened(chromium, files[name], width, scheme) as page:
+        assert overflow(page) == 0
+        found = Axe().run(page).response["violations"]
+        assert [(each["id"], [node["html"][:200] for node in each["nodes"][:3]]) for each in found] == []
+        SHOTS.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=SHOTS / f"{name}-{width}-{scheme}.png", full_page=True)
+
+
+@names
+def test_every_control_moves_what_it_names(name: str, chromium: Any, files: dict[str, Path]) -> None:
+    with opened(chromium, files[name]) as page:
+        runs = page.locator("#run option").count()
+        for run in range(runs):
+            page.select_option("#run", str(run))
+            for token in range(page.locator("#token option").count()):
+                page.select_option("#token", str(token))
+                assert f"token {token + 1} " in page.inner_text("#reads-what")
+        layers = int(page.get_attribute("#layer", "max") or 0) + 1
+        seen = set()
+        for layer in range(layers):
+            page.locator("#thumbs button").nth(layer).click()
+            assert page.inner_text("#layer-number") == page.input_value("#layer") == str(layer)
+            seen.add(page.inner_html("#reads"))
+        assert len(seen) == layers
+        for card in range(runs):
+            page.locator("#answers .card").nth(card).locator("button").first.click()
+            assert (page.input_value("#run"), page.input_value("#token")) == (str(card), "0")
+        flows = page.locator("#knocked select").first
+        said = set()
+        for flow in range(flows.locator("option").count()):
+            flows.select_option(str(flow))
+            for place in (1, 2):
+                select = page.locator("#knocked select").nth(place)
+                select.select_option(index=select.locator("option").count() - 1)
+            said.add(page.inner_html("#knocked"))
+        assert len(said) == page.locator("#knocked select").first.locator("option").count()
+        for details in page.locator("details").all():
+            details.locator("summary").click()
+            assert details.locator("tbody tr").count() > 0
+        page.set_viewport_size({"width": 500, "height": 900})
+        assert overflow(page) == 0
+
+
+def test_the_keyboard_alone_will_do(chromium: Any, files: dict[str, Path]) -> None:
+    with opened(chromium, files["plain"]) as page:
+        page.focus("#layer")
+        before = int(page.input_value("#layer"))
+        page.keyboard.press("ArrowLeft")
+        assert page.inner_text("#layer-number") == str(before - 1)
+        page.locator("#answers button").nth(1).focus()
+        page.keyboard.press("Enter")
+        assert (page.input_value("#run"), page.input_value("#token")) == ("0", "1")
+        assert page.evaluate("document.activeElement.getAttribute('aria-pressed')") == "true"
+
+
+def test_a_patch_tells_rank_and_score_where_the_mouse_is(chromium: Any, files: dict[str, Path]) -> None:
+    with opened(chromium, files["plain"]) as page:
+        picture = page.locator("#kept svg").first
+        box = picture.bounding_box()
+        picture.hover(position={"x": 0.4 * box["width"], "y": 0.5 * box["height"]})
+        told = picture.text_content()
+        assert "row " in told
+        assert "rank " in told
+        assert "score" in told
+
+
+def test_it_prints_on_white(chromium: Any, files: dict[str, Path]) -> None:
+    with opened(chromium, files["plain"], 800, "dark") as page:
+        page.emulate_media(media="print")
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert overflow(page) == 0
+        assert page.pdf()[:5] == b"%PDF-"
