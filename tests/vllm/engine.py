@@ -12,7 +12,7 @@ from vllm.distributed import cleanup_dist_env_and_memory
 from vllm.v1.core.sched.scheduler import Scheduler
 
 from tests.vllm.oracle import NEW_TOKENS
-from tests.vllm.prompts import Prompt
+from tests.vllm.prompts import METADATA, Prompt
 from visionflow.serving.vllm.pruned_pass import PrunedPass
 from vllm import LLM, SamplingParams
 
@@ -58,9 +58,9 @@ class Engine:
 
     def outputs(self, prompts: Sequence[Prompt], asked: Sequence[str | None] = ()) -> list[Any]:
         """What vLLM gives for all prompts at once; `asked`: what each request says of visionflow."""
-        inputs = [
-            {"prompt": p.text} | ({"multi_modal_data": {"image": p.pictures}} if p.pictures else {}) for p in prompts
-        ]
+        told = METADATA | {"do_sample_frames": False}
+        shown = [{"image": p.pictures, "video": [(frames, told) for frames in p.videos]} for p in prompts]
+        inputs = [{"prompt": p.text, "multi_modal_data": data} for p, data in zip(prompts, shown, strict=True)]
         params = [
             SamplingParams(
                 max_tokens=NEW_TOKENS, temperature=0, ignore_eos=True,

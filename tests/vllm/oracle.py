@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from tests.vllm.prompts import Prompt
+from tests.vllm.prompts import METADATA, Prompt
 from visionflow import Method, prune
 
 NEW_TOKENS = 12
@@ -24,7 +24,11 @@ class Oracle:
 
     def inputs(self, prompt: Prompt) -> dict[str, Any]:
         """The arguments of the model."""
-        return dict(self.processor(text=prompt.text, images=prompt.pictures or None, return_tensors="pt"))
+        shown: dict[str, Any] = {"images": prompt.pictures} if prompt.pictures else {}
+        if prompt.videos:
+            metadata = [METADATA] * len(prompt.videos)
+            shown |= {"videos": prompt.videos, "video_metadata": metadata, "do_sample_frames": False}
+        return dict(self.processor(text=prompt.text, **shown, return_tensors="pt"))
 
     def ids(self, prompt: Prompt) -> list[int]:
         """The prompt's tokens, placeholders of pictures included."""

@@ -3,15 +3,17 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """Text with `{picture}` where each picture stands, and the pictures."""
+    """Text with a placeholder where each picture or video stands, and these; a video is uint8 ``[frames, y, x, 3]``."""
 
     text: str
     pictures: list[Image.Image] = field(default_factory=list)
+    videos: list[NDArray[np.uint8]] = field(default_factory=list)
 
 
 def prompts(shown: str, count: int = 16) -> list[Prompt]:
@@ -23,6 +25,20 @@ def prompts(shown: str, count: int = 16) -> list[Prompt]:
         before, between, after = (_words(draw, n) for n in (1 + number % 3, 2, 3 + 2 * number))
         parts = [before, *[part for _ in pictures for part in (shown, between)], after]
         made.append(Prompt(f"<s> {' '.join(parts)} ASSISTANT:", pictures))
+    return made
+
+
+METADATA = {"fps": 2.0, "duration": 2.0, "total_num_frames": 4, "frames_indices": [0, 1, 2, 3]}
+"""Of each video: four frames, all of which are shown."""
+
+
+def of_videos(shown: str, count: int) -> list[Prompt]:
+    """So many prompts, each of one video of four frames."""
+    made = []
+    for number in range(count):
+        draw = np.random.default_rng(number)
+        frames = draw.integers(0, 256, (4, *draw.choice([16, 24, 32], 2), 3), dtype=np.uint8)
+        made.append(Prompt(f"<s> {shown} {_words(draw, 3 + 2 * number)} ASSISTANT:", videos=[frames]))
     return made
 
 

@@ -9,7 +9,7 @@ from tests.matrix import METHODS
 from tests.vllm.conftest import Checkpoints
 from tests.vllm.engine import engine
 from tests.vllm.oracle import Oracle
-from tests.vllm.prompts import Prompt, prompts
+from tests.vllm.prompts import Prompt, of_videos, prompts
 from tests.zoo.kits import KITS
 from visionflow import FastV, HiMAP, Method
 from visionflow.core.cutting import refusal
@@ -46,6 +46,19 @@ def asked_of(oracle: Oracle, family: str, count: int = 16) -> list[Prompt]:
 def test_families(checkpoints: Checkpoints, family: str) -> None:
     oracle = checkpoints.oracle(family)
     asked = asked_of(oracle, family)
+    with engine(oracle.folder, HIMAP.spec) as served:
+        outputs = served.outputs(asked)
+        assert [each.prompt_token_ids for each in outputs] == [oracle.ids(p) for p in asked]
+        assert [list(each.outputs[0].token_ids) for each in outputs] == [oracle.answer(p, HIMAP) for p in asked]
+        assert served.happened["cut"]
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen3_vl"])
+def test_videos(checkpoints: Checkpoints, family: str) -> None:
+    """Those of Qwen2.5-VL are answered otherwise by vLLM than by transformers, pruned or not."""
+    oracle = checkpoints.oracle(family)
+    asked = of_videos(KITS[family].shown.replace("image", "video"), 6)
+    assert any(oracle.answer(p, HIMAP) != oracle.answer(p, None) for p in asked)
     with engine(oracle.folder, HIMAP.spec) as served:
         outputs = served.outputs(asked)
         assert [each.prompt_token_ids for each in outputs] == [oracle.ids(p) for p in asked]
