@@ -26,8 +26,9 @@ from visionflow.core import Block, Plan, Watch
 from visionflow.core.depth import Depth, attending_of
 from visionflow.engines.hf.layer_kinds import depth_of
 from visionflow.engines.hf.scope import Scope
-from visionflow.errors import UnsupportedUsageError
+from visionflow.errors import UnsupportedModelError, UnsupportedUsageError
 from visionflow.evaluation.rows import table_rows
+from visionflow.flow import logit_lens, picture_attention, saliency, value_output_lens
 from visionflow.methods import DivPrune, PyramidDrop, parse
 
 QWEN, LFM = ZOO["qwen3_5"], ZOO["lfm2_vl"]
@@ -176,6 +177,7 @@ def test_a_cache_is_as_large_as_what_it_holds() -> None:
     for k in (0, 3, 5):
         with torch.no_grad(), prune(model, VTW(k)) as trace:
             sizes[k] = kv_bytes(model(**inputs).past_key_values)
+        assert sizes[k] == trace.cost("flops").kv_bytes_pruned
         left = tokens - int(trace.given_image_tokens)
         held = sum(tokens if layer < k else left for layer in (1, 4))
         assert sizes[k] == 4 * (2 * held * 2 * 8 + LINEAR.count("linear_attention") * delta)
@@ -187,3 +189,19 @@ def test_beams_are_reordered_with_their_states() -> None:
     with prune(model, FastV(2, 0.5)):
         assert answer(model, inputs, num_beams=3).shape == (1, 4)
         assert torch.equal(answer(model, inputs, num_beams=1), answer(model, inputs))
+
+
+def test_analyses_look_at_layers_that_attend() -> None:
+    """All of these where none are named; the others are refused by name, and a lens where heads are gated."""
+    inputs = QWEN.batch([QWEN.prompt(3, "image", 6)])
+    assert picture_attention(model_of(QWEN), inputs).layers == (1, 4)
+    with pytest.raises(
+        UnsupportedUsageError, match="a watch names layer 2, which has no attention: name layers of 1, 4"
+    ):
+        picture_attention(model_of(QWEN), inputs, layers=[2])
+    assert logit_lens(model_of(QWEN), inputs).ids.shape == (1, 7, 5)
+    with pytest.raises(UnsupportedModelError, match="gates each number of a head after attention"):
+        value_output_lens(model_of(QWEN), inputs)
+    assert value_output_lens(model_of(LFM), LFM.batch([LFM.prompt(3, "image", 6)])).layers == (1, 4)
+    with pytest.raises(UnsupportedUsageError, match="of this model's 6 layers only 1, 4 have any: look at these with"):
+        saliency(model_of(QWEN), inputs, [3])

@@ -1,6 +1,6 @@
 """The eight oracles of the design on one family of the zoo and one method; each raises where it does not hold."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any
@@ -39,6 +39,8 @@ from visionflow.methods import (
 from visionflow.methods.fields import settings_of
 from visionflow.methods.snapping import snapped
 
+MIXERS = ("linear_attn", "mixer")
+"""What the modules with recurrences are called inside a decoder layer."""
 TOLERANCE = 2e-4  # fp32, sharpened attention
 
 
@@ -428,13 +430,36 @@ def counted_equals_modelled(entry: Entry, method: Method) -> None:
     except VisionFlowError as error:
         assert "is not modelled" in str(error) or "does not describe" in str(error)  # noqa: PT017
         return
-    head = head_flops(DecoderShape.from_config(model.config), 1)  # not every class heeds logits_to_keep
+    shape = DecoderShape.from_config(model.config)
+    head = head_flops(shape, 1)  # not every class heeds logits_to_keep
     counted = []
     for scope in (prune(model, method), nullcontext()):
-        with scope, FlopCounterMode(display=False) as counter:
+        with scope, looped_experts(model), FlopCounterMode(display=False) as counter:
             logits_of(model, inputs)
-        counted.append(sum(counter.get_flop_counts()[f"{type(model).__name__}.{family.decoder}"].values()))
-    assert counted == [cost.pruned - head, cost.dense - head]
+        counts = counter.get_flop_counts()
+        name = f"{type(model).__name__}.{family.decoder}"
+        counted.append(sum(counts[name].values()) - scanned(counts, name, kinds_of(entry)))
+    lengths = [trace.lengths, [trace.work.given] * len(trace.lengths)]
+    scans = [sum(layer.scan * n for layer, n in zip(shape.layers or (), each, strict=False)) for each in lengths]
+    assert counted == [cost.pruned - head - scans[0], cost.dense - head - scans[1]]
+
+
+@contextmanager
+def looped_experts(model: PreTrainedModel) -> Iterator[None]:
+    """Experts one after the other, on the tokens that they get: torch counts no grouped products."""
+    text: Any = model.config.get_text_config()
+    usual = getattr(text, "_experts_implementation_internal", None)
+    text._experts_implementation_internal = "eager"
+    try:
+        yield
+    finally:
+        text._experts_implementation_internal = usual
+
+
+def scanned(counts: Any, name: str, kinds: Sequence[LayerKind]) -> int:
+    """What torch counts of recurrences, which it computes by chunks: the batched products of layers that only mix."""
+    layers = [f"{name}.layers.{place}.{part}" for place, kind in enumerate(kinds) if kind.mixes for part in MIXERS]
+    return sum(flops for layer in layers for op, flops in counts.get(layer, {}).items() if "bmm" in str(op))
 
 
 # 8 -------------------------------------------------------------------------------------------------------------------

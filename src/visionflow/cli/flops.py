@@ -109,7 +109,7 @@ def flops(
     n = image_tokens if image_tokens is not None else shape.image_tokens
     if n is None:
         raise VisionFlowError(f"the image tokens of {model} depend on the picture: say how many with --image-tokens")
-    course, options = _course(spec, profile, shape.num_layers)
+    course, options = _course(spec, profile, shape.depth)
     costs = [
         cost_of(
             course,

@@ -31,20 +31,28 @@ def paper(shape: DecoderShape, image_tokens: int, pairs: int) -> int:
     return 4 * n * d**2 + 2 * pairs * d + 2 * n * d * m
 
 
+def own(shape: DecoderShape, layer: int, image_tokens: int, pairs: int) -> int:
+    """Multiply-adds of n image tokens in a layer of a decoder whose layers differ, for which no paper has a formula."""
+    assert shape.layers is not None
+    return shape.layers[layer].flops(image_tokens, pairs) // 2 if image_tokens else 0
+
+
 def gated(shape: DecoderShape, image_tokens: int, pairs: int) -> int:
     """Multiply-adds of n image tokens in one layer, ``4 n d^2 + 2 pairs d + 3 n d m``: the gate counts too."""
     n, d, m = image_tokens, shape.hidden_size, shape.intermediate_size
     return 4 * n * d**2 + 2 * pairs * d + 3 * n * d * m
 
 
-def flops(shape: DecoderShape, tokens: int, pairs: int) -> int:
+def flops(shape: DecoderShape, tokens: int, pairs: int, layer: int = 0) -> int:
     """FLOPs of one layer over a sequence of n tokens, image and text, 2 per multiply-add.
 
     With H query and G key heads of width h: ``2 n (2 d H h + 2 d G h)`` for the projections q, o and k, v,
     ``4 H h pairs`` for the scores and the weighted values (n^2 pairs where every token reads every token, as eager
     attention computes and `torch.utils.flop_counter` counts them, the causal half included), ``6 n d m`` for the gated
-    network.
+    network. Where layers differ, see `visionflow.cost.layers`.
     """
+    if shape.layers is not None:
+        return shape.layers[layer].flops(tokens, pairs)
     n, d, m = tokens, shape.hidden_size, shape.intermediate_size
     query_width, key_width = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
     projections = 2 * n * d * (2 * query_width + 2 * key_width)
@@ -63,7 +71,8 @@ def probe_flops(shape: DecoderShape, probe: Probed, keys: int) -> int:
     """
     products = 2 * probe.products * probe.rows * keys * shape.num_heads * shape.head_dim
     width = (shape.num_heads + 2 * shape.num_kv_heads) * shape.head_dim
-    return products + 2 * probe.projected * shape.hidden_size * width
+    look = shape.layers[probe.layer].look if shape.layers else 2 * shape.hidden_size * width
+    return products + probe.projected * look
 
 
 def choice_flops(shape: DecoderShape, compared: Compared) -> int:
@@ -85,8 +94,10 @@ def choice_flops(shape: DecoderShape, compared: Compared) -> int:
     return 2 * compared.pairs * width
 
 
-def kv_bytes(shape: DecoderShape, tokens: int, bytes_per_element: int) -> int:
-    """Bytes of the keys and values of `tokens` tokens in one layer's cache."""
+def kv_bytes(shape: DecoderShape, tokens: int, bytes_per_element: int, layer: int = 0) -> int:
+    """Bytes of the keys and values of `tokens` tokens in one layer's cache, and of its states where it has some."""
+    if shape.layers is not None:
+        return shape.layers[layer].bytes_held(tokens, bytes_per_element)
     return 2 * tokens * shape.num_kv_heads * shape.head_dim * bytes_per_element
 
 

@@ -13,6 +13,7 @@ from visionflow.cost.conventions import (
     flops,
     head_flops,
     kv_bytes,
+    own,
     probe_flops,
 )
 from visionflow.cost.shape import DecoderShape
@@ -91,7 +92,7 @@ def cost_of(
         VisionFlowError: a count is out of range, or the method names a layer that the shape does not have.
     """
     course = method.plan() if isinstance(method, Method) else method
-    course.check_depth(shape.num_layers)
+    course.check_depth(shape.depth)
     n = _prompt_image_tokens(shape, image_tokens)
     _check_count("text_tokens", text_tokens)
     if instruction_tokens is None:
@@ -144,17 +145,22 @@ def cost_of_work(
     given = image_tokens[0] if given is None else given
     if check_convention(convention) == "flops":
         head = head_flops(shape, work.given if logits_rows is None else min(logits_rows, work.given))
-        dense = batch * (depth * flops(shape, work.given, work.given**2) + head)
-        layers = sum(flops(shape, rows, pairs) for rows, pairs in zip(work.lengths, work.pairs, strict=True))
+        dense = batch * (sum(flops(shape, work.given, work.given**2, layer) for layer in range(depth)) + head)
+        run = enumerate(zip(work.lengths, work.pairs, strict=True))
+        layers = sum(flops(shape, rows, pairs, layer) for layer, (rows, pairs) in run)
         before = [work.given, *work.lengths]
         probes = sum(probe_flops(shape, probe, before[probe.layer + (not probe.projected)]) for probe in work.probes)
         probes += sum(choice_flops(shape, compared) for compared in work.compared)
         pruned = batch * (layers + probes + head)
     else:
-        layer_cost = IMAGE_TOKEN_COST[convention]
-        dense = depth * sum(layer_cost(shape, n, n * n) for n in given)
+        usual = IMAGE_TOKEN_COST[convention]
+
+        def layer_cost(layer: int, n: int, pairs: int) -> int:
+            return usual(shape, n, pairs) if shape.layers is None else own(shape, layer, n, pairs)
+
+        dense = sum(layer_cost(layer, n, n * n) for layer in range(depth) for n in given)
         pruned = sum(
-            layer_cost(shape, n, 0 if layer in work.blocked else n * n)
+            layer_cost(layer, n, 0 if layer in work.blocked else n * n)
             for layer, samples in enumerate(image_tokens)
             for n in samples
         )
@@ -162,8 +168,9 @@ def cost_of_work(
         convention,
         dense,
         pruned,
-        kv_bytes_dense=batch * depth * kv_bytes(shape, work.given, bytes_per_element),
-        kv_bytes_pruned=batch * sum(kv_bytes(shape, rows, bytes_per_element) for rows in work.cached),
+        kv_bytes_dense=batch * sum(kv_bytes(shape, work.given, bytes_per_element, layer) for layer in range(depth)),
+        kv_bytes_pruned=batch
+        * sum(kv_bytes(shape, rows, bytes_per_element, layer) for layer, rows in enumerate(work.cached)),
         average_image_tokens=sum(map(sum, image_tokens)) / (depth * batch),
     )
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
+from visionflow.core.depth import Depth
+from visionflow.cost.layers import UNEVEN, LayerCost
 from visionflow.errors import UnsupportedModelError, VisionFlowError
 
 # Text models with one gated feed-forward network per layer: up, gate and down, three d x m products. For each of them
@@ -57,6 +59,8 @@ class DecoderShape:
         vocab_size: rows of the output head.
         image_tokens: tokens that one picture becomes, where that is a fixed number.
         tower_head_dim: width of one head of the vision tower, where there is one.
+        layers: what each layer costs where they are not all alike; None where all are attention and a gated network of
+            the sizes above.
     """
 
     num_layers: int
@@ -68,14 +72,21 @@ class DecoderShape:
     vocab_size: int
     image_tokens: int | None = None
     tower_head_dim: int | None = None
+    layers: tuple[LayerCost, ...] | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is None and field.name in ("image_tokens", "tower_head_dim"):
+            if field.name == "layers" or (value is None and field.name in ("image_tokens", "tower_head_dim")):
                 continue
             if not isinstance(value, int) or value < 1:
                 raise VisionFlowError(f"{field.name} of a decoder must be a whole number, at least 1, not {value!r}")
+
+    @property
+    def depth(self) -> Depth:
+        """The number of layers, and which of them attend."""
+        layers = range(self.num_layers)
+        return Depth(self.num_layers, layers if self.layers is None else [n for n in layers if self.layers[n].per_pair])
 
     @classmethod
     def from_config(cls, config: Any) -> "DecoderShape":
@@ -94,10 +105,10 @@ class DecoderShape:
             raise UnsupportedModelError(
                 f"model type {config.model_type!r} does not describe decoder layers: it has no {', '.join(missing)}"
             )
-        if text.model_type not in GATED_DENSE:
+        if text.model_type not in GATED_DENSE | UNEVEN.keys():
             raise UnsupportedModelError(
-                f"the cost of text model type {text.model_type!r} is not modelled, only that of dense gated decoders: "
-                f"{', '.join(sorted(GATED_DENSE))}"
+                f"the cost of text model type {text.model_type!r} is not modelled, only that of dense gated decoders "
+                f"and of some whose layers differ: {', '.join(sorted(GATED_DENSE | UNEVEN.keys()))}"
             )
         heads = text.num_attention_heads
         return cls(
@@ -110,6 +121,7 @@ class DecoderShape:
             vocab_size=text.vocab_size,
             image_tokens=image_tokens_of(config),
             tower_head_dim=_tower_head_dim_of(config),
+            layers=tuple(UNEVEN[text.model_type](text)) if text.model_type in UNEVEN else None,
         )
 
 

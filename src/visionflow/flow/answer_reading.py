@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from visionflow.core.attention import AttentionRows, out_of_autocast
+from visionflow.core.depth import listed
 from visionflow.core.layer import LayerAttention
 from visionflow.core.plan import Plan, Watch
 from visionflow.core.reductions import received
@@ -23,6 +24,7 @@ from visionflow.engines.hf.attention_functions import check_sinks, function_of, 
 from visionflow.engines.hf.backend import stand_in
 from visionflow.engines.hf.caches import layout_in
 from visionflow.engines.hf.families import family_of
+from visionflow.engines.hf.layer_kinds import depth_of
 from visionflow.errors import UnsupportedUsageError
 from visionflow.flow.lens import LogitLens, check_lens, read_early
 
@@ -51,7 +53,12 @@ class AnswerReading:
     _native: list[Callable[..., Any]] = field(default_factory=list)  # the attention functions outside of any scope
 
     def __post_init__(self) -> None:
-        family = family_of(self.model)
+        family, depth = family_of(self.model), depth_of(self.model.config)
+        if len(depth.attending) < depth:
+            raise UnsupportedUsageError(
+                f"a look goes through the attention of every layer, and of this model's {depth} layers only "
+                f"{listed(depth.attending)} have any: look at these with visionflow.flow.picture_attention"
+            )
         self._native = [function_of(family.attention_of(layer)) for layer in family.layers_of(self.model)]
         if self.tokens.valid.shape[0] != 1 or not bool(self.tokens.valid.all()):
             raise UnsupportedUsageError("one prompt at a time is looked into, without padding")

@@ -16,7 +16,9 @@ from transformers import PreTrainedModel
 
 from visionflow.core import AttentionRows, LayerAttention, Plan, Watch
 from visionflow.core.attention import exact, out_of_autocast, per_group
+from visionflow.core.depth import listed
 from visionflow.engines.hf.families import family_of
+from visionflow.engines.hf.layer_kinds import depth_of
 from visionflow.engines.hf.scope import Scope
 from visionflow.errors import UnsupportedUsageError
 
@@ -65,7 +67,8 @@ def backward(model: PreTrainedModel, loss: Callable[[], Tensor], visit: Callable
 
     Raises:
         UnsupportedModelError: the model is not supported.
-        UnsupportedUsageError: the model is in training mode or in a scope, or was loaded in ``torch.inference_mode``.
+        UnsupportedUsageError: the model is in training mode or in a scope, was loaded in ``torch.inference_mode``, or
+            has layers without attention.
     """
 
     def see(attention: LayerAttention) -> None:
@@ -79,7 +82,12 @@ def backward(model: PreTrainedModel, loss: Callable[[], Tensor], visit: Callable
         with out_of_autocast(gradient.device):
             visit(AttentionGradient(layer, rows, value, gradient))
 
-    layers = family_of(model).layers_of(model)
+    layers, depth = family_of(model).layers_of(model), depth_of(model.config)
+    if len(depth.attending) < depth:
+        raise UnsupportedUsageError(
+            "saliency is a profile of attention from layer to layer, and of this model's "
+            f"{depth} layers only {listed(depth.attending)} have any: look at these with picture_attention or disrupt"
+        )
     if any(parameter.is_inference() for parameter in model.parameters()):
         raise UnsupportedUsageError(
             "the model was loaded inside torch.inference_mode(), so nothing can be differentiated: load it outside"

@@ -128,17 +128,22 @@ def value_output_lens(
     Args:
         model: a model of `visionflow.engines.hf.families.FAMILIES`, in eval mode, with sdpa or eager attention.
         inputs: the processor's batch, padded on either side.
-        layers: 0-based decoder layers; all for None.
+        layers: 0-based decoder layers; all with attention for None.
         top: tokens kept per head.
 
     Raises:
-        UnsupportedModelError: the model is not supported.
+        UnsupportedModelError: the model is not supported, or gates the numbers of each head after attention.
         UnsupportedUsageError: no such layer, no ``input_ids`` or a KV cache in `inputs`, training mode, or a
             scope is open on the model.
         VisionFlowError: `top` is less than 1 or more than the vocabulary.
     """
     family = family_of(model)
     _check_top(model, top)
+    if family.gated:
+        raise UnsupportedModelError(
+            f"a {family.model_type} gates each number of a head after attention, so that a value alone does not say "
+            "what the head writes: there is no value-output lens of it"
+        )
     chosen = layers_or_all(model, layers)
     modules = family.layers_of(model)
     written: dict[int, Tensor] = {}

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from visionflow.core.plan import Plan, Watch
 from visionflow.core.tokens import GroupName, Selection, Tokens
 from visionflow.engines.hf.families import family_of
+from visionflow.engines.hf.layer_kinds import depth_of
 from visionflow.engines.hf.scope import Scope
 from visionflow.errors import UnsupportedUsageError
 from visionflow.flow.lengths import tokens_of
@@ -31,12 +32,12 @@ def run_prompt(model: PreTrainedModel, inputs: Mapping[str, Any], *watches: Watc
 
 
 def layers_or_all(model: PreTrainedModel, layers: Sequence[int] | None) -> tuple[int, ...]:
-    """The decoder layers to watch; all of them for None.
+    """The decoder layers to watch; all that attend for None.
 
     Raises:
         UnsupportedUsageError: there are none.
     """
-    chosen = tuple(range(len(family_of(model).layers_of(model))) if layers is None else layers)
+    chosen = depth_of(model.config).attending if layers is None else tuple(layers)
     if not chosen:
         raise UnsupportedUsageError("layers is empty: name at least one decoder layer, or leave it out for all")
     return chosen

@@ -28,6 +28,7 @@ class Family:
         token_axis: axis of the tokens in the hidden states.
         shares_keys: late layers read the keys and values of earlier ones, so that all cuts must be before these.
         state_mask: the argument in which layers with states get the real tokens, ``[batch, tokens]``.
+        gated: each number that a head reads is gated before W_O.
         leaks: fields of the text config under which padding enters the states all the same.
     """
 
@@ -45,6 +46,7 @@ class Family:
     shares_keys: bool = False
     state_mask: str = "attention_mask"
     leaks: tuple[str, ...] = ()
+    gated: bool = False
 
     def without_head(self) -> "Family":
         """The same for the bare model inside the whole one, at ``model``."""

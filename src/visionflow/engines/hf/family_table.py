@@ -67,9 +67,9 @@ def _supported() -> Iterator[Family]:
     yield Family("hunyuan_vl", ("hunyuan_vl_text",))
     # Layers that attend, and layers with a state.
     for name in ("qwen3_5", "qwen3_5_moe"):
-        yield _Video(name, (f"{name}_text",))
+        yield _Video(name, (f"{name}_text",), gated=True)
     for name in ("minicpmv4_6", "minicpmv4_7", "minicpm_ocr"):
-        yield _Video(name, ("qwen3_5_text",))
+        yield _Video(name, ("qwen3_5_text",), gated=True)
     yield Family("lfm2_vl", ("lfm2",), projection="out_proj", norm="embedding_norm", leaks=("conv_bias",))
     yield _Video("lfm3_vl", ("lfm3",), norm="embedding_norm", leaks=("conv_bias",))
     yield Family(
