@@ -87,8 +87,9 @@ FAMILIES: dict[str, Family] = {family.model_type: family for family in _supporte
 
 _CROSS = "its decoder reads pictures by cross-attention, it has no image tokens to drop"
 _ENCODER = "it is an encoder-decoder, its decoder has no image tokens to drop"
-_CONVOLUTION = "a short convolution mixes neighbouring tokens, and dropping tokens changes who the neighbours are"
-_RECURRENCE = "a recurrence runs over all tokens in most layers (linear attention), and dropping tokens changes it"
+_PICKED = (
+    "its indexer picks places by the length that each layer's cache tells, which dropping tokens changes: run it dense"
+)
 _OWN_GENERATE = "its generate calls the language model by itself with embeddings, so image tokens are not known by ids"
 _MASK = "its image tokens are told by a mask argument, not by their id"
 _INDEXED = "an indexer in its attention picks places in the cache, and its attention function cannot be wrapped"
@@ -106,8 +107,9 @@ UNSUPPORTED: dict[str, str] = {
     "pi0": "it is a robot policy that gives actions, not tokens",
     "diffusion_gemma": "it denoises a canvas of tokens at once",
     "minimax_m3_vl": "its layers pick blocks of cache slots, which dropping tokens shifts",
-    **dict.fromkeys(("inkling_mm_model", "inkling2"), _CONVOLUTION),
-    **dict.fromkeys(("qwen4_exp", "glm5_next"), _RECURRENCE),
+    "inkling_mm_model": "its attention counts distances in cache slots, which dropping tokens shifts: run it dense",
+    "inkling2": "its layers read what earlier blocks made of the whole sequence, at its full length: run it dense",
+    **dict.fromkeys(("qwen4_exp", "glm5_next"), _PICKED),
     **dict.fromkeys(("mistral_large4", "dots3_note"), _INDEXED),
     "granite4_vision": "its decoder adds picture features between layers, also deep ones, at fixed places",
     "unlimited_ocr": "its KV cache lets go of generated tokens by their number, and makes the masks of all layers",
