@@ -1,37 +1,23 @@
 """`visionflow serve` on the embedded model, as a client sees it: pruned and dense at once, refusals, metrics."""
 
-import base64
-import io
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import pytest
 import torch
 
-from visionflow import HiMAP, prune
+from tests.vllm.client import LONGEST, METHOD, SAMPLES, asked, counted, request_of, started, streamed, text_of
+from visionflow import prune
 from visionflow.checkpoint.load import load_embedded
-from visionflow.evaluation.samples import Sample
-from visionflow.evaluation.suites import SUITES
 from visionflow.serving.launch import Address
-
-METHOD = HiMAP(2, 0.5, 4, 0.75)
-SAMPLES = SUITES["scenes"].samples(60)
-LONGEST = 24
-ARGUMENTS = [
-    *("--dtype", "float32", "--max-model-len", "512", "--block-size", "32", "--max-num-seqs", "8"),
-    *("--gpu-memory-utilization", "0.05", "--enforce-eager"),
-]
 
 
 @pytest.fixture(scope="module")
@@ -39,73 +25,6 @@ def server() -> Iterator[Address]:
     """The server, when it has proved that it prunes."""
     with started("--report") as address:
         yield address
-
-
-@contextmanager
-def started(*options: str) -> Iterator[Address]:
-    """A server with these options of `visionflow serve`, when it has proved that it prunes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        arguments = [*ARGUMENTS, "--port", str(free.getsockname()[1])]
-    called = [sys.executable, "-m", "visionflow", "serve", "embedded", "--method", METHOD.spec, *options]
-    environment = os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_LOGGING_LEVEL": "INFO"}
-    process = subprocess.Popen([*called, "--", *arguments], env=environment, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    told: list[str] = []
-    for line in process.stderr:
-        told.append(line)
-        if "question about a picture was pruned: 18 of 144 image tokens" in line:
-            break
-    assert process.poll() is None, "".join(told[-40:])
-    assert "Of a picture's 144 image tokens, 72 from layer 2 on, 18 from layer 4 on." in "".join(told)
-    with ThreadPoolExecutor(1) as reader:  # a pipe that nobody reads stops who writes
-        reader.submit(process.stderr.read)
-        try:
-            yield Address.of(arguments)
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(60)
-
-
-def asked(address: Address, sample: Sample, says: str | None = None, **more: Any) -> dict[str, Any]:
-    """What the server answers."""
-    answer: dict[str, Any] = json.loads(address.get("/v1/chat/completions", request_of(address, sample, says) | more))
-    return answer
-
-
-def streamed(address: Address, sample: Sample, says: str | None = None) -> tuple[str, dict[str, Any]]:
-    """The words of a streamed answer, and what its headers say was done."""
-    request = request_of(address, sample, says) | {"stream": True}
-    url = address.url + "/v1/chat/completions"
-    with urlopen(Request(url, json.dumps(request).encode(), {"Content-Type": "application/json"})) as answer:
-        done = json.loads(answer.headers["x-visionflow"])
-        events = [line.removeprefix(b"data: ").strip() for line in answer if line.startswith(b"data: ")]
-    assert events.pop() == b"[DONE]"
-    words = (choice["delta"].get("content") for event in events for choice in json.loads(event)["choices"])
-    return "".join(word or "" for word in words).strip(), done
-
-
-def request_of(address: Address, sample: Sample, says: str | None = None) -> dict[str, Any]:
-    """A question as OpenAI's clients send it."""
-    file = io.BytesIO()
-    sample.image().save(file, "PNG")
-    url = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-    content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": sample.prompt}]
-    model = json.loads(address.get("/v1/models"))["data"][0]["id"]
-    request: dict[str, Any] = {
-        "model": model,
-        "max_tokens": LONGEST,
-        "temperature": 0,
-        "messages": [{"role": "user", "content": content}],
-    }
-    if says is not None:
-        request["vllm_xargs"] = {"visionflow": says}
-    return request
-
-
-def text_of(answer: dict[str, Any]) -> str:
-    """Its words."""
-    return str(answer["choices"][0]["message"]["content"]).strip()
 
 
 def test_sixty_questions_are_answered_as_transformers_answers_them(server: Address) -> None:
@@ -140,10 +59,12 @@ def test_each_response_says_what_was_done(server: Address) -> None:
 
 
 def test_streamed_responses_say_it_in_their_headers(server: Address) -> None:
-    words, report = streamed(server, SAMPLES[0])
+    words, headers = streamed(server, request_of(server, SAMPLES[0]))
     whole = asked(server, SAMPLES[0])
-    assert (words, report) == (text_of(whole), whole["kv_transfer_params"]["visionflow"])
-    assert streamed(server, SAMPLES[0], "off")[1]["dense"] == "it asked for visionflow=off"
+    assert words == text_of(whole)
+    assert json.loads(headers["x-visionflow"]) == whole["kv_transfer_params"]["visionflow"]
+    _, headers = streamed(server, request_of(server, SAMPLES[0], "off"))
+    assert json.loads(headers["x-visionflow"])["dense"] == "it asked for visionflow=off"
 
 
 @pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
@@ -189,12 +110,6 @@ def test_metrics_count_outcomes_and_tokens(server: Address) -> None:
         "visionflow:image_tokens_kept_total": 18 + 144,
         "visionflow:kv_token_layers_saved_total": 2 * 72 + 4 * 126,
     }
-
-
-def counted(address: Address) -> dict[str, float]:
-    """What is counted of visionflow."""
-    lines = address.get("/metrics").splitlines()
-    return {name: float(n) for name, n in (each.rsplit(" ", 1) for each in lines if each.startswith("visionflow:"))}
 
 
 def test_pruned_requests_are_answered_dense_as_well() -> None:
