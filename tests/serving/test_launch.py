@@ -1,6 +1,8 @@
 """A server is left alone only when it was seen to prune; here one of our own plays its part."""
 
 import json
+import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -8,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import PackageNotFoundError
 from typing import Any
 
+import psutil
 import pytest
 
 from visionflow.cli import main
@@ -115,6 +118,18 @@ def test_a_dense_server_is_stopped(server: Fake) -> None:
     waits = [sys.executable, "-c", "import time; time.sleep(600)"]
     with pytest.raises(VisionFlowError, match="dense"):
         launch.serve(waits, address(server), print, check=True)
+
+
+def test_the_server_ends_when_the_command_is_told_to() -> None:
+    waits = "[sys.executable, '-c', 'import os, time; print(os.getpid(), flush=True); time.sleep(600)']"
+    serves = f"launch.serve({waits}, launch.Address.of(['--port', '9']), print, check=False)"
+    code = f"import sys; from visionflow.serving import launch; {serves}"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as command:
+        assert command.stdout is not None
+        server = int(command.stdout.readline())
+        command.terminate()
+        assert command.wait(60) == 128 + signal.SIGTERM
+        assert not psutil.pid_exists(server)
 
 
 def test_the_exit_code_is_the_servers() -> None:

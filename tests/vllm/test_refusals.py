@@ -54,6 +54,11 @@ def test_features_of_the_engine(checkpoints: Checkpoints, feature: str) -> None:
     assert told(folder, HIMAP.spec, **FEATURES[feature]) == f"pruning does not go together with {feature}"
 
 
+def test_the_front_end_that_does_not_know_of_plugins(checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_USE_RUST_FRONTEND", "1")
+    assert "VLLM_USE_RUST_FRONTEND" in told(checkpoints.oracle("llava").folder, HIMAP.spec)
+
+
 def test_all_of_them_are_told_at_once(checkpoints: Checkpoints) -> None:
     options = {"enable_lora": True, "pipeline_parallel_size": 2}
     why = told(checkpoints.oracle("llava").folder, HIMAP.spec, **options)

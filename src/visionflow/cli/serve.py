@@ -63,7 +63,8 @@ def serve(
     }
     with _for_vllm(model) as place:
         called = launch.command(place, settings, rest)
-        code = launch.serve(called, launch.Address.of(rest), _say, check=check)
+        answers = "--headless" not in rest  # or else another machine does
+        code = launch.serve(called, launch.Address.of(rest), _say, check=check and answers)
     raise typer.Exit(code)
 
 

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -61,7 +62,8 @@ def command(model: str, settings: dict[str, Any], arguments: Sequence[str]) -> l
 
 @contextmanager
 def running(called: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """The server's process, with a folder in which its processes share their metrics."""
+    """The server's process, with a folder in which its processes share their metrics; it ends when this one has to."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="visionflow-metrics-") as folder:
         process = subprocess.Popen(called, env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": folder})
         try:

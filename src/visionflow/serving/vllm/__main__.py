@@ -1,4 +1,4 @@
-"""``python -m visionflow.serving.vllm``: vLLM's OpenAI server, where what visionflow refuses is told in one line."""
+"""``python -m visionflow.serving.vllm``: ``vllm serve``, where what visionflow refuses is told in one line."""
 
 import sys
 from collections.abc import Iterator
@@ -8,10 +8,16 @@ from visionflow.errors import VisionFlowError
 
 def main() -> None:
     """Run the server with the arguments of the command line."""
-    from vllm.entrypoints.launchers.api_server.entry import main as run
+    from vllm.entrypoints.cli.serve import ServeSubcommand
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+    from vllm.entrypoints.serve.utils.api_utils import cli_env_setup
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
 
+    cli_env_setup()
     try:
-        run()
+        arguments = make_arg_parser(FlexibleArgumentParser(prog="vllm serve")).parse_args()
+        validate_parsed_serve_args(arguments)
+        ServeSubcommand.cmd(arguments)
     except Exception as error:
         for reason in _causes(error):
             if isinstance(reason, VisionFlowError):

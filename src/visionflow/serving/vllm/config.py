@@ -94,6 +94,7 @@ def _check_engine(config: Any, settings: Settings) -> None:
         "KV transfer": config.kv_transfer_config is not None,
         "encoder disaggregation": config.ec_transfer_config is not None,
         "prompt embeddings": model.enable_prompt_embeds,
+        "VLLM_USE_RUST_FRONTEND": bool(envs.VLLM_USE_RUST_FRONTEND),  # reads requests where this has no say
         "--kv-sharing-fast-prefill": config.cache_config.kv_sharing_fast_prefill,
         "--video-pruning-rate": bool(multimodal and multimodal.video_pruning_rate),
         "attention windows shorter than --max-model-len": _window(text) < model.max_model_len,
