@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -52,7 +51,7 @@ def started(*options: str, more: Sequence[str] = ()) -> Iterator[Address]:
         try:
             yield Address.of(arguments)
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
             process.wait(60)
 
 

@@ -7,6 +7,7 @@ by the client midway. Every finished answer is held against that of the same que
 import argparse
 import json
 import random
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -79,9 +80,10 @@ def load(address: Address, requests: int, seed: int = 0) -> Figures:
             figures.streamed += sum(way < 3 for _, way in part)
             figures.cancelled += ended.count(None)
             figures.wrong += ended.count(False)
+            figures.seconds = round(time.perf_counter() - start, 1)
+            figures.processor_seconds = round(processor_seconds(processes) - worked, 1)
             figures.mib += (sum(process.memory_info().rss for process in processes) >> 20,)
-    figures.seconds = round(time.perf_counter() - start, 1)
-    figures.processor_seconds = round(processor_seconds(processes) - worked, 1)
+            print(json.dumps(asdict(figures)), file=sys.stderr, flush=True)
     wait_until_idle(address)
     figures.held_after = gauge(address, "kv_cache_usage_perc")
     figures.preemptions = gauge(address, "num_preemptions_total") - preempted
@@ -128,8 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=1000)
     with started(more=TIGHT) as address:
-        figures = load(address, parser.parse_args().requests)
-    print(json.dumps(asdict(figures)))
+        print(json.dumps(asdict(load(address, parser.parse_args().requests))), flush=True)
 
 
 if __name__ == "__main__":
