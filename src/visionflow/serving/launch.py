@@ -63,7 +63,7 @@ def command(model: str, settings: dict[str, Any], arguments: Sequence[str]) -> l
 @contextmanager
 def running(called: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     """The server's process, with a folder in which its processes share their metrics; it ends when this one has to."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="visionflow-metrics-") as folder:
         process = subprocess.Popen(called, env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": folder})
         try:
@@ -72,6 +72,7 @@ def running(called: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
             if process.poll() is None:
                 process.terminate()
             process.wait()
+            signal.signal(signal.SIGTERM, before)
 
 
 def wait_until_up(process: subprocess.Popen[bytes], address: Address, pause: float = 0.5) -> bool:
