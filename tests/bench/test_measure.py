@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from tests.bench.fakes import FakeClock
+from tests.bench.test_bench_rows import AT_THE_TOWER
 from tests.tiny import LAYERS, tiny_llava
 from visionflow.bench import measure, unclocked
 from visionflow.bench.measure import Settings
@@ -154,7 +155,7 @@ def test_all_methods_that_fit_are_run_where_none_are_named() -> None:
     clock = FakeClock(lambda laps: [1.0] * laps)
     assert [row.name for row in measure.measure(Subject(tiny_llava(), "tiny"), settings, clock=clock).rows] == [
         "none",
-        *(name for name in all_methods() if name != "visionzip"),
+        *(name for name in all_methods() if name not in AT_THE_TOWER),
     ]
 
 

@@ -16,9 +16,13 @@ from tests.cli.running import Run
 from visionflow.cli.app import app
 from visionflow.cli.options import flag
 from visionflow.cost.visipruner import Profile
+from visionflow.errors import VisionFlowError
 from visionflow.methods import METHODS, PlanFile, VisiPruner, method
 from visionflow.methods.fields import written
 from visionflow.methods.spec import said_of
+
+COUNTED = [name for name in METHODS if name != "autoprune"]
+"""How many tokens the other keeps depends on the prompt."""
 
 
 def show(*arguments: str) -> str:
@@ -142,11 +146,17 @@ def test_help_gives_the_defaults_that_are_used() -> None:
     used = {name: value for method in ("himap", "visipruner") for name, value in defaults_of(method).items()}
     for name, value in used.items():
         assert re.search(rf"--{name.replace('_', '-')} [A-Z]+ [^\[]*\[default: \({value}\b", text), name
-    assert "[default: (fastv, random: 2 of 32 layers; vtw: 16 of 32 layers; " in text
+    assert "[default: (fastv, dart, random: 2 of 32 layers; " in text
+    assert "vtw, deft: 16 of 32 layers; " in text
     assert (defaults_of("fastv")["k"], defaults_of("vtw")["k"]) == (2, 16)
 
 
-@pytest.mark.parametrize("name", METHODS)
+def test_what_depends_on_the_prompt_is_refused() -> None:
+    with pytest.raises(VisionFlowError, match="how many tokens stay at layer 2 depends on the prompt"):
+        show("--method", "autoprune")
+
+
+@pytest.mark.parametrize("name", COUNTED)
 def test_a_method_is_the_same_as_name_text_options_and_file(name: str, tmp_path: Path) -> None:
     chosen = method(name, 32)
     PlanFile.of(chosen, 32, "llava").write(tmp_path / "plan.json")
@@ -166,8 +176,15 @@ def defaults_of(name: str) -> dict[str, Any]:
     return options
 
 
-@pytest.mark.parametrize("method", [*METHODS, "none"])
-@pytest.mark.parametrize("layers", [3, 6, 8, 22, 28, 40])
+@pytest.mark.parametrize(
+    ("method", "layers"),
+    [
+        (name, layers)
+        for name in [*COUNTED, "none"]
+        for layers in [3, 6, 8, 22, 28, 40]
+        if (name, layers) != ("sparsevlm", 3)  # which makes three cuts
+    ],
+)
 def test_the_defaults_fit_any_depth(method: str, layers: int, tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"model_type": "qwen2", "num_hidden_layers": layers}))

@@ -20,7 +20,7 @@ from visionflow import Method, VisiPruner, prune
 from visionflow.engines.hf.families import FAMILIES
 from visionflow.flow import disrupt, logit_lens, picture_attention, value_norms, value_output_lens
 
-READS = ("methods/visipruner_phases.py", "hf/layout.py", "hf/skip.py", "core/cutting.py")
+READS = ("methods/visipruner_phases.py", "methods/autoprune.py", "hf/layout.py", "hf/skip.py", "core/cutting.py")
 """Where the host has to know: counts that depend on activations, keys that leave, whether blocks leave any to read."""
 
 

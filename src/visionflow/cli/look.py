@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from visionflow.cli.method_options import method_option, with_options
+from visionflow.cli.method_options import method_option, named_method, with_options
 from visionflow.cli.options import (
     MOST_LAYERS,
     MOST_TOKENS,
@@ -35,7 +35,7 @@ def look(
     model: Model = "embedded",
     method: Annotated[Any, method_option()] = "himap",
     beside: Annotated[
-        list[str] | None, option(word, "METHOD", "A further method, shown beside the first. Repeatable.")
+        list[Any] | None, option(named_method, "METHOD", "A further method, shown beside the first. Repeatable.")
     ] = None,
     max_new_tokens: Annotated[int, option(whole(1, MOST_TOKENS), "N", "Length of the answers, at most.")] = 64,
     blocks: Annotated[
@@ -80,12 +80,11 @@ def look(
         from visionflow.engines.hf.families import family_of
         from visionflow.loading.models import load_model
         from visionflow.loading.prompts import check_question
-        from visionflow.methods.spec import parse
         from visionflow.report.look import look as look_inside
 
         check_question(question)
         use_threads(threads)
-        specs = [spec, *map(parse, beside or ())]
+        specs = [spec, *(beside or ())]
         loaded = load_model(model, dtype, device, attention)
     depth = len(family_of(loaded.model).layers_of(loaded.model))
     methods = [each.of(depth, loaded.name, loaded.model.config.model_type) for each in specs]

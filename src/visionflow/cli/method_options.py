@@ -4,7 +4,7 @@ The classes of the methods load torch, for which the list of commands does not w
 """
 
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -44,21 +44,22 @@ class MethodCommand(TyperCommand):
         return field_options()
 
 
+def named_method(typed: Any, none: str = "") -> Any:
+    """The `Spec` of what was typed; None for the word `none`."""
+    if not isinstance(typed, str) or typed == none:
+        return None if typed == none else typed
+    from visionflow.methods import parse
+
+    try:
+        return parse(typed)
+    except VisionFlowError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 def method_option(none: str = "") -> Any:
     """--method, a `Spec`; where `none` is given, that word stands for no method, which is None."""
-
-    def named(typed: Any) -> Any:
-        if not isinstance(typed, str) or typed == none:
-            return None if typed == none else typed
-        from visionflow.methods import parse
-
-        try:
-            return parse(typed)
-        except VisionFlowError as error:
-            raise typer.BadParameter(str(error)) from error
-
     return option(
-        named,
+        partial(named_method, none=none),
         "METHOD",
         f"One of {METHODS_HERE}, with settings after a colon (himap:k1=2,r1=0.5) or as options; a plan file; or "
         f"package.module:Class." + f" Or {none}." * bool(none),

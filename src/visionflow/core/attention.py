@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup, ReduceOp, all_reduce, get_rank
 
-from visionflow.core.tokens import Tokens
+from visionflow.core.tokens import Tokens, per_sample
 from visionflow.errors import UnsupportedUsageError
 
 Heads = Literal["mean", "max"] | tuple[float, ...]
@@ -103,8 +103,8 @@ class AttentionRows:
                 f"{len(self.joined)} head weights do not fit a layer of {here * processes} heads: give one for each"
             )
         shares = self.joined[rank * here : (rank + 1) * here]
-        of_heads = torch.tensor(shares, device=weights.device, dtype=weights.dtype)
-        return over_processes((weights * of_heads[:, None, None]).sum(1), self.group)
+        of_heads = per_sample(shares, weights.device, weights.dtype)
+        return over_processes((weights * of_heads[:, :, None]).sum(1), self.group)
 
     def _spans(self) -> Iterator[tuple[int, int, Sequence[Tensor]]]:
         """From which row to which at a time, and the keys; many rows share one fp32 copy of these."""

@@ -148,10 +148,14 @@ def find_tokens(
     return Tokens(input_ids=input_ids, columns=columns, valid=valid, **groups)
 
 
-def per_sample(values: Sequence[int], device: torch.device) -> Tensor:
-    """Numbers that the host knows as int64 ``[batch, 1]``, without the wait for the device that a copy would be."""
+def per_sample(values: Sequence[float], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """Numbers that the host knows as ``[batch, 1]``, without the wait for the device that a copy would be.
+
+    Args:
+        dtype: int64 for whole numbers where it is not given.
+    """
     runs = [(value, len(list(run))) for value, run in groupby(values)]
-    parts = [torch.full((many, 1), value, device=device) for value, many in runs]
+    parts = [torch.full((many, 1), value, device=device, dtype=dtype) for value, many in runs]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from visionflow.core.tokens import Tokens
+from visionflow.core.tokens import Tokens, per_sample
 from visionflow.engines.hf import masks
 from visionflow.engines.hf.backend import Backend
 from visionflow.engines.hf.caches import CacheRecord
@@ -113,8 +113,8 @@ class Fitting:
         """How many of the prompt's tokens are gone, where positions close up."""
         if not self._compact or self._present is None:
             return None
-        gone = (n - left for n, left in zip(self._present.given.lengths(), tokens.lengths(), strict=True))
-        return torch.tensor(list(gone), device=tokens.columns.device)
+        gone = [n - left for n, left in zip(self._present.given.lengths(), tokens.lengths(), strict=True)]
+        return per_sample(gone, tokens.columns.device).squeeze(1)
 
     @property
     def _padded(self) -> bool:
