@@ -16,6 +16,7 @@ from tests.tiny import batch_of
 from visionflow import FastV, Method, UnsupportedUsageError, prune
 from visionflow.core import Attention, Cut, Features, MaxMin, Plan, Ratio, Watch
 from visionflow.core.attention import Heads
+from visionflow.core.cutting import asked_of
 from visionflow.engines.hf.scope import Scope
 
 
@@ -32,7 +33,9 @@ class OfHeads(Method):
         return (Cut(2, Ratio(0.5), Attention("last", heads=self.heads)),)
 
 
-SEEN: list[Method] = [*METHODS, OfHeads("max"), OfHeads((0.5, 0.0, -1.0, 2.0))]
+# Keys of all heads are in no process: a cut on them is refused.
+WHOLE = [method for method in METHODS if "keys" not in asked_of(method.plan())]
+SEEN: list[Method] = [*WHOLE, OfHeads("max"), OfHeads((0.5, 0.0, -1.0, 2.0))]
 
 
 @torch.no_grad()
