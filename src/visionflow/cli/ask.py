@@ -1,7 +1,5 @@
 """`visionflow ask`: a question about a picture, answered dense and pruned, side by side."""
 
-import os
-from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +7,7 @@ import typer
 
 from visionflow.cli.method_options import method_option, with_options
 from visionflow.cli.options import MOST_TOKENS, Attention, Device, Dtype, Json, Model, option
+from visionflow.cli.places import check_place, free_name
 from visionflow.cli.values import place, whole, word
 from visionflow.errors import VisionFlowError
 
@@ -46,7 +45,7 @@ def ask(
     from visionflow.report.sheet import screen
 
     sources = [image, *(more_images or [])]
-    overlay = out or _free(f"{stem_of(image)}.kept")
+    overlay = out or free_name(f"{stem_of(image)}.kept", ".png")
     _check_out(overlay, sources)
     pictures = [read_picture(source) for source in sources]
 
@@ -94,12 +93,6 @@ def ask(
         report.show(screen())
 
 
-def _free(stem: str) -> Path:
-    """The first of ``STEM.png``, ``STEM-2.png``, ... that is not there: nobody's file is replaced unasked."""
-    names = (Path(f"{stem}{f'-{number}' if number > 1 else ''}.png") for number in count(1))
-    return next(name for name in names if not os.path.lexists(name))
-
-
 def _check_out(out: Path, sources: list[str]) -> None:
     """Refuse, before any work, a place where the overlay cannot go or where a picture would be lost."""
     from PIL import Image
@@ -107,17 +100,7 @@ def _check_out(out: Path, sources: list[str]) -> None:
     known = Image.registered_extensions()
     if known.get(out.suffix.lower()) not in ("PNG", "JPEG", "WEBP", "BMP", "TIFF"):
         raise VisionFlowError(f"--out {out} must end in .png, .jpg, .webp, .bmp or .tif")
-    try:
-        is_directory, has_parent = out.is_dir(), out.parent.is_dir()
-        place = out if out.exists() else out.parent
-    except (OSError, ValueError) as error:  # a name that is too long, a null character
-        raise VisionFlowError(f"--out {out} is no valid path: choose another name") from error
-    if is_directory:
-        raise VisionFlowError(f"--out {out} is a directory: add a file name")
-    if not has_parent:
-        raise VisionFlowError(f"there is no directory {out.parent} for the overlay: make it, or choose another --out")
-    if not os.access(place, os.W_OK):
-        raise VisionFlowError(f"cannot write {out}: no permission; choose another --out")
+    check_place(out, "the overlay")
     if any(_is_same_file(out, source) for source in sources):
         raise VisionFlowError(f"--out {out} is the picture itself: choose another name")
 

@@ -1,7 +1,5 @@
 """`visionflow look`: one page that shows what a model does with a picture."""
 
-import os
-from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +18,7 @@ from visionflow.cli.options import (
     option,
     use_threads,
 )
+from visionflow.cli.places import check_place, free_name
 from visionflow.cli.values import place, whole, word
 from visionflow.errors import VisionFlowError
 
@@ -72,7 +71,7 @@ def look(
     from visionflow.cli.output import print_json, quiet_libraries, working
     from visionflow.loading.pictures import read_picture, stem_of
 
-    page = out or _free(f"{stem_of(image)}.look")
+    page = out or free_name(f"{stem_of(image)}.look", ".html")
     _check_page(page)
     pictures = [read_picture(source) for source in (image, *(more_images or []))]
     with working(f"loading the {model} model"):
@@ -110,24 +109,8 @@ def look(
         print(f"\nThe page is in {page}: open it in a browser")
 
 
-def _free(stem: str) -> Path:
-    """The first of ``STEM.html``, ``STEM-2.html``, ... that is not there: nobody's file is replaced unasked."""
-    names = (Path(f"{stem}{f'-{number}' if number > 1 else ''}.html") for number in count(1))
-    return next(name for name in names if not os.path.lexists(name))
-
-
 def _check_page(page: Path) -> None:
     """Refuse, before any work, a place where the page cannot go."""
     if page.suffix.lower() not in (".html", ".htm"):
         raise VisionFlowError(f"--out {page} must end in .html")
-    try:
-        is_directory, has_parent = page.is_dir(), page.parent.is_dir()
-        there = page if page.exists() else page.parent
-    except (OSError, ValueError) as error:  # a name that is too long, a null character
-        raise VisionFlowError(f"--out {page} is no valid path: choose another name") from error
-    if is_directory:
-        raise VisionFlowError(f"--out {page} is a directory: add a file name")
-    if not has_parent:
-        raise VisionFlowError(f"there is no directory {page.parent} for the page: make it, or choose another --out")
-    if not os.access(there, os.W_OK):
-        raise VisionFlowError(f"cannot write {page}: no permission; choose another --out")
+    check_place(page, "the page")
