@@ -23,8 +23,8 @@ class CDPruner(Method):
     This is the paper's variant for models like Qwen2.5-VL, the one that needs no other model: for LLaVA-1.5 it takes
     relevance, negated, from CLIP's text tower and projection, which a LLaVA checkpoint does not have. The text here is
     all that follows the picture, with the template; there the question alone. The released code scales relevance over
-    the whole batch; and it numbers the kept tokens from 0 on, where here each keeps its position. The paper's settings
-    for 576 tokens are 0.778, 0.889 and 0.944.
+    the whole batch; and it numbers the kept tokens from 0 on: ``positions="compact"``. The paper's settings for 576
+    tokens are 0.778, 0.889 and 0.944.
 
     Attributes:
         r: fraction dropped, 0 <= r < 1.

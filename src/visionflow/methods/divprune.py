@@ -20,7 +20,7 @@ class DivPrune(Method):
     first; tokens of all pictures of a sample are chosen among together.
 
     Written from the paper. It keeps ``round((1 - r) n)``, ours n - floor(r n); and the released code numbers the kept
-    tokens from 0 on, as a shorter prompt, where here each keeps its position.
+    tokens from 0 on, as a shorter prompt: ``positions="compact"``.
 
     Attributes:
         r: fraction dropped, 0 <= r < 1; the paper's settings are 0.667, 0.778, 0.889 and 0.902.

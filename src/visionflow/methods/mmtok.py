@@ -20,8 +20,8 @@ class MMTok(Method):
     of the largest entry in a chosen column.
 
     The paper compares pictures by the tower's features, here by the projected ones; it takes the question's key words
-    alone, here all text that follows the picture; it closes up positions, here they stay. The
-    paper's settings are 0.667, 0.778 and 0.889.
+    alone, here all text that follows the picture; it closes up positions: ``positions="compact"``. The paper's settings
+    are 0.667, 0.778 and 0.889.
 
     Attributes:
         r: fraction dropped, 0 <= r < 1.

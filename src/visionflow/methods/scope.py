@@ -21,7 +21,8 @@ class SCOPE(Method):
     after the other, c_u being the largest cosine of u to a chosen one, at first 0.
 
     Written from the paper, whose code has no licence. For LLaVA it compares the tower's hidden states; here, as in
-    AngelSlim's port for Qwen2.5-VL, what enters the language model is compared. It closes up positions; here they stay.
+    AngelSlim's port for Qwen2.5-VL, what enters the language model is compared. It closes up positions:
+    ``positions="compact"``.
 
     Attributes:
         r: fraction dropped, 0 <= r < 1.
