@@ -14,8 +14,8 @@ from tests.matrix import AboveAverage, methods, model_of, prompts
 from tests.tiny import batch_of, tiny_llava
 from visionflow import FastV, HiMAP, Method, VisiPruner, prune
 from visionflow.core import Attention, AttentionRows, Contribution, Cut, Plan, reductions
+from visionflow.core.flows import Watch
 from visionflow.core.layer import LayerAttention, folded, without
-from visionflow.core.plan import Watch
 from visionflow.engines.hf.scope import Scope
 from visionflow.flow import disrupt, picture_attention, saliency, sinks, value_norms
 from visionflow.methods import visipruner_phases

@@ -13,7 +13,7 @@ from tests.reference import HIDDEN, image_columns, instruction_columns
 from tests.tiny import IMAGE_TOKEN, Prompt, batch_of, positions, prompt
 from visionflow import UnsupportedUsageError
 from visionflow.core import Block, LayerAttention, Plan, Watch, Withhold
-from visionflow.core.plan import BlockMode
+from visionflow.core.flows import BlockMode
 from visionflow.engines.hf.scope import Scope
 
 TO_TEXT = {"source": "image", "target": "instruction"}

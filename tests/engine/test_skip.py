@@ -14,7 +14,7 @@ from tests.reference import image_columns, instruction_columns
 from tests.tiny import IMAGE_TOKEN, Prompt, batch_of, prompt
 from visionflow import UnsupportedUsageError
 from visionflow.core import Block, LayerAttention, Plan, Trace, Watch
-from visionflow.core.plan import BlockMode
+from visionflow.core.flows import BlockMode
 from visionflow.engines.hf.scope import Scope
 
 TARGETS = [("instruction",), ("image",), ("instruction", "image"), ("system", "instruction", "image")]

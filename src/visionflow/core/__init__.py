@@ -5,12 +5,13 @@ from visionflow.core.attention import AttentionRows
 from visionflow.core.contribution import Contribution, contribution
 from visionflow.core.evidence import Attention, Both, Evidence, Features, Nothing, Seeded, Shown, Tower
 from visionflow.core.feature_scores import AwayFromMean, FeatureScore, Length, LikeText, Raters, RowWeights
+from visionflow.core.flows import Block, Watch, Withhold
 from visionflow.core.forms import Form
 from visionflow.core.greedy import Coverage, Dpp, FarFromPivots, MaxMin, TextAndImageCoverage
 from visionflow.core.keep import Count, Keep, Positive, Ratio
 from visionflow.core.layer import LayerAttention
 from visionflow.core.merging import Contextual, Recycled
-from visionflow.core.plan import Block, Cut, Plan, Watch, Withhold
+from visionflow.core.plan import Cut, Plan
 from visionflow.core.reductions import Paid, Received, ReceivedAfter, Reduction, paid, received, received_after
 from visionflow.core.selection import Chosen, Select, Spaced, Top
 from visionflow.core.tokens import Group, Selection, Tokens, find_tokens

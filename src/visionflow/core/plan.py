@@ -1,22 +1,19 @@
 """What an engine is asked to do, as data: drop tokens before some layers (on evidence), block flows in others."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from visionflow.core.adaptive import AdaptiveCuts
 from visionflow.core.depth import attending_of, listed
 from visionflow.core.evidence import Attention, Evidence, Features, Nothing, Tower, When
+from visionflow.core.flows import Block, Watch, Withhold
 from visionflow.core.forms import Form
 from visionflow.core.keep import Keep, Positive
-from visionflow.core.layer import LayerAttention
 from visionflow.core.readings import readings
 from visionflow.core.selection import Select, Top
-from visionflow.core.tokens import SPANS, GroupName, Selection
+from visionflow.core.tokens import GroupName
 from visionflow.core.work import Compared, Probed, Vectors, Work
 from visionflow.errors import UnsupportedUsageError
-
-BlockMode = Literal["renormalise", "skip", "zero", "fold"]
 
 Positions = Literal["keep", "compact"]
 """Tokens that stay keep their positions, or are numbered anew from 0 after each cut, as are tokens that come later."""
@@ -103,60 +100,6 @@ class Cut(Form):
 
 
 @dataclass(frozen=True)
-class Block(Form):
-    """In each of `layers`, no token of `target` may read the keys of `source`.
-
-    ``Block(range(5), source="image", target="instruction")`` cuts the visual-textual flow of five layers.
-
-    Attributes:
-        layers: 0-based decoder layers, exactly these.
-        source: prompt tokens whose keys are not to be read.
-        target: prompt tokens that may not read them; generated tokens read on (see `Withhold`).
-        mode: "renormalise" takes the pairs away before the softmax, so the rest of the row grows; "skip" is the same
-            and leaves the pairs uncomputed (image to system, image or instruction only); "zero" sets their attention to
-            zero after the softmax, so the row sums to less than one; "fold" gives it to the first token of `source`.
-    """
-
-    layers: Sequence[int]
-    source: Selection
-    target: Selection
-    mode: BlockMode = "renormalise"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "layers", tuple(self.layers))
-        if self.mode == "skip" and not (self.source == "image" and self.target in SPANS):
-            raise UnsupportedUsageError(
-                "only what the system, image or instruction tokens read of the image can be skipped: "
-                "use mode='renormalise'"
-            )
-
-
-@dataclass(frozen=True)
-class Withhold(Form):
-    """In each of `layers`, no token after the prompt reads the keys of `source`: the cache does not hold them."""
-
-    layers: Sequence[int]
-    source: Selection
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "layers", tuple(self.layers))
-
-
-@dataclass(frozen=True)
-class Watch(Form):
-    """`see` gets the attention of each of `layers` just after it has run on a prompt, gradients and all.
-
-    For analyses: a plan with a watch does not travel.
-    """
-
-    layers: Sequence[int]
-    see: Callable[[LayerAttention], None]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "layers", tuple(self.layers))
-
-
-@dataclass(frozen=True)
 class Plan(Form):
     """Cuts in layer order, and what is blocked, withheld and watched: all that a scope does to a model.
 
@@ -191,6 +134,11 @@ class Plan(Form):
         if self.cuts and self.adaptive:
             raise UnsupportedUsageError("a plan has cuts at given layers or adaptive cuts, not both")
 
+    @property
+    def _of_layers(self) -> tuple[Block | Withhold | Watch, ...]:
+        """What names layers besides cuts."""
+        return *self.blocks, *self.withheld, *self.watches
+
     def check_depth(self, num_layers: int) -> None:
         """Refuse a plan that names a layer the model does not have, or needs attention where there is none.
 
@@ -220,8 +168,7 @@ class Plan(Form):
                     f"{name}={layer} leaves nothing to cut in the model's {num_layers} decoder layers: "
                     f"use 0 to {num_layers - 2}"
                 )
-        named: tuple[Block | Withhold | Watch, ...] = (*self.blocks, *self.withheld, *self.watches)
-        for part in named:
+        for part in self._of_layers:
             beyond = [layer for layer in part.layers if not 0 <= layer < num_layers]
             if beyond:
                 raise UnsupportedUsageError(
@@ -249,8 +196,7 @@ class Plan(Form):
                     f"a cut before layer {cut.layer} looks at the attention of layer {read}, which has none: {way_out}"
                     "take a method that looks at no attention, such as VTW"
                 )
-        named: tuple[Block | Withhold | Watch, ...] = (*self.blocks, *self.withheld, *self.watches)
-        for part in named:
+        for part in self._of_layers:
             without = [layer for layer in part.layers if layer < num_layers and layer not in attending]
             if without:
                 raise UnsupportedUsageError(

@@ -16,8 +16,9 @@ from transformers import PreTrainedModel
 
 from visionflow.core.attention import AttentionRows, out_of_autocast
 from visionflow.core.depth import listed
+from visionflow.core.flows import Watch
 from visionflow.core.layer import LayerAttention
-from visionflow.core.plan import Plan, Watch
+from visionflow.core.plan import Plan
 from visionflow.core.reductions import received
 from visionflow.core.tokens import Tokens
 from visionflow.engines.hf.attention_functions import check_sinks, function_of, put_function, softcap_of

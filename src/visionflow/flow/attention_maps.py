@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from visionflow.core.flows import Watch
 from visionflow.core.layer import LayerAttention
-from visionflow.core.plan import Watch
 from visionflow.core.reductions import received
 from visionflow.core.tokens import GroupName, Selection, Tokens
 from visionflow.flow.watching import check_selection, layers_or_all, of_image, run_prompt

@@ -9,7 +9,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from visionflow.core.draw import draw
-from visionflow.core.plan import Block, BlockMode, Plan
+from visionflow.core.flows import Block, BlockMode
+from visionflow.core.plan import Plan
 from visionflow.core.selection import best
 from visionflow.core.tokens import Group, GroupName, Tokens
 from visionflow.engines.hf.scope import Scope

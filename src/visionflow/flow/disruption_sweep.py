@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from visionflow.core.plan import BlockMode
+from visionflow.core.flows import BlockMode
 from visionflow.engines.hf.families import check_head, family_of
 from visionflow.errors import VisionFlowError
 from visionflow.flow.consistency import (

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from visionflow.core.attention import exact
+from visionflow.core.flows import Watch
 from visionflow.core.layer import LayerAttention
-from visionflow.core.plan import Watch
 from visionflow.engines.hf.families import check_head, family_of
 from visionflow.errors import UnsupportedModelError, VisionFlowError
 from visionflow.flow.lengths import tokens_of

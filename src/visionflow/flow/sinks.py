@@ -9,8 +9,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from visionflow.core.attention import exact
+from visionflow.core.flows import Watch
 from visionflow.core.layer import LayerAttention
-from visionflow.core.plan import Watch
 from visionflow.errors import VisionFlowError
 from visionflow.flow.attention_maps import mean_read, number, numbers
 from visionflow.flow.watching import layers_or_all, of_image, run_prompt

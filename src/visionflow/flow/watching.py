@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from visionflow.core.plan import Plan, Watch
+from visionflow.core.flows import Watch
+from visionflow.core.plan import Plan
 from visionflow.core.tokens import GroupName, Selection, Tokens
 from visionflow.engines.hf.families import family_of
 from visionflow.engines.hf.layer_kinds import depth_of

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedModel
 
-from visionflow.core.plan import Plan, Withhold
+from visionflow.core.flows import Withhold
+from visionflow.core.plan import Plan
 from visionflow.core.tokens import Selection
 from visionflow.engines.hf.scope import Scope
 from visionflow.flow.watching import check_selection

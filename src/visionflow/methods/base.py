@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any, ClassVar
 
+from visionflow.core.flows import Block
 from visionflow.core.keep import Ratio, check_ratio
-from visionflow.core.plan import Block, Cut, Plan
+from visionflow.core.plan import Cut, Plan
 from visionflow.errors import VisionFlowError
 
 __all__ = ["Method", "Ratio", "check_layer", "check_ratio", "check_schedule", "check_seed", "keep_ratio"]

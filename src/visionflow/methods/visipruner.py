@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 from visionflow.core.adaptive import AdaptiveCuts
-from visionflow.core.plan import Block, BlockMode, Cut, Plan, Withhold
+from visionflow.core.flows import Block, BlockMode, Withhold
+from visionflow.core.plan import Cut, Plan
 from visionflow.core.tokens import GroupName, Tokens
 from visionflow.errors import VisionFlowError
 from visionflow.methods.base import Method

@@ -9,8 +9,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from visionflow.core.contribution import contribution
+from visionflow.core.flows import Watch
 from visionflow.core.layer import LayerAttention
-from visionflow.core.plan import Plan, Watch
+from visionflow.core.plan import Plan
 from visionflow.engines.hf.layer_kinds import depth_of
 from visionflow.engines.hf.scope import Scope
 from visionflow.errors import VisionFlowError

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from visionflow.core.attention import AttentionRows
+from visionflow.core.flows import Block, BlockMode, Withhold
 from visionflow.core.layer import LayerAttention, folded, without
-from visionflow.core.plan import Block, BlockMode, Plan, Withhold
+from visionflow.core.plan import Plan
 from visionflow.core.tokens import GroupName, Selection, Tokens, per_sample
 from visionflow.engines.hf import masks
 from visionflow.engines.hf.memo import Memo

@@ -10,7 +10,8 @@ from transformers import PreTrainedModel
 from transformers.generation import GenerationConfig, GenerationMode
 
 from visionflow.core.cutting import asked_of
-from visionflow.core.plan import Block, Plan, Watch, Withhold
+from visionflow.core.flows import Block, Watch, Withhold
+from visionflow.core.plan import Plan
 from visionflow.core.tokens import Tokens
 from visionflow.engines.hf.family import PLAIN_TEXT, Family
 from visionflow.errors import UnsupportedModelError, UnsupportedUsageError
