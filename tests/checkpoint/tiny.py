@@ -1,7 +1,7 @@
 """The recipe in miniature."""
 
 from visionflow.checkpoint.build import Geometry
-from visionflow.checkpoint.learner import Recipe
+from visionflow.checkpoint.recipe import Recipe
 
 TINY = Geometry(
     vision_width=16,

@@ -13,7 +13,8 @@ import safetensors
 import safetensors.torch
 import torch
 
-from visionflow.checkpoint.learner import Learner, Recipe
+from visionflow.checkpoint.learner import Learner
+from visionflow.checkpoint.recipe import Recipe
 from visionflow.checkpoint.sources import Drawn, Filed, Source
 from visionflow.errors import VisionFlowError
 from visionflow.journal import sole_writer

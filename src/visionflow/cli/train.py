@@ -52,7 +52,7 @@ def train(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from visionflow.checkpoint.learner import Recipe
+    from visionflow.checkpoint.recipe import Recipe
     from visionflow.checkpoint.training import STATE, Budget, Report
     from visionflow.checkpoint.training import train as run_training
     from visionflow.loading.models import check_device
