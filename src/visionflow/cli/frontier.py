@@ -29,7 +29,7 @@ from visionflow.cli.values import place, shares, whole
 def frontier(
     plans: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PLAN", help="Plan files of visionflow tune, as they are; any number.", show_default=""),
+        typer.Argument(metavar="PLAN", help="Plan files of visionflow tune; any number.", show_default=False),
     ] = None,
     model: Model = "embedded",
     suite: SuiteName = "scenes",
