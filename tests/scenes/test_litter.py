@@ -1,5 +1,6 @@
 """Litter lies in cells of its own, is seen in these cells only, and is answered for by place."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,9 @@ from numpy.random import Generator
 
 from tests.scenes.strategies import PICTURES, STREAMS
 from visionflow.scenes import CELL, COLOURS, LITTER, Scene, draw, sample_picture, scene_rng
-from visionflow.scenes.places import at, bare_cells, cell_of, empty
+from visionflow.scenes.description import plural
+from visionflow.scenes.places import at, bare_cells, cell_of, empty, place
+from visionflow.scenes.strewn import strewn
 
 
 @given(PICTURES)
@@ -51,3 +54,28 @@ def test_places_answer_for_litter(scene: Scene, rng: Generator) -> None:
         assert where.answer == lies.get(cell, "nothing")
     for cell in bare.cells:
         assert bare.answer == "no" or cell not in lies
+
+
+@given(PICTURES, STREAMS)
+@settings(max_examples=150, deadline=None)
+def test_litter_is_answered_for_by_name(scene: Scene, rng: Generator) -> None:
+    """The answer follows from the cells that the question says it rests on, counted here by the words of its text."""
+    question = strewn(scene, rng)
+    if question is None:
+        return
+    words = [word.strip("?.,").replace("leaves", "leaf") for word in question.text.split()]
+    words += [word.removesuffix("s") for word in words]
+    kinds, colours = set(LITTER) & set(words), set(COLOURS) & set(words) or set(COLOURS)
+    named = [each for each in scene.litter if each.kind in kinds and each.colour in colours]
+    assert {each.cell for each in named} == set(question.cells)
+    tally = Counter(each.kind for each in named)
+    said = {
+        "yes": bool(named),
+        "no": not named,
+        str(len(named)): True,
+        place(named[0].cell) if len(named) == 1 else "": True,
+        **{"leaves" if kind == "leaf" else plural(kind): n == max(tally.values()) for kind, n in tally.items()},
+        "seeds": tally["seeds"] and tally["seeds"] == max(tally.values()),
+    }
+    assert said[question.answer]
+    assert question.answer in question.values

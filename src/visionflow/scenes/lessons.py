@@ -29,6 +29,7 @@ from visionflow.scenes.questions import (
 )
 from visionflow.scenes.reading import sign, word
 from visionflow.scenes.several import Pair, in_one, more_in, which_picture
+from visionflow.scenes.strewn import strewn
 from visionflow.scenes.tasks import LETTERS, lettered, plausible
 from visionflow.scenes.world import CELLS, COLOURS, MARKS, SHAPES, Scene, pick
 
@@ -71,6 +72,7 @@ MAKERS: dict[str, Maker] = {
     "at": at,
     "empty": empty,
     "ground": ground,
+    "strewn": strewn,
     "count": count,
     "relation": relation,
     "comparison": comparison,
@@ -81,7 +83,7 @@ MAKERS: dict[str, Maker] = {
 _GROUNDING = {
     **dict.fromkeys(("colour", "shape", "mark", "digit", "word", "ground"), 2.0),
     **{"sign": 1.0, "half": 3.0, "quarter": 1.0, "where": 4.0, "at": 4.0, "empty": 1.0},
-    **{"existence": 3.0, "drill": 2.0, "about-one": 2.0, "caption": 1.0},
+    **{"existence": 3.0, "strewn": 5.0, "drill": 2.0, "about-one": 2.0, "caption": 1.0},
 }
 _REASONING = {"count": 5.0, "relation": 5.0, "comparison": 2.0, "odd-one-out": 4.0, "counted": 2.0}
 _LETTERS = {"then-letter": 6.0, "lettered": 6.0, "knowledge": 1.0}

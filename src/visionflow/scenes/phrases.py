@@ -25,6 +25,7 @@ PLACE = "row {}, column {}"
 AT = ("What is in {}?", "What is at {}?", "Which object is in {}?")
 NOTHING = "nothing"
 EMPTY = ("Is {} empty?", "Is there nothing in {}?")
+STREWN = ("Are there {} in the picture?", "Are there {}?", "Do you see {}?")
 GROUND_AT = ("What is the ground in the {} corner?", "Which ground is in the {} corner?")
 GROUND_UNDER = ("On which ground is the {}?", "What is the {} on?")
 EXISTENCE = ("Is there {} in the picture?", "Is there {} in the image?", "Is there {}?")
