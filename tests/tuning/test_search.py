@@ -24,7 +24,7 @@ from visionflow.tuning.answered import Answered
 from visionflow.tuning.measurements import Measurements
 from visionflow.tuning.price import CountedPrice, MeasuredPrice
 from visionflow.tuning.search import Search
-from visionflow.tuning.space import KEEPS, Space, neighbours, schedules
+from visionflow.tuning.space import KEEPS, Space, cascades, neighbours, schedules
 
 # -- a toy with a known best ------------------------------------------------------------------------------------------
 
@@ -94,6 +94,23 @@ def test_what_is_proposed_first_is_within_the_budget_by_the_sum_of_its_cuts() ->
     assert [value for value, _ in proposed] == sorted(value for value, _ in proposed)
     for _, steps in proposed:
         assert ToyPrice().share(Schedule(tuple(map(str, steps)))) <= 0.7 + 0.001  # tokens are whole
+
+
+@pytest.mark.parametrize("budget", [0.9, 0.8, 0.66])
+def test_what_one_would_set_by_hand_is_measured_and_keeps_as_much_as_it_may(budget: float) -> None:
+    by_hand = cascades(SPACE, ToyPrice(), budget)  # type: ignore[arg-type]
+    assert [[step.layer for step in steps] for steps in by_hand] == [[1, 2], [1, 2]]
+    for choice, steps in zip(SPACE.choices, by_hand, strict=True):
+        assert {step.choice for step in steps} == {choice}
+        shares = [_share(choice, keep) for keep in KEEPS]
+        assert KEEPS.index(steps[0].keep) == next(at for at, share in enumerate(shares) if share <= budget)
+    known = ToyKL()
+    toy(budget, known).run()
+    assert {(Schedule(tuple(map(str, steps))).spec, "tuning") for steps in by_hand} <= {*known.asked}
+
+
+def _share(choice: str, keep: float) -> float:
+    return ToyPrice().share(Schedule((f"1/{choice}/{keep}", f"2/{choice}/{round(keep**3, 3)}")))
 
 
 def test_time_is_shared_between_the_phases_and_there_is_a_result() -> None:

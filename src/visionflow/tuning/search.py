@@ -18,7 +18,7 @@ from visionflow.tuning.answered import Answered
 from visionflow.tuning.measurements import Measurements
 from visionflow.tuning.price import Price
 from visionflow.tuning.progress import OnStep, silent
-from visionflow.tuning.space import Space, neighbours, schedules
+from visionflow.tuning.space import Space, cascades, neighbours, schedules
 
 FINALISTS = 6
 """The best on the prompts of the search, which are validated on others."""
@@ -112,7 +112,8 @@ class Search:
             self.found.table[step] = kl
 
     def _measure_schedules(self) -> None:
-        proposed = [steps for _, steps in schedules(self.found.table, self._price, self._budget)]
+        proposed = cascades(self._space, self._price, self._budget)
+        proposed += [steps for _, steps in schedules(self.found.table, self._price, self._budget)]
         in_vain = 0
         for steps in self._in_time("schedules", proposed):
             in_vain = 0 if self._measure(steps) else in_vain + 1

@@ -1,5 +1,6 @@
 """Where cuts may be, on what, and how much they may keep: single cuts to be measured, and schedules made of them."""
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ _WITHDRAWAL = "none"
 _HOPELESS = 3.0  # a choice with so many times the KL of the best before its layer is not measured any further
 _ALIKE = 3  # schedules that differ in shares alone: so many of them are proposed
 _PROPOSED = 4000
+_BY_HAND = (1 / 8, 5 / 8)  # of the depth
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,21 @@ def schedules(table: Mapping[Step, float], price: Price, budget: float) -> list[
     return list(_unlike(nsmallest(_PROPOSED, found)))
 
 
+def cascades(space: Space, price: Price, budget: float) -> list[tuple[Step, ...]]:
+    """For each choice two cuts, an eighth and five eighths down, which keep q and its cube with the largest q within
+    the budget: what one would set by hand, and so what a search must not be worse than."""
+    depth = max(space.layers) + 1
+    early, late = (min(space.layers, key=lambda layer: abs(layer - depth * share)) for share in _BY_HAND)
+    found = []
+    for choice in space.choices:
+        pairs = [(Step(early, choice, keep), Step(late, choice, round(keep**3, 3))) for keep in KEEPS]
+        pairs = [cuts for cuts in pairs if early < late and all(map(_is_there, cuts))]
+        # A share that keeps less is never dearer: the first that is within the budget is found by halves.
+        first = bisect_left(pairs, True, key=lambda cuts: price.share(_schedule(cuts)) <= budget)
+        found += pairs[first : first + 1]
+    return found
+
+
 def neighbours(steps: tuple[Step, ...], space: Space) -> list[tuple[Step, ...]]:
     """Schedules one move away: a cut at the next layer, on something else, keeping a little more or less; one less."""
     found = []
@@ -157,10 +174,14 @@ def _unlike(found: Iterable[tuple[float, tuple[Step, ...]]]) -> Iterator[tuple[f
             yield value, cuts
 
 
+def _schedule(steps: Iterable[Step]) -> Schedule:
+    return Schedule(tuple(map(str, steps)))
+
+
 def _is_there(step: Step) -> bool:
     """Whether there is such a choice before that layer."""
     try:
-        Schedule((str(step),))
+        _schedule([step])
     except VisionFlowError:
         return False
     return True
@@ -173,7 +194,7 @@ def _is_sound(steps: tuple[Step, ...]) -> bool:
 
 def _fits(model: PreTrainedModel, step: Step) -> bool:
     """Whether a scope can be opened on the model with that cut."""
-    method = Schedule((str(step),))
+    method = _schedule([step])
     try:
         Scope(model, method.plan()).remove()
     except VisionFlowError:

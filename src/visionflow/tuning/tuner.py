@@ -125,8 +125,9 @@ def tune(
         found.save("plan.json")                      # visionflow ask --method plan.json ...
 
     No labels are needed: measured is KL(dense || pruned) over the tokens that the dense model answers with. Single cuts
-    are measured first, then schedules of up to three of them whose KL adds up to the least, then neighbours of the
-    best; the best few are measured on other prompts, and what is best there is taken. Ctrl-C keeps the best so far.
+    are measured first, then two cuts for each choice as one would set them by hand, schedules of up to three cuts whose
+    KL adds up to the least, and neighbours of the best; the best few are measured on other prompts, and what is best
+    there is taken. Ctrl-C keeps the best so far.
 
     Args:
         model: a supported model with its head.
