@@ -102,6 +102,8 @@ def test_the_notebook_shows_a_page(
         if cell["cell_type"] == "code":
             exec("".join(cell["source"]), names)
     assert names["report"]._repr_html_().startswith("<iframe")
+    assert names["trace"]._repr_html_().startswith("<table><caption>Prefill of the prompt<")
+    assert names["profile"]._repr_html_().startswith("<table><caption>Saliency of one prompt ")
     assert len(names["shares"]) == 8
     assert all(0 < share < 1 for share in names["shares"])
     assert capsys.readouterr().out.startswith("HiMAP(")

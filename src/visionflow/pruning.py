@@ -87,6 +87,12 @@ class PruningTrace(Trace):
             given=given.tolist(),
         )
 
+    def _repr_html_(self) -> str:
+        """Tokens of each layer, cuts and cost, as a notebook shows them."""
+        from visionflow.report.notebook import trace_html
+
+        return trace_html(self)
+
 
 class Pruning(Scope):
     """An open pruning scope: a context manager that yields the trace, or a handle with `remove` and `trace`."""

@@ -66,7 +66,11 @@ def test_nothing_imports_the_commands(found: set[Import]) -> None:
 
 def test_tables_and_figures_have_one_home(found: set[Import]) -> None:
     assert importers(found, "rich", "matplotlib") == {"cli", "report"}
-    assert importers(found, f"{PACKAGE}.report") == {"cli", "report", "viz", PACKAGE}  # for visionflow.look
+    notebook = f"{PACKAGE}.report.notebook"  # in which a trace and a profile show themselves, once asked to
+    assert not [each for each in found if each.of == notebook and each.at_start]
+    assert importers(found, notebook) == {"flow", "pruning"}
+    others = {each for each in found if each.of != notebook}
+    assert importers(others, f"{PACKAGE}.report") == {"cli", "report", "viz", PACKAGE}  # for visionflow.look
 
 
 # -- that the reader of imports sees what there is --------------------------------------------------------------------

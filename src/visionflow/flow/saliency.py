@@ -96,6 +96,12 @@ class Saliency:
             "layers": self.rows(),
         }
 
+    def _repr_html_(self) -> str:
+        """The measures by layer, as a notebook shows them."""
+        from visionflow.report.notebook import saliency_html
+
+        return saliency_html(self)
+
 
 @torch.inference_mode(False)
 def saliency(

@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import TypeVar
+
+Counts = TypeVar("Counts")
 
 Units = Sequence[tuple[float, str]]
 """The size and name of each, the largest first."""
@@ -36,8 +39,8 @@ def bracketed(low: float, high: float, form: str) -> str:
     return f"[{low:{form}}, {high:{form}}]"
 
 
-def layer_runs(counts: Sequence[int]) -> list[tuple[str, int]]:
-    """Runs of layers with the same count: ``("0-1", 144), ("2", 72)``."""
+def layer_runs(counts: Sequence[Counts]) -> list[tuple[str, Counts]]:
+    """Runs of layers with the same count, or the same counts: ``("0-1", 144), ("2", 72)``."""
     runs, first = [], 0
     for count, layers in groupby(counts):
         last = first + len(list(layers)) - 1
