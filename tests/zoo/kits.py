@@ -1,6 +1,6 @@
 """The kit of every supported family: see `tests.zoo.kit`."""
 
-from tests.zoo.entry import END, FRAME, IMAGE, ROW, START, VIDEO, VIDEO_END, VIDEO_START
+from tests.zoo.entry import AUDIO, END, FRAME, IMAGE, ROW, START, VIDEO, VIDEO_END, VIDEO_START
 from tests.zoo.kinds import (
     AND_VIDEO,
     IDEFICS,
@@ -48,6 +48,12 @@ KITS: dict[str, Kit] = {
         resize=fit_fast_vlm,
     ),
     "llava_next": llava("LlavaNextProcessor", cropped("LlavaNextImageProcessor", 8, **TILED)),
+    "granite4_vision": Kit(
+        "Granite4VisionProcessor",
+        cropped("LlavaNextImageProcessor", 16, image_grid_pinpoints=[[16, 32], [32, 16], [32, 32]]),
+        PLAIN,
+        options=WITH_CLS | {"downsample_rate": "1/2"},
+    ),
     "llava_next_video": Kit(
         "LlavaNextVideoProcessor",
         cropped("LlavaNextImageProcessor", 8, **TILED),
@@ -174,6 +180,7 @@ KITS: dict[str, Kit] = {
     ),
     # Tiles and rows between marks.
     "mistral3": pixtral("PixtralProcessor"),
+    "mistral_large4": pixtral("PixtralProcessor"),
     "lighton_ocr": pixtral("LightOnOcrProcessor"),
     "idefics2": Kit(
         "Idefics2Processor",
@@ -335,6 +342,14 @@ KITS: dict[str, Kit] = {
         size={"max_height": 6, "max_width": 6},
         tokens={"<|media_pad|>": IMAGE, "<|kimi_k25_video_placeholder|>": VIDEO},
         shown="<|media_pad|>",
+    ),
+    "dots3_note": qwen(
+        "Dots3NoteProcessor",
+        "Qwen2VLVideoProcessor",
+        frames=1,
+        audio={"feature_extractor_type": "Dots3NoteFeatureExtractor"},
+        tokens={"<|imgpad|>": IMAGE, "<|video_pad|>": VIDEO, "<|audio_comp_pad|>": AUDIO},
+        shown="<|imgpad|>",
     ),
     # Layers that attend, and layers with a state.
     "qwen3_5": qwen("Qwen3VLProcessor", "Qwen3VLVideoProcessor"),

@@ -54,8 +54,9 @@ def methods_of(entry: Entry) -> list[Method]:
     """The methods that every family has to pass, at layers where it may be cut; VisiPruner where it applies."""
     model, family = model_of(entry), FAMILIES[entry.model_type]
     last = family.last_cut(model)
-    anywhere = [DivPrune(0.6), Merging((0, last - 1 if family.shares_keys else 3), 0.4)]
-    if family.shares_keys:
+    closed = family.closed_to_cuts(model)
+    anywhere = [DivPrune(0.6), Merging((0, last - 1 if closed else 3), 0.4)]
+    if closed:
         given = [HiMAP(last - 1, 0.5, last, 0.5), FastV(last, 0.5), VTW(last)]
         return [*given, PyramidDrop((0, last - 1, last)), *anywhere]
     attend, ran = attending(kinds_of(entry)), places_after_attention(entry)
@@ -63,7 +64,8 @@ def methods_of(entry: Entry) -> list[Method]:
         given = [HiMAP(ran[0], 0.5, ran[1], 0.75), FastV(ran[0], 0.5), VTW(3)]
         return [*given, PyramidDrop(tuple(attend)), *anywhere]
     read = image_to_image(entry)
-    visipruner = VisiPruner(1, 0.9, 0.3, 0.97, 1, fallback_layer=3, shallow_image_to_image=read)
+    phases = ("middle", "deep") if picks(entry) else ("shallow", "middle", "deep")
+    visipruner = VisiPruner(1, 0.9, 0.3, 0.97, 1, fallback_layer=3, shallow_image_to_image=read, phases=phases)
     rows = tower_rows(model.config)
     anywhere += [VisionZip(0.5, 0.3, rows[0])] if rows else []
     given = [HiMAP(2, 0.5, 4, 0.75), FastV(2, 0.5), VTW(3), visipruner]
@@ -79,7 +81,7 @@ def newer_methods_of(entry: Entry) -> list[Method]:
         TextRows((k - 1, k), (0.4, 0.5)),
     ]  # fmt: skip
     rows = tower_rows(model.config)
-    if not family.shares_keys and all(kind.attends for kind in kinds_of(entry)):
+    if not family.closed_to_cuts(model) and all(kind.attends for kind in kinds_of(entry)):
         layers = len(family.layers_of(model))
         given.append(AutoPrune(0.4, layers, 0, steepness=1.0, sensitivity=0.1))
     given += [SCOPE(0.6, rows=rows[0]), DeFT(0.6, k, rows=rows[0])] if rows else []
@@ -90,6 +92,11 @@ def newer_methods_of(entry: Entry) -> list[Method]:
 def kinds_of(entry: Entry) -> tuple[LayerKind, ...]:
     """What its decoder layers do with tokens."""
     return layer_kinds(entry.config().get_text_config())
+
+
+def picks(entry: Entry) -> bool:
+    """Whether an indexer picks what its queries read, so that no flow can be left out after it."""
+    return any(kind.picks for kind in kinds_of(entry))
 
 
 def places_after_attention(entry: Entry) -> list[int]:

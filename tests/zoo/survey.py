@@ -147,7 +147,7 @@ SURVEY: dict[str, Traits] = {
         layer_outputs="tuple",
         caches=("DynamicIndexedLayer",),
         wrapped=False,
-        note="as dots3_note; picks are places in the cache and may be reused by later layers, as may keys and values",
+        note="an indexer picks what queries read; where layers share keys or picks, no cut between them",
     ),
     "chameleon": Traits(
         "chameleon",
@@ -216,7 +216,7 @@ SURVEY: dict[str, Traits] = {
         caches=("DynamicIndexedLayer", "DynamicSlidingWindowLayer"),
         **VIDEOS,
         wrapped=False,
-        note="compressed keys and values; an indexer with keys of its own picks what queries read, under the mask",
+        note="an indexer picks what queries read; heads are gated after attention",
     ),
     "qwen3_5": Traits("qwen3_5_text", **MROPE, **STATES, **VIDEOS, note=DELTA),
     "qwen3_5_moe": Traits("qwen3_5_moe_text", **MROPE, **STATES, **VIDEOS, note=DELTA),

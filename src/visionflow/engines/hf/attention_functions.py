@@ -20,11 +20,30 @@ def function_of(module: nn.Module) -> Callable[..., Any]:
     return function
 
 
+class _Named(str):
+    """The name of a wrapper, which compares equal to that of what it wraps: attention modules with an indexer ask."""
+
+    wrapped: str
+
+    def __new__(cls, name: str, wrapped: str) -> "_Named":
+        named = super().__new__(cls, name)
+        named.wrapped = wrapped
+        return named
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.wrapped)
+
+    def __eq__(self, other: object) -> bool:
+        return other == self.wrapped or str.__eq__(self, other) is True
+
+    __hash__ = str.__hash__
+
+
 def put_function(module: nn.Module, name: str, function: Callable[..., Any]) -> list[Callable[[], None]]:
     """Let `module` call `function`, registered under `name`; what comes back takes it off again, last first."""
     config: Any = module.config
-    # transformers looks for "sdpa" and the like inside the name, so the new one contains it.
-    name = f"{name}_{config._attn_implementation}"
+    own = config._attn_implementation
+    name = _Named(f"{name}_{own}", own)  # transformers also looks for "sdpa" and the like inside the name
     ALL_ATTENTION_FUNCTIONS[name] = function
     own_config = copy.copy(config)
     own_config._attn_implementation_internal = name  # the public setter reaches into sub-configs, which are shared

@@ -37,7 +37,7 @@ class Backend:
     Attributes:
         kind: what the attention functions take for a mask.
         group: the processes that hold the heads; None where this one holds all.
-        alone: a single token gets no mask where nothing is padded, whatever its layers hold (no windows).
+        alone: a single token gets no mask where nothing is padded, whatever its layers hold (no windows, no indexer).
         layers: what each decoder layer does with tokens.
         leak: the setting under which padding enters the states of this model; empty where it does not.
     """
@@ -72,15 +72,16 @@ def backend_of(model: PreTrainedModel, family: Family) -> Backend:
             f"attention implementation {implementation!r} is not supported: it makes its masks in a way of its own; "
             "call model.set_attn_implementation('sdpa')"
         )
-    alone = make_mask is ALL_MASK_ATTENTION_FUNCTIONS["sdpa"] or _KINDS[make_mask] == "keys"
     layers = layer_kinds(config)
+    unmasked = make_mask is ALL_MASK_ATTENTION_FUNCTIONS["sdpa"] or _KINDS[make_mask] == "keys"
+    alone = unmasked and not _has_windows(model) and not any(kind.picks for kind in layers)
     if not attending(layers):
         raise UnsupportedModelError(
             "no decoder layer of this model attends, so there are no keys to drop: run it dense"
         )
     projection = family.projection_of(family.layers_of(model)[attending(layers)[0]])
     leak = next((name for name in family.leaks if getattr(config, name, False)), "")
-    return Backend(_KINDS[make_mask], _group_of(model, projection), alone and not _has_windows(model), layers, leak)
+    return Backend(_KINDS[make_mask], _group_of(model, projection), alone, layers, leak)
 
 
 def _has_windows(model: PreTrainedModel) -> bool:
@@ -111,9 +112,15 @@ def check_backend(backend: Backend, model: PreTrainedModel, plan: Plan) -> None:
 
     Raises:
         UnsupportedModelError: flash attention with windows, which it would count in tokens that are left.
-        UnsupportedUsageError: flash attention and flows blocked by a mask; an analysis of heads held elsewhere, or a
-            cut on their keys.
+        UnsupportedUsageError: flash attention and flows blocked by a mask; flows left out after an indexer has picked;
+            an analysis of heads held elsewhere, or a cut on their keys.
     """
+    picking = {layer for layer, kind in enumerate(backend.layers) if kind.picks}
+    left_out = {layer for block in plan.blocks if block.mode != "renormalise" for layer in block.layers}
+    if picking & left_out:
+        raise UnsupportedUsageError(
+            f"an indexer picks what queries of this model read, before any flow is left out of it: {plan.way_out}"
+        )
     if backend.kind == "keys":
         if _has_windows(model):
             raise UnsupportedModelError(

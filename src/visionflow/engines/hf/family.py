@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from torch import nn
 from transformers import PreTrainedModel
 
+from visionflow.engines.hf.sharing import closed_to_cuts
+
 PLAIN_TEXT = ("llama", "mistral", "qwen2", "qwen3")
 """Text models that differ in nothing that the runtime sees."""
 
@@ -98,15 +100,16 @@ class Family:
         attentions = [self.attention_of(layer) for layer in self.layers_of(model)] if self.shares_keys else []
         return frozenset(index for index, attention in enumerate(attentions) if attention.is_kv_shared_layer)
 
+    def closed_to_cuts(self, model: PreTrainedModel) -> frozenset[int]:
+        """The layers before which no tokens may be dropped, since keys are shared across; empty where none are."""
+        if not self.shares_keys:
+            return frozenset()
+        attentions = [self.attention_of(layer) for layer in self.layers_of(model)]
+        return closed_to_cuts(attentions, model.config.get_text_config())
+
     def last_cut(self, model: PreTrainedModel) -> int:
         """The last layer before which tokens may be dropped."""
-        layers = self.layers_of(model)
-        if not self.shares_keys:
-            return len(layers) - 1
-        attentions = [self.attention_of(layer) for layer in layers]
-        shared = {each.layer_type for each in attentions if each.is_kv_shared_layer}
-        own = [each.layer_type if not each.is_kv_shared_layer else None for each in attentions]
-        return min((len(own) - 1 - own[::-1].index(kind) for kind in shared), default=len(layers) - 1)
+        return max(set(range(len(self.layers_of(model)))) - self.closed_to_cuts(model))
 
 
 def _inside(path: str) -> str:

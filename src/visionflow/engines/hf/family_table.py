@@ -33,6 +33,9 @@ def _supported() -> Iterator[Family]:
     yield Family("deepseek_ocr2", ("deepseek_ocr2_text",))
     yield Family("step3p7", ("step3p5",))
     yield _Video("kimi_k25", ("deepseek_v3",))
+    yield Family("mistral_large4", ("mistral_large4_text",), shares_keys=True)
+    yield _Video("dots3_note", ("dots3_note_text",))
+    yield Family("granite4_vision", ("granite4_vision_text",))
     yield Family("molmo2", ("molmo2_text",), image_inputs=_VIDEO)
     yield Family(
         "fuyu", ("persimmon",), projection="dense", norm="final_layernorm",
@@ -92,7 +95,6 @@ _PICKED = (
 )
 _OWN_GENERATE = "its generate calls the language model by itself with embeddings, so image tokens are not known by ids"
 _MASK = "its image tokens are told by a mask argument, not by their id"
-_INDEXED = "an indexer in its attention picks places in the cache, and its attention function cannot be wrapped"
 
 UNSUPPORTED: dict[str, str] = {
     **dict.fromkeys(("blip", "idefics", "mllama"), _CROSS),
@@ -110,8 +112,6 @@ UNSUPPORTED: dict[str, str] = {
     "inkling_mm_model": "its attention counts distances in cache slots, which dropping tokens shifts: run it dense",
     "inkling2": "its layers read what earlier blocks made of the whole sequence, at its full length: run it dense",
     **dict.fromkeys(("qwen4_exp", "glm5_next"), _PICKED),
-    **dict.fromkeys(("mistral_large4", "dots3_note"), _INDEXED),
-    "granite4_vision": "its decoder adds picture features between layers, also deep ones, at fixed places",
     "unlimited_ocr": "its KV cache lets go of generated tokens by their number, and makes the masks of all layers",
 }
 """Why the other classes of transformers' image-text-to-text mapping cannot be pruned."""

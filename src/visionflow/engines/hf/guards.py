@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from transformers.generation import GenerationConfig, GenerationMode
 
 from visionflow.core.cutting import asked_of
+from visionflow.core.depth import listed
 from visionflow.core.flows import Block, Watch, Withhold
 from visionflow.core.plan import Plan
 from visionflow.core.tokens import Tokens
@@ -160,20 +161,21 @@ def check_positions(family: Family, model: PreTrainedModel, plan: Plan) -> None:
 
 
 def check_shared_keys(family: Family, model: PreTrainedModel, plan: Plan) -> None:
-    """Refuse what reaches into the layers that read the keys of earlier ones.
+    """Refuse what reaches into the layers that read the keys of earlier ones, or at the places that these picked.
 
     Raises:
         UnsupportedUsageError: a cut after the layer whose keys are read again, or something else in the layers that do.
     """
-    last = family.last_cut(model)
-    if not family.shares_keys:
+    closed = family.closed_to_cuts(model)
+    if not closed:
         return
     others: tuple[Block | Withhold | Watch, ...] = (*plan.blocks, *plan.withheld, *plan.watches)
-    reached = [cut.layer for cut in plan.cuts] + [layer for part in others for layer in part.layers]
-    if plan.adaptive or any(layer > last for layer in reached):
+    reached = {cut.layer for cut in plan.cuts} | {layer for part in others for layer in part.layers}
+    if plan.adaptive or reached & closed:
+        possible = [layer for layer in range(len(family.layers_of(model))) if layer not in closed]
         raise UnsupportedUsageError(
-            f"late layers of a {family.model_type} read the keys of earlier ones: drop before layer {last + 1}, at "
-            "layers that are given"
+            f"some layers of this {family.model_type} read the keys of earlier ones: drop before layers that are "
+            f"given, and none of those (possible: {listed(possible)})"
         )
 
 

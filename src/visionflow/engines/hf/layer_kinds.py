@@ -15,10 +15,12 @@ class LayerKind:
         attends: it has attention, and keeps keys and values.
         mixes: it has a state that runs over the tokens (a convolution, linear attention, a state space); what was
             dropped before it never enters that state.
+        picks: an indexer picks which keys its queries read, under the mask.
     """
 
     attends: bool = True
     mixes: bool = False
+    picks: bool = False
 
 
 _KINDS = {
@@ -26,6 +28,7 @@ _KINDS = {
     "linear_attention": LayerKind(attends=False, mixes=True),
     "hybrid": LayerKind(attends=True, mixes=True),
     "hybrid_sliding": LayerKind(attends=True, mixes=True),
+    "indexed_attention": LayerKind(picks=True),
     "mlp": LayerKind(attends=False),
     "moe": LayerKind(attends=False),
 }

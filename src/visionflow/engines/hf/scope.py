@@ -4,7 +4,6 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn, SupportsIndex
 
@@ -21,6 +20,7 @@ from visionflow.engines.hf.attention_functions import check_sinks, function_of, 
 from visionflow.engines.hf.backend import backend_of, check_backend, stand_in
 from visionflow.engines.hf.block_masks import Masks
 from visionflow.engines.hf.caches import CacheRecord, check_cache, lead, makes_cache, new_cache, readable, whole_cache
+from visionflow.engines.hf.deepstack import shorten
 from visionflow.engines.hf.families import family_of
 from visionflow.engines.hf.guards import (
     check_answered,
@@ -150,24 +150,12 @@ class Scope:
             self._wrap_attention(index)
         for tower in self._towers.values():
             self._undo += tower.install()
-        if hasattr(decoder, "_deepstack_process"):
-            self._shorten_deepstack(decoder)
+        self._undo += shorten(decoder, lambda visual, features: self._active().picture_features(visual, features))
         if self.model.can_generate():
             self._undo.append(guard_generation(self.model, self._generation))
 
     def _keep(self, handle: RemovableHandle) -> None:
         self._undo.append(handle.remove)
-
-    def _shorten_deepstack(self, decoder: Any) -> None:
-        """Add picture features between layers only where the tokens they are for are present (Qwen3-VL)."""
-        process = decoder._deepstack_process
-
-        def process_present(hidden: Tensor, visual: Tensor, features: Tensor) -> Tensor:
-            output: Tensor = process(hidden, *self._active().picture_features(visual, features))
-            return output
-
-        decoder._deepstack_process = process_present
-        self._undo.append(partial(delattr, decoder, "_deepstack_process"))
 
     def _wrap_attention(self, layer: int) -> None:
         """Give one attention module its own attention function: the one it had, with the pass looking on."""

@@ -1,0 +1,65 @@
+"""Layers that read what earlier ones made, keys or picks: no cut between them, and nothing left out after a pick."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from tests.zoo import ZOO
+from tests.zoo.entry import Entry
+from tests.zoo.oracles import cached_equals_uncached, drop_equals_mask, model_of
+from visionflow import FastV, HiMAP, UnsupportedUsageError, VisiPruner, prune
+from visionflow.core import Block
+from visionflow.core.plan import Plan
+from visionflow.engines.hf.families import FAMILIES
+from visionflow.engines.hf.scope import Scope
+from visionflow.engines.hf.sharing import closed_to_cuts
+
+LARGE = ZOO["mistral_large4"]
+
+
+def sharing(**said: list[int] | list[str]) -> Entry:
+    """A Mistral Large 4 whose layers share keys or picks."""
+
+    def config() -> object:
+        made = LARGE.config()
+        for name, value in said.items():
+            setattr(made.get_text_config(), name, value)
+        return made
+
+    return replace(LARGE, config=config)
+
+
+KEYS = sharing(kv_source_layers=[0, 1, 2, 1, 4, 5], no_rope_layers=[1] * 6)
+PICKS = sharing(indexer_types=["full", "full", "shared", "shared", "full", "full"])
+
+
+@pytest.mark.parametrize("entry", [KEYS, PICKS], ids=["keys", "picks"])
+def test_no_cut_falls_between_a_layer_and_those_that_read_what_it_made(entry: Entry) -> None:
+    model = model_of(entry)
+    assert FAMILIES["mistral_large4"].closed_to_cuts(model) == {2, 3}
+    for layer in (2, 3):
+        with pytest.raises(UnsupportedUsageError, match=r"read the keys of earlier ones.*possible: 0, 1, 4, 5"):
+            prune(model, FastV(layer, 0.5))
+    for oracle in (drop_equals_mask, cached_equals_uncached):
+        oracle(entry, HiMAP(1, 0.5, 4, 0.5))
+
+
+def test_who_reads_whose_keys() -> None:
+    kinds = ["sliding", "full", "sliding", "full", "sliding"]
+    late = [SimpleNamespace(layer_type=kind, is_kv_shared_layer=at > 2) for at, kind in enumerate(kinds)]
+    assert closed_to_cuts(late, SimpleNamespace()) == {2, 3, 4}  # the full one reads layer 1
+    assert closed_to_cuts(late[:3], SimpleNamespace()) == set()
+    taken = SimpleNamespace(kv_source_layers=[0, 0, 2, 2], indexer_types=["full", "full", "full", "shared"])
+    assert closed_to_cuts([], taken) == {1, 3}
+
+
+@pytest.mark.parametrize("name", ["dots3_note", "mistral_large4"])
+def test_nothing_is_left_out_after_an_indexer_has_picked(name: str) -> None:
+    model = model_of(ZOO[name])
+    with pytest.raises(UnsupportedUsageError, match=r"an indexer picks .* leave 'shallow' out of the phases"):
+        prune(model, VisiPruner(1))
+    with pytest.raises(UnsupportedUsageError, match="an indexer picks"):
+        Scope(model, Plan(blocks=(Block((0,), "image", "instruction", "zero"),)))
+    with prune(model, VisiPruner(1, phases=("middle", "deep"))):
+        pass
