@@ -12,7 +12,7 @@ LMMS_READY := $(LMMS)/.ready
 VLLM       := .venv-vllm
 VLLM_READY := $(VLLM)/.ready
 
-# For pages in a real browser, beside what the tests have: Debian's chromium (apt install chromium), not a download.
+# For pages and the app in a real browser, beside what the tests have: Debian's chromium (apt install chromium), not a download.
 BROWSER       := .venv-browser
 BROWSER_READY := $(BROWSER)/.ready
 
@@ -63,9 +63,9 @@ test-vllm: $(VLLM_READY)
 test-processors: $(LMMS_READY)
 	$(LMMS)/bin/pytest -m "" tests/cli/test_families.py
 
-# The pages of `visionflow look` in Chromium: every control, accessibility, screenshots in build/look.
+# The pages of `visionflow look` and the app in Chromium: every control, accessibility, screenshots in build/look.
 look: $(BROWSER_READY)
-	$(BROWSER)/bin/pytest tests/browser
+	$(BROWSER)/bin/pytest tests/browser tests/app
 
 lint: $(READY)
 	$(BIN)/ruff check src tests docs examples
@@ -173,7 +173,7 @@ $(VLLM_READY): pyproject.toml locks/vllm.txt tests/lmms/torchvision_on_cpu.py
 $(BROWSER_READY): pyproject.toml locks/main.txt locks/browser.txt
 	test -d $(BROWSER) || $(PYTHON) -m venv $(BROWSER)
 	$(BROWSER)/bin/pip install --quiet --disable-pip-version-check $$(grep '^torch==' locks/main.txt)
-	$(BROWSER)/bin/pip install --quiet --disable-pip-version-check -r locks/main.txt -r locks/browser.txt -e '.[dev]'
+	$(BROWSER)/bin/pip install --quiet --disable-pip-version-check -r locks/main.txt -r locks/browser.txt -e '.[dev,app]'
 	touch $(BROWSER_READY)
 
 $(TOOLS_READY): locks/tools.txt

@@ -70,7 +70,7 @@ def test_tables_and_figures_have_one_home(found: set[Import]) -> None:
     assert not [each for each in found if each.of == notebook and each.at_start]
     assert importers(found, notebook) == {"flow", "pruning"}
     others = {each for each in found if each.of != notebook}
-    assert importers(others, f"{PACKAGE}.report") == {"cli", "report", "viz", PACKAGE}  # for visionflow.look
+    assert importers(others, f"{PACKAGE}.report") == {"app", "cli", "report", "viz", PACKAGE}  # visionflow.look
 
 
 # -- that the reader of imports sees what there is --------------------------------------------------------------------

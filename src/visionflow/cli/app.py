@@ -11,7 +11,21 @@ from typing import Annotated, Any
 import typer
 
 from visionflow import __version__
-from visionflow.cli import ask, bench, disrupt, export, flops, lens, look, saliency, scaling, scenes, serve, train
+from visionflow.cli import (
+    ask,
+    bench,
+    disrupt,
+    export,
+    flops,
+    lens,
+    look,
+    saliency,
+    scaling,
+    scenes,
+    serve,
+    train,
+    web_app,
+)
 from visionflow.cli.eval import evaluate
 from visionflow.cli.frontier import frontier
 from visionflow.cli.method_options import MethodCommand
@@ -27,6 +41,7 @@ TRACEBACK = "VISIONFLOW_TRACEBACK"
 COMMANDS: dict[str, Callable[..., None]] = {
     "ask": ask.ask,
     "look": look.look,
+    "app": web_app.app,
     "eval": evaluate,
     "tune": tune,
     "frontier": frontier,

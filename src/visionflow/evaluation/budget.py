@@ -31,8 +31,10 @@ COMPARED = (
 RESIZE = "resize"
 """The row in which the picture is made smaller, and nothing is pruned."""
 
-_LAYERS = ("k", "k1", "k2", "layers")
-_RATIOS = ("r", "r1", "r2", "ratios")
+LAYERS = ("k", "k1", "k2", "layers")
+RATIOS = ("r", "r1", "r2", "ratios")
+"""How methods call the layers of their cuts, and the fractions dropped there."""
+
 _PROMPTS = 16  # over which the share is taken
 _STEPS = 24  # of the bisection
 _SCALES = tuple(round(1 - step / 40, 3) for step in range(1, 40))
@@ -212,16 +214,16 @@ def _stronger(given: Method, power: float) -> Method:
     def ratio(r: float) -> float:
         return min(0.9999, round(float(1 - (1 - r) ** power), 4))
 
-    own = {name: value for name, value in vars(given).items() if name in _RATIOS}
+    own = {name: value for name, value in vars(given).items() if name in RATIOS}
     more = {name: tuple(map(ratio, r)) if isinstance(r, tuple) else ratio(r) for name, r in own.items()}
     return replace(given, **more)  # type: ignore[type-var]
 
 
 def _earlier(given: Method, depth: int) -> Iterator[Method]:
     """The method, then with ever earlier layers, as far as it goes; without ratios from the deepest layer on."""
-    names = [name for name in _LAYERS if name in vars(given)]
+    names = [name for name in LAYERS if name in vars(given)]
     layers = [layer for name in names for layer in _as_tuple(vars(given)[name])]
-    if not any(name in vars(given) for name in _RATIOS):
+    if not any(name in vars(given) for name in RATIOS):
         layers = [depth - len(layers) + place for place in range(len(layers))]
     if not layers:
         yield given

@@ -30,11 +30,11 @@ def read_picture(source: str) -> Image.Image:
     return decoded(_content(source), _name(source))
 
 
-def decoded(content: bytes, name: str) -> Image.Image:
+def decoded(content: bytes, name: str, most_pixels: int | None = None) -> Image.Image:
     """The picture in a file's `content`, called `name` in what is said about it.
 
     It is turned as its EXIF orientation says, put on white where it is transparent, and scaled to 8 bits from 16. Of an
-    animation it is the first frame.
+    animation it is the first frame. One of more than `most_pixels`, by default Pillow's limit, is not decoded at all.
 
     Raises:
         VisionFlowError: it is not a picture, is cut off, or is too large.
@@ -46,13 +46,14 @@ def decoded(content: bytes, name: str) -> Image.Image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.filterwarnings("ignore", category=UserWarning)  # remarks on odd metadata
             picture = Image.open(BytesIO(content))
+            if most_pixels is not None and picture.width * picture.height > most_pixels:
+                raise Image.DecompressionBombError
             picture.load()
     except UnidentifiedImageError as error:
         raise VisionFlowError(f"{name} is not a picture that can be read: give a PNG, JPEG, WebP, ...") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise VisionFlowError(
-            f"{name} has more than {(Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels: make it smaller"
-        ) from error
+        most = (most_pixels or Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        raise VisionFlowError(f"{name} has more than {most} million pixels: make it smaller") from error
     except Exception as error:  # each format's decoder fails in its own way: OSError, SyntaxError, ValueError, ...
         raise VisionFlowError(f"{name} is truncated or damaged ({error}): get it again") from error
     _check_size(picture, name)

@@ -42,6 +42,11 @@ def page_of(data: dict[str, Any], pictures: Sequence[Image.Image]) -> str:
     )
 
 
+def style() -> str:
+    """The style sheet of the page, for what is to look like it."""
+    return _part(_PARTS["style"])
+
+
 def _fitting(runs: Sequence[dict[str, Any]]) -> list[np.ndarray[Any, Any]]:
     """The maps of as many answer tokens as there is room for, the same number of each run."""
     reads = [run["reads"] for run in runs]
