@@ -33,7 +33,7 @@ def sample(task: str, number: int) -> Sample:
         gold={"letter": ("A",), "yes_no": ("yes",), "words": ("w5",), "caption": ()}[FORMS[task]],
         options=("w7", "w8") if task == "choice" else (),
         objects=(),
-        image=lambda: Image.fromarray(pixels),
+        images=lambda: [Image.fromarray(pixels)],
         relevant=lambda grid: wanted,
     )
 

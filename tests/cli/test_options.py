@@ -13,7 +13,7 @@ from visionflow.bench.shapes import SHAPES, shape_config
 from visionflow.cli import values
 from visionflow.cli.app import COMMANDS, app
 from visionflow.cli.flow_run import FOLLOWED
-from visionflow.cli.options import MODEL_HELP, SHAPE_NAMES, TASKS
+from visionflow.cli.options import CROWDED_TASKS, MODEL_HELP, SHAPE_NAMES, TASKS
 from visionflow.core.tokens import GroupName
 from visionflow.cost.conventions import Convention
 from visionflow.cost.load import PRESETS
@@ -25,6 +25,7 @@ from visionflow.flow.saliency_measures import CONVENTIONS, OBJECTIVES
 from visionflow.methods import METHODS, himap, visipruner
 from visionflow.scenes import SPLITS
 from visionflow.scenes import TASKS as SCENE_TASKS
+from visionflow.scenes.worlds import tasks_of
 
 BAD = {
     "N": ("", "nan", "inf", "1.5", "two", "-1", "1e3", "9" * 30, "99999999999", "0x10"),
@@ -134,8 +135,9 @@ def test_long_lists_and_long_words_are_cut(visionflow: Run) -> None:
 
 def test_the_words_are_those_of_the_package() -> None:
     """The options say them without importing what they are of; here they are held together."""
-    assert tuple(FORMS) == TASKS == tuple(SCENE_TASKS)
-    assert set(FORMS) - set(FOLLOWED) == {task for task, form in FORMS.items() if form == "caption"}
+    assert tuple(SCENE_TASKS) == TASKS
+    assert tuple(FORMS) == CROWDED_TASKS == tasks_of("crowded")
+    assert set(TASKS) - set(FOLLOWED) == {task for task, form in FORMS.items() if form == "caption"}
     words = {
         ("saliency", "objective"): tuple(OBJECTIVES),
         ("saliency", "convention"): tuple(CONVENTIONS),

@@ -53,7 +53,7 @@ def test_samples_are_those_of_the_suite(exported: Path) -> None:
     for sample, named in zip(read(exported), NAMED, strict=True):
         for name in ("task", "kind", "form", "question", "prompt", "gold", "options", "objects"):
             assert getattr(sample, name) == getattr(named, name)
-        assert np.array_equal(np.asarray(sample.image()), np.asarray(named.image()))
+        assert np.array_equal(np.asarray(sample.images()[0]), np.asarray(named.images()[0]))
         assert sample.relevant
         assert named.relevant
         for grid in (5, 12, 24):
@@ -119,7 +119,7 @@ def test_pictures_of_any_kind(own: Path, tmp_path: Path) -> None:
     stored = io.BytesIO()
     Image.new("LA", (20, 10), (0, 0)).save(stored, "PNG")
     edited(own, tmp_path, image=[stored.getvalue()] * 10)
-    picture = read(own)[0].image()
+    picture = read(own)[0].images()[0]
     assert (picture.mode, picture.size, picture.getpixel((0, 0))) == ("RGB", (20, 10), (255, 255, 255))
 
 
@@ -179,7 +179,7 @@ def test_an_image_that_cannot_be_decoded_is_named(own: Path, tmp_path: Path, sto
     content = next(iter(rows_of("choice", "test", 1)))["image"]["bytes"][:5000] if stored == "cut" else stored
     asked = read(edited(own, tmp_path, image=[{"bytes": content, "path": None}] * 10))
     with pytest.raises(VisionFlowError, match=f"the image of question 'open-test-1' of .*{message}"):
-        asked[-1].image()
+        asked[-1].images()[0]
 
 
 def test_without_the_library(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,7 @@ def test_each_stage_alone() -> None:
 def test_the_oracle_keeps_exactly_the_relevant_patches() -> None:
     loaded = tiny_loaded()
     asked = samples(6, "open")
-    pictures = [[each.image()] for each in asked]
+    pictures = [each.images() for each in asked]
     inputs = make_prompts(loaded.model, loaded.processor, pictures, [each.prompt for each in asked])
     wanted = np.stack([each.relevant(5).ravel() for each in asked if each.relevant])
     assert 0 in wanted.sum(1)
@@ -89,7 +89,7 @@ def test_an_oracle_that_knows_nothing_is_refused() -> None:
 def test_another_seed_is_another_draw() -> None:
     loaded = tiny_loaded()
     (asked,) = samples(1, "open")
-    inputs = make_prompts(loaded.model, loaded.processor, [[asked.image()]], [asked.prompt])
+    inputs = make_prompts(loaded.model, loaded.processor, [asked.images()], [asked.prompt])
 
     def kept(seed: int) -> Any:
         with torch.inference_mode(), prune(loaded.model, RandomSteps(1, 0.5, 3, 0.5, seed)) as trace:

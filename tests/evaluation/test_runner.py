@@ -72,7 +72,7 @@ def test_what_a_method_decided_is_recorded_and_costed_for_each_sample(loaded: Lo
 
 def test_the_dense_row_is_the_model_itself(loaded: Loaded, asked: list[Sample], whole: list[dict[str, Any]]) -> None:
     for sample, record in zip(asked, whole, strict=True):
-        inputs = make_prompt(loaded.model, loaded.processor, [sample.image()], sample.prompt)
+        inputs = make_prompt(loaded.model, loaded.processor, sample.images(), sample.prompt)
         with torch.inference_mode():
             tokens = loaded.model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
         said = loaded.processor.tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
@@ -164,7 +164,7 @@ def test_batches_are_of_one_task(loaded: Loaded, asked: list[Sample]) -> None:
         ["open-2"],
     ]
     inputs = inputs_of(loaded, several[0])
-    lengths = [make_prompt(loaded.model, loaded.processor, [each.image()], each.prompt) for each in several[0]]
+    lengths = [make_prompt(loaded.model, loaded.processor, each.images(), each.prompt) for each in several[0]]
     assert inputs["attention_mask"].sum(1).tolist() == [each["input_ids"].shape[1] for each in lengths]
     assert inputs["attention_mask"][:, -1].all()  # padded on the left
 
@@ -291,7 +291,7 @@ def test_the_scenes_are_spread_evenly_and_know_their_patches() -> None:
         assert json.dumps(sample.gold)
     again = SUITES["scenes"].samples(3, ["choice"])
     assert [sample.prompt for sample in again] == [sample.prompt for sample in asked[:3]]
-    assert [sample.image().tobytes() for sample in again] == [sample.image().tobytes() for sample in asked[:3]]
+    assert [sample.images()[0].tobytes() for sample in again] == [sample.images()[0].tobytes() for sample in asked[:3]]
 
 
 def test_unknown_suites_and_tasks_are_refused() -> None:

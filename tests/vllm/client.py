@@ -79,7 +79,7 @@ def streamed(address: Address, request: dict[str, Any], pieces: int | None = Non
 def request_of(address: Address, sample: Sample, says: str | None = None) -> dict[str, Any]:
     """A question as OpenAI's clients send it."""
     file = io.BytesIO()
-    sample.image().save(file, "PNG")
+    sample.images()[0].save(file, "PNG")
     url = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
     content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": sample.prompt}]
     model = json.loads(address.get("/v1/models"))["data"][0]["id"]

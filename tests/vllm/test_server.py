@@ -37,7 +37,7 @@ def test_sixty_questions_are_answered_as_transformers_answers_them(server: Addre
     for sample, off in zip(SAMPLES, says, strict=True):
         chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": sample.prompt}]}]
         prompt = processor.apply_chat_template(chat, add_generation_prompt=True)
-        inputs = processor(images=sample.image(), text=prompt, return_tensors="pt")
+        inputs = processor(images=sample.images()[0], text=prompt, return_tensors="pt")
         made = []
         for method in (None, METHOD):
             with torch.no_grad(), nullcontext() if method is None else prune(model, method):

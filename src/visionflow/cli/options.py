@@ -56,6 +56,7 @@ Seed = Annotated[
 ]
 
 TASKS = ("choice", "science", "existence", "caption", "open")
+CROWDED_TASKS = (*TASKS, "pair", "turns")
 SuiteName = Annotated[
     str,
     option(
@@ -66,7 +67,8 @@ SuiteName = Annotated[
     ),
 ]
 Tasks = Annotated[
-    Sequence[str] | None, option(some_of("task", *TASKS), "A,B", f"Some of {', '.join(TASKS)}.", shown="all")
+    Sequence[str] | None,
+    option(some_of("task", *CROWDED_TASKS), "A,B", f"Some of {', '.join(CROWDED_TASKS)}.", shown="all there are"),
 ]
 Limit = Annotated[
     int,

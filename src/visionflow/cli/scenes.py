@@ -5,14 +5,20 @@ from typing import Annotated
 
 import typer
 
-from visionflow.cli.options import MOST_QUESTIONS, TASKS, option
+from visionflow.cli.options import CROWDED_TASKS, MOST_QUESTIONS, TASKS, option
 from visionflow.cli.values import one_of, place, whole
 
 
 def scenes(
     out: Annotated[Path, option(place, "FILE", "The parquet file to write.")],
     task: Annotated[
-        str | None, option(one_of("task", *TASKS), "TASK", f"One of {', '.join(TASKS)}.", shown="all of them")
+        str | None,
+        option(
+            one_of("task", *CROWDED_TASKS),
+            "TASK",
+            f"One of {', '.join(TASKS)}; of the crowded world also pair (two pictures) and turns (a later question).",
+            shown="all of them",
+        ),
     ] = None,
     split: Annotated[
         str, option(one_of("split", "train", "validation", "test"), "SPLIT", "train, validation or test.")
@@ -38,9 +44,10 @@ def scenes(
 
     from visionflow.scenes import Split
     from visionflow.scenes.export import check_export, export, rows_of
+    from visionflow.scenes.worlds import tasks_of
 
-    tasks = list(TASKS) if task is None else [task]
-    check_export(out, tasks, split, limit, force)
+    tasks = tasks_of(world) if task is None else [task]
+    check_export(out, tasks, split, limit, force, world)
     rows = chain.from_iterable(rows_of(each, cast(Split, split), limit, world) for each in tasks)
     total = len(tasks) * limit
     export(track(rows, "drawing", total, console=Console(stderr=True)), out)

@@ -44,11 +44,12 @@ def inputs_of(
         VisionFlowError: a picture cannot be decoded, or `make_prompts` refuses a question.
     """
     shown = [[_smaller(each, scale) for each in _shown(sample, sight)] for sample in samples]
-    return make_prompts(loaded.model, loaded.processor, shown, [sample.prompt for sample in samples], new_tokens)
+    questions, before = [sample.prompt for sample in samples], [sample.before for sample in samples]
+    return make_prompts(loaded.model, loaded.processor, shown, questions, new_tokens, before)
 
 
 def relevant_tokens(model: PreTrainedModel, samples: Sequence[Sample]) -> Tensor | None:
-    """Which image tokens the answers rest on, bool ``[batch, patches]``; None where that is not known of each."""
+    """Which image tokens the answers rest on, bool ``[batch, pictures * patches]``; None where one is not known."""
     patches = image_tokens_of(model.config) or 0
     side = isqrt(patches)
     if not patches or side**2 != patches:
@@ -60,8 +61,8 @@ def relevant_tokens(model: PreTrainedModel, samples: Sequence[Sample]) -> Tensor
 def _shown(sample: Sample, sight: Sight) -> list[Image.Image]:
     if sight == "none":
         return []
-    picture = sample.image()
-    return [picture if sight == "picture" else Image.new("RGB", picture.size, _GREY)]
+    pictures = sample.images()
+    return pictures if sight == "picture" else [Image.new("RGB", each.size, _GREY) for each in pictures]
 
 
 def _smaller(picture: Image.Image, scale: float) -> Image.Image:

@@ -17,7 +17,7 @@ from visionflow.loading.pictures import decoded
 from visionflow.scenes import CELLS, Scene, relevant_patches
 from visionflow.scenes.export import layout, scene_of
 
-OPTIONAL = ("relevant", "about", "scene")
+OPTIONAL = ("relevant", "about", "scene", "more_images", "before")
 """Columns that may be missing or empty; without `scene` there are no captions, without `relevant` no oracle."""
 
 _FILLED = ("id", "task", "kind", "question", "prompt")
@@ -40,7 +40,8 @@ def suite_in(path: Path) -> Suite:
     """
     content = _content(path)
     table = _table(content, path)
-    rows, pictures = table.drop_columns("image").to_pylist(), table["image"]
+    rows = table.drop_columns(["image", "more_images"]).to_pylist()
+    pictures = [[first, *(more.values or ())] for first, more in zip(table["image"], table["more_images"], strict=True)]
     places = _by_task(rows, path)
 
     def sample(task: str, number: int) -> Sample:
@@ -106,7 +107,7 @@ def _by_task(rows: Sequence[Fields], path: Path) -> dict[str, list[int]]:
     return places
 
 
-def _sample(row: Fields, picture: Any, where: str) -> Sample:
+def _sample(row: Fields, pictures: Sequence[Any], where: str) -> Sample:
     form = FORMS[row["task"]]
     gold, options = tuple(row["gold"] or ()), tuple(text or "" for text in row["options"] or ())
     _check_gold(gold, options, form, where)
@@ -124,8 +125,9 @@ def _sample(row: Fields, picture: Any, where: str) -> Sample:
         gold=gold,
         options=options,
         objects=objects,
-        image=lambda: _picture(picture, where),
-        relevant=_relevance(row, scene, where),
+        images=lambda: [_picture(each, where) for each in pictures],
+        relevant=_relevance(row, scene, len(pictures), where),
+        before=_turns(row, where),
     )
 
 
@@ -147,23 +149,31 @@ def _scene(row: Fields, where: str) -> Scene | None:
         raise VisionFlowError(f"the scene of {where} is no scene graph: write it as visionflow scenes does") from error
 
 
-def _relevance(row: Fields, scene: Scene | None, where: str) -> Relevance | None:
+def _turns(row: Fields, where: str) -> tuple[str, ...]:
+    before = row["before"] or ()
+    if len(before) % 2 or not all(text and text.strip() for text in before):
+        raise VisionFlowError(f"the turns before {where} are no questions with their answers: give both, in turn")
+    return tuple(before)
+
+
+def _relevance(row: Fields, scene: Scene | None, pictures: int, where: str) -> Relevance | None:
     if row["relevant"] is None:
         return None
-    if not set(row["relevant"]) <= set(range(CELLS**2)):
-        raise VisionFlowError(f"the relevant patches of {where} are not all of 0 to {CELLS**2 - 1}: correct them")
-    cells = np.isin(np.arange(CELLS**2), row["relevant"]).reshape(CELLS, CELLS)
+    patches = pictures * CELLS**2
+    if not set(row["relevant"]) <= set(range(patches)):
+        raise VisionFlowError(f"the relevant patches of {where} are not all of 0 to {patches - 1}: correct them")
+    cells = np.isin(np.arange(patches), row["relevant"]).reshape(pictures, CELLS, CELLS)
     about = row["about"]
     if scene is not None and about is not None and set(about) <= set(range(len(scene.objects))):
         exact = scene
-        if np.array_equal(relevant_patches(exact, about, CELLS), cells):
+        if np.array_equal(relevant_patches(exact, about, CELLS)[None], cells):
             return lambda grid: relevant_patches(exact, about, grid)
     return lambda grid: _overlapping(cells, grid)
 
 
 def _overlapping(cells: NDArray[np.bool_], grid: int) -> NDArray[np.bool_]:
-    """The patches, bool [grid, grid], that share some of the picture with one of the `cells`, bool [side, side]."""
-    side = len(cells)
+    """The patches, bool [pictures, grid, grid], that share some of their picture with one of the `cells`."""
+    side = cells.shape[-1]
     patch, cell = np.arange(grid)[:, None], np.arange(side)
     meets = (cell * grid < (patch + 1) * side) & ((cell + 1) * grid > patch * side)
     return meets @ cells @ meets.T

@@ -191,7 +191,7 @@ def _analysed(loaded: Loaded, samples: Sequence[Sample], analysis: Analysis) -> 
 
 
 def _spellings(processor: Any, sample: Sample) -> set[int]:
-    gold, prompt = sample.gold[0], prompt_text(processor, [sample.image()], sample.prompt)
+    gold, prompt = sample.gold[0], prompt_text(processor, sample.images(), sample.prompt, sample.before)
     found = {_first_token(processor.tokenizer, prompt, answer) for answer in (gold, gold.title())}
     known = found - {processor.tokenizer.unk_token_id}
     if not known:

@@ -1,7 +1,6 @@
 """A user's own prompts without answers: a .jsonl file with a picture and a question on each line."""
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +50,6 @@ def _prompt(line: str, number: int, path: Path) -> Sample:
         gold=(),
         options=(),
         objects=(),
-        image=partial(read_picture, source),
+        images=lambda: [read_picture(source)],
         relevant=None,
     )

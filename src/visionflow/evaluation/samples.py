@@ -15,7 +15,8 @@ AnswerForm = Literal["letter", "yes_no", "words", "caption"]
 """How a task wants its answer, and so how it is scored."""
 
 Relevance = Callable[[int], NDArray[np.bool_]]
-"""From the grid's side g to the patches that an answer rests on, bool [g, g], row by row as the model sees them."""
+"""From the grid's side g to the patches that an answer rests on, bool [g, g], row by row as the model sees them; of
+several pictures bool [pictures, g, g]."""
 
 FORMS: dict[str, AnswerForm] = {
     "choice": "letter",
@@ -23,13 +24,15 @@ FORMS: dict[str, AnswerForm] = {
     "existence": "yes_no",
     "caption": "caption",
     "open": "words",
+    "pair": "words",
+    "turns": "words",
 }
 """The form of the answers of every task that there is."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One question about one picture.
+    """One question about a picture, or about several.
 
     Attributes:
         id: its name within the suite.
@@ -41,8 +44,9 @@ class Sample:
         gold: the right answer (a letter, yes or no, a few words); of captions the references.
         options: the texts of A, B, C, ... of a multiple choice.
         objects: what a caption has to name, each thing as often as it is there.
-        image: makes the picture.
+        images: makes the pictures.
         relevant: the patches that the answer rests on; None where nobody knows.
+        before: earlier turns of the conversation, question and answer in turn.
     """
 
     id: str
@@ -54,8 +58,9 @@ class Sample:
     gold: tuple[str, ...]
     options: tuple[str, ...]
     objects: tuple[str, ...]
-    image: Callable[[], Image.Image]
+    images: Callable[[], list[Image.Image]]
     relevant: Relevance | None
+    before: tuple[str, ...] = ()
 
     def is_right(self, answer: str) -> bool:
         """Whether `answer` is the right one; of a caption, whether it names exactly the objects that are there.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation.datafile import suite_in
-from visionflow.evaluation.samples import FORMS, Sample, Suite
+from visionflow.evaluation.samples import FORMS, AnswerForm, Sample, Suite
 from visionflow.scenes.world import Split
 
 
@@ -46,12 +46,14 @@ def _scenes(split: Split, task: str, number: int) -> Sample:
         gold=item.gold,
         options=item.options,
         objects=tuple(each.name for each in scene.objects) if task == "caption" else (),
-        image=lambda: draw(scene),
+        images=lambda: [draw(scene)],
         relevant=lambda grid: relevant_patches(scene, item.about, grid),
     )
 
 
-SUITES: dict[str, Suite] = {"scenes": Suite("scenes", FORMS, partial(_scenes, "test"))}
+_ASKED: dict[str, AnswerForm] = {name: FORMS[name] for name in ("choice", "science", "existence", "caption", "open")}
 
-VALIDATION: dict[str, Suite] = {"scenes": Suite("scenes-validation", FORMS, partial(_scenes, "validation"))}
+SUITES: dict[str, Suite] = {"scenes": Suite("scenes", _ASKED, partial(_scenes, "test"))}
+
+VALIDATION: dict[str, Suite] = {"scenes": Suite("scenes-validation", _ASKED, partial(_scenes, "validation"))}
 """By the name of a suite the questions that settings are chosen on."""

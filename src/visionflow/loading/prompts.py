@@ -1,6 +1,7 @@
 """Questions about pictures, as the model's own chat template and processor put it."""
 
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
 from PIL import Image
@@ -42,13 +43,19 @@ def make_prompts(
     pictures: Sequence[Sequence[Image.Image]],
     questions: Sequence[str],
     new_tokens: int = 0,
+    before: Sequence[Sequence[str]] | None = None,
 ) -> Any:
     """The inputs of `model` (one batch, padded on the left, on its device): each question about its own pictures.
 
+    `before` are earlier turns of each conversation, what was asked and what was answered in turn; the pictures belong
+    to its first question.
+
     Raises:
-        VisionFlowError: a question is empty or holds the image placeholder, the template cannot show pictures, the
-            image tokens do not fit the model, or a prompt and `new_tokens` are longer than the model can place.
+        VisionFlowError: a question is empty or holds the image placeholder, the template cannot show pictures or
+            earlier turns, the image tokens do not fit the model, or a prompt and `new_tokens` are longer than the model
+            can place.
     """
+    before = [()] * len(questions) if before is None else before
     marks = [mark for name in ("image_token", "image_placeholder_token") if (mark := getattr(processor, name, None))]
     for question in questions:
         check_question(question)
@@ -58,11 +65,11 @@ def make_prompts(
     if _layout(processor) is None and not getattr(processor, "chat_template", None):
         raise VisionFlowError("the model's processor has no chat template, so its prompt is unknown: add one to it")
     try:
-        texts = [prompt_text(processor, *asked) for asked in zip(pictures, questions, strict=True)]
+        texts = [prompt_text(processor, *asked) for asked in zip(pictures, questions, before, strict=True)]
         for shown, text in zip(pictures, texts, strict=True):
             if shown and marks and not _layout(processor) and not any(mark in text for mark in marks):
                 raise VisionFlowError("the prompt has no image token: the model's chat template leaves the picture out")
-        inputs = _inputs(processor, pictures, questions)
+        inputs = _inputs(processor, pictures, questions, before)
     except VisionFlowError:
         raise
     except Exception as error:  # templates raise their own errors; the processor, when pictures and marks differ
@@ -73,11 +80,19 @@ def make_prompts(
     return inputs.to(model.device, dtype=model.dtype)
 
 
-def prompt_text(processor: Any, pictures: Sequence[Image.Image], question: str) -> str:
-    """The prompt as the chat template writes it: one placeholder per picture, and up to where the answer begins."""
+def prompt_text(processor: Any, pictures: Sequence[Image.Image], question: str, before: Sequence[str] = ()) -> str:
+    """The prompt as the chat template writes it: one placeholder per picture, and up to where the answer begins.
+
+    Raises:
+        VisionFlowError: there is no chat template for the turns `before` this one.
+    """
     if layout := _layout(processor):
+        if before:
+            raise VisionFlowError("the model's processor has no chat template, and so no further turns: ask once")
         return layout.format(pictures=processor.image_token * len(pictures), question=question)
-    text: str = processor.apply_chat_template(_chat(pictures, question), add_generation_prompt=True, tokenize=False)
+    text: str = processor.apply_chat_template(
+        _chat(pictures, question, before), add_generation_prompt=True, tokenize=False
+    )
     return text
 
 
@@ -97,7 +112,12 @@ def room_after(model: PreTrainedModel, prompt: int) -> int:
     return _ENDLESS if longest is None else longest - prompt
 
 
-def _inputs(processor: Any, pictures: Sequence[Sequence[Image.Image]], questions: Sequence[str]) -> Any:
+def _inputs(
+    processor: Any,
+    pictures: Sequence[Sequence[Image.Image]],
+    questions: Sequence[str],
+    before: Sequence[Sequence[str]],
+) -> Any:
     options: dict[str, Any] = {"padding": True, "padding_side": "left"}
     if _layout(processor):
         texts = [prompt_text(processor, *asked) for asked in zip(pictures, questions, strict=True)]
@@ -106,7 +126,7 @@ def _inputs(processor: Any, pictures: Sequence[Sequence[Image.Image]], questions
     if "mm_token_type_ids" in processor.model_input_names:  # some processors make them only when asked
         options["return_mm_token_type_ids"] = True
     return processor.apply_chat_template(
-        [_chat(*asked) for asked in zip(pictures, questions, strict=True)],
+        [_chat(*asked) for asked in zip(pictures, questions, before, strict=True)],
         add_generation_prompt=True,
         tokenize=True,
         return_dict=True,
@@ -120,9 +140,13 @@ def _layout(processor: Any) -> str | None:
     return None if getattr(processor, "chat_template", None) else WITHOUT_TEMPLATE.get(type(processor).__name__)
 
 
-def _chat(pictures: Sequence[Image.Image], question: str) -> list[dict[str, Any]]:
-    shown = [{"type": "image", "image": picture} for picture in pictures]
-    return [{"role": "user", "content": [*shown, {"type": "text", "text": question}]}]
+def _chat(pictures: Sequence[Image.Image], question: str, before: Sequence[str]) -> list[dict[str, Any]]:
+    chat: list[dict[str, Any]] = [
+        {"role": role, "content": [{"type": "text", "text": text}]}
+        for role, text in zip(cycle(("user", "assistant")), [*before, question], strict=False)
+    ]
+    chat[0]["content"][:0] = [{"type": "image", "image": picture} for picture in pictures]
+    return chat
 
 
 def check_question(question: str) -> None:

@@ -12,11 +12,11 @@ from uuid import uuid4
 import numpy as np
 
 from visionflow.errors import VisionFlowError
+from visionflow.scenes.conversations import CONVERSATIONS, sample_conversation
 from visionflow.scenes.draw import draw
 from visionflow.scenes.patches import relevant_patches
-from visionflow.scenes.tasks import TASKS
 from visionflow.scenes.world import CELLS, SPLITS, Background, Ground, Litter, Scene, SceneObject, Sign, Split
-from visionflow.scenes.worlds import sample_item
+from visionflow.scenes.worlds import sample_item, tasks_of
 
 _BATCH = 100
 _NUMBERS = ("x", "y", "radius", "angle")
@@ -68,6 +68,8 @@ def layout() -> Any:
         relevant=numbers,
         about=numbers,
         scene=text,
+        more_images=List(Image()),
+        before=List(text),
     )
 
 
@@ -77,11 +79,17 @@ def rows_of(task: str, split: Split, limit: int, world: str = "plain") -> Iterab
     id: `task-split-number` (after it `-crowded` in that world), from which `sample_item` gives scene and item again.
     image: the picture as PNG bytes, 168 x 168 pixels.
     task, kind, question, prompt, gold, options: as in `Item`.
-    relevant: patches of the objects, signs and ground that the answer rests on, counted row by row from 0 on a grid of
-        12 x 12.
+    relevant: patches of the objects, signs, litter and ground that the answer rests on, counted row by row from 0 on a
+        grid of 12 x 12.
     about: those objects, by their number in the scene graph, from 0.
     scene: the scene graph, JSON: `Scene` with its objects and its background; `scene_of` makes one of it again.
+    more_images: the pictures after the first; of task `pair` one. Patches are counted on through all pictures.
+    before: earlier turns, question and answer in turn; of task `turns` one or two of each.
+
+    Of the tasks of `visionflow.scenes.conversations` there is no `about` and no `scene`.
     """
+    if task in CONVERSATIONS:
+        return (_conversation(task, split, number) for number in range(limit))
     return (_row(task, split, number, world) for number in range(limit))
 
 
@@ -107,7 +115,7 @@ def scene_of(graph: str) -> Scene:
         raise VisionFlowError("this is no scene graph: give one as `rows_of` writes it") from error
 
 
-def check_export(path: Path, tasks: Sequence[str], split: str, limit: int, force: bool) -> None:
+def check_export(path: Path, tasks: Sequence[str], split: str, limit: int, force: bool, world: str = "plain") -> None:
     """Refuse, before any work, what cannot be exported.
 
     Raises:
@@ -115,8 +123,8 @@ def check_export(path: Path, tasks: Sequence[str], split: str, limit: int, force
             suite, a file that is there (without `force`), or a place where no file can be written.
     """
     for task in tasks:
-        if task not in TASKS:
-            raise VisionFlowError(f"unknown task {task!r}: choose one of {', '.join(TASKS)}")
+        if task not in tasks_of(world):
+            raise VisionFlowError(f"unknown task {task!r}: choose one of {', '.join(tasks_of(world))}")
     if split not in SPLITS:
         raise VisionFlowError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
     if limit < 1:
@@ -126,11 +134,9 @@ def check_export(path: Path, tasks: Sequence[str], split: str, limit: int, force
 
 def _row(task: str, split: Split, number: int, world: str) -> dict[str, Any]:
     scene, item = sample_item(task, split, number, world)
-    png = BytesIO()
-    draw(scene).save(png, "PNG")
     return {
         "id": f"{task}-{split}-{number}" + (f"-{world}" if world != "plain" else ""),
-        "image": {"bytes": png.getvalue(), "path": None},
+        "image": _drawn(scene),
         "task": task,
         "kind": item.kind,
         "question": item.question,
@@ -140,7 +146,36 @@ def _row(task: str, split: Split, number: int, world: str) -> dict[str, Any]:
         "relevant": np.flatnonzero(relevant_patches(scene, item.about, CELLS, item.cells)).tolist(),
         "about": list(item.about),
         "scene": json.dumps(asdict(scene)),
+        "more_images": [],
+        "before": [],
     }
+
+
+def _conversation(task: str, split: Split, number: int) -> dict[str, Any]:
+    scenes, lesson = sample_conversation(task, split, number)
+    last = lesson.turns[-1]
+    return {
+        "id": f"{task}-{split}-{number}-crowded",
+        "image": _drawn(scenes[0]),
+        "task": task,
+        "kind": lesson.kind,
+        "question": last.prompt,
+        "prompt": last.prompt,
+        "gold": [last.answer],
+        "options": [],
+        "relevant": np.flatnonzero(lesson.shown).tolist(),
+        "about": None,
+        "scene": None,
+        "more_images": [_drawn(scene) for scene in scenes[1:]],
+        "before": [text for turn in lesson.turns[:-1] for text in (turn.prompt, turn.answer)],
+    }
+
+
+def _drawn(scene: Scene) -> dict[str, Any]:
+    """A picture as `datasets` stores it."""
+    png = BytesIO()
+    draw(scene).save(png, "PNG")
+    return {"bytes": png.getvalue(), "path": None}
 
 
 def _check_place(path: Path, force: bool) -> None:

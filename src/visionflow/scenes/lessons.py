@@ -28,7 +28,7 @@ from visionflow.scenes.questions import (
     shape,
 )
 from visionflow.scenes.reading import sign, word
-from visionflow.scenes.several import Pair, in_one, more_in, which_picture
+from visionflow.scenes.several import Pair, Shared, in_one, more_in, which_picture
 from visionflow.scenes.strewn import strewn
 from visionflow.scenes.tasks import LETTERS, lettered, plausible
 from visionflow.scenes.world import CELLS, COLOURS, MARKS, SHAPES, Scene, pick
@@ -125,11 +125,16 @@ def lessons(scene: Scene, rng: Generator, number: int, taught: Course) -> list[L
     return list(learned.values())
 
 
+def lesson_about(kind: str, scenes: tuple[Scene, ...], rng: Generator) -> Lesson | None:
+    """A lesson of that kind about one scene or two, or None where the scenes allow none."""
+    return _ABOUT_ONE[kind](scenes[0], rng) if len(scenes) == 1 else _ABOUT_TWO[kind]((scenes[0], scenes[1]), rng)
+
+
 def shared_lessons(scenes: Pair, rng: Generator, number: int) -> list[Lesson]:
     """So many lessons about two pictures."""
     learned: dict[str, Lesson] = {}
     for _ in range(4 * number):
-        lesson = _about_two(scenes, rng)
+        lesson = _ABOUT_TWO[pick(rng, _KINDS_ABOUT_TWO)](scenes, rng)
         if lesson is not None:
             learned.setdefault(lesson.turns[0].prompt, lesson)
         if len(learned) == number:
@@ -237,18 +242,35 @@ _ABOUT_ONE: dict[str, Callable[[Scene, Generator], Lesson | None]] = {
 }
 
 
-def _about_two(scenes: Pair, rng: Generator) -> Lesson | None:
-    if rng.random() < 0.6:
-        found = in_one(scenes, rng)
-        if found is None:
-            return None
-        question, one = found
-        shown = np.zeros((2, CELLS, CELLS), dtype=np.bool_)
-        shown[one] = relevant_patches(scenes[one], question.about, CELLS, question.cells)
-    else:
-        shared = pick(rng, (which_picture, more_in))(scenes, rng)
+def _in_picture(scenes: Pair, rng: Generator) -> Lesson | None:
+    found = in_one(scenes, rng)
+    if found is None:
+        return None
+    question, one = found
+    shown = np.zeros((2, CELLS, CELLS), dtype=np.bool_)
+    shown[one] = relevant_patches(scenes[one], question.about, CELLS, question.cells)
+    return _asked_of_two(question, shown, rng)
+
+
+def _of_both(make: Callable[[Pair, Generator], Shared | None]) -> Callable[[Pair, Generator], Lesson | None]:
+    def lesson(scenes: Pair, rng: Generator) -> Lesson | None:
+        shared = make(scenes, rng)
         if shared is None:
             return None
         question, about = shared
         shown = np.stack([relevant_patches(scene, each, CELLS) for scene, each in zip(scenes, about, strict=True)])
+        return _asked_of_two(question, shown, rng)
+
+    return lesson
+
+
+def _asked_of_two(question: Question, shown: NDArray[np.bool_], rng: Generator) -> Lesson:
     return Lesson(question.kind, (Turn(phrases.as_typed(question.text, rng), question.answer),), shown)
+
+
+_ABOUT_TWO: dict[str, Callable[[Pair, Generator], Lesson | None]] = {
+    "in-picture": _in_picture,
+    "which-picture": _of_both(which_picture),
+    "more-in": _of_both(more_in),
+}
+_KINDS_ABOUT_TWO = (*("in-picture",) * 3, "which-picture", "more-in")

@@ -9,6 +9,7 @@ from functools import partial
 
 from numpy.random import Generator
 
+from visionflow.scenes.conversations import CONVERSATIONS
 from visionflow.scenes.knowledge import knowledge
 from visionflow.scenes.lessons import MAKERS
 from visionflow.scenes.places import ground, half, quarter
@@ -44,6 +45,11 @@ WORLDS: dict[str, World] = {
         },
     ),
 }
+
+
+def tasks_of(world: str) -> tuple[str, ...]:
+    """Its tasks by name, those of several pictures or turns among them."""
+    return (*WORLDS[world].tasks, *(CONVERSATIONS if world == "crowded" else ()))
 
 
 def sample_item(task: str, split: Split, number: int, world: str = "plain") -> tuple[Scene, Item]:

@@ -64,5 +64,7 @@ def _digest(samples: Sequence[Sample]) -> str:
     """A short name for what is asked, pictures included."""
     found: Any = hashlib.sha256()
     for sample in samples:
-        found.update(f"{sample.id}\n{sample.prompt}\n".encode() + sample.image().tobytes())
+        found.update("\n".join((sample.id, *sample.before, sample.prompt, "")).encode())
+        for picture in sample.images():
+            found.update(picture.tobytes())
     return str(found.hexdigest()[:16])
