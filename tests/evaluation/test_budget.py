@@ -76,10 +76,13 @@ def test_the_rows_of_the_fair_table() -> None:
     rows, missing = budget_rows(tiny_loaded(), samples(2, "open"), 0.6)
     assert [row.name for row in rows[:4]] == ["dense", "random", "grid", "unlike-mean"]
     assert rows[-1].name == "no-image"
-    assert {*METHODS} - BY_PROMPT - AS_IT_IS == {row.name for row in rows[1:-1]} | {*missing} - {"resize"}
+    assert {*METHODS} - BY_PROMPT - AS_IT_IS == ({row.name for row in rows[1:-1]} | {*missing}) - {
+        "resize",
+        "oracle-margin",
+    }
     assert "as many tokens of a picture of any size" in missing["resize"]
     named, missing = budget_rows(tiny_loaded(), samples(2, "open"), 0.6, ["fastv:k=3", "visipruner", "schedule"])
-    assert [row.name for row in named[4:-1]] == ["fastv:k=3", "schedule"]
+    assert [row.name for row in named[4:-1]] == ["fastv:k=3", "schedule", "oracle-margin"]
     assert named[5].method == parse("schedule").of(6)
     assert isinstance(named[4].method, FastV)
     assert "depends on the prompt" in missing["visipruner"]

@@ -11,11 +11,11 @@ from tests.questions import samples, tiny_loaded
 from tests.tiny import LAYERS, PER_IMAGE
 from visionflow import FastV, HiMAP, VisiPruner, prune
 from visionflow.errors import VisionFlowError
+from visionflow.evaluation.oracle import Oracle
 from visionflow.evaluation.rows import (
     NO_IMAGE,
     REFERENCE,
     Configuration,
-    Oracle,
     RandomSteps,
     chosen_rows,
     phase_rows,
@@ -79,6 +79,29 @@ def test_the_oracle_keeps_exactly_the_relevant_patches() -> None:
         assert (kept - first[place]).tolist() == np.flatnonzero(wanted[place]).tolist()
     assert trace.image_tokens[:2].tolist() == [[PER_IMAGE] * 6] * 2
     assert trace.image_tokens[2:].tolist() == [wanted.sum(1).tolist()] * (LAYERS - 2)
+
+
+def test_an_oracle_with_a_margin_keeps_the_relevant_patches_first() -> None:
+    """And others by lot, so that as many stay of every prompt; also before the first layer."""
+    loaded = tiny_loaded()
+    asked = samples(6, "open")
+    pictures = [each.images() for each in asked]
+    inputs = make_prompts(loaded.model, loaded.processor, pictures, [each.prompt for each in asked])
+    wanted = np.stack([each.relevant(5).ravel() for each in asked if each.relevant])
+    first = (inputs["input_ids"] == loaded.model.config.image_token_id).int().argmax(1)
+    for k in (0, 2):
+        oracle = Oracle(k, torch.from_numpy(wanted), r=0.5)
+        with torch.inference_mode(), prune(loaded.model, oracle) as trace:
+            loaded.model(**inputs)
+        kept = [set((each - first[place]).tolist()) for place, each in enumerate(trace.stages[0].kept)]
+        assert {len(each) for each in kept} == {13}
+        for patches, each in zip(wanted, kept, strict=True):
+            relevant = set(np.flatnonzero(patches).tolist())
+            assert relevant <= each or each <= relevant
+        few = [place for place, patches in enumerate(wanted) if patches.sum() < 7]
+        assert len({frozenset(kept[place]) for place in few}) == len(few) > 1
+    with pytest.raises(VisionFlowError, match="k must be a whole number of layers, at least 1"):
+        Oracle(0)
 
 
 def test_an_oracle_that_knows_nothing_is_refused() -> None:

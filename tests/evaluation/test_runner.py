@@ -16,8 +16,9 @@ from visionflow.cost import DecoderShape, cost_of
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation import runner
 from visionflow.evaluation.batches import batches_of, inputs_of
+from visionflow.evaluation.oracle import Oracle
 from visionflow.evaluation.records import RECORDS, Records
-from visionflow.evaluation.rows import Configuration, Oracle, chosen_rows, seeing, table_rows
+from visionflow.evaluation.rows import Configuration, chosen_rows, seeing, table_rows
 from visionflow.evaluation.run import fingerprint
 from visionflow.evaluation.runner import check_rows, evaluate
 from visionflow.evaluation.samples import Sample

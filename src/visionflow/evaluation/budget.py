@@ -17,7 +17,8 @@ from visionflow.cost.shape import DecoderShape
 from visionflow.engines.hf.families import family_of
 from visionflow.engines.hf.tower_table import check_tower, tower_rows
 from visionflow.errors import VisionFlowError
-from visionflow.evaluation.batches import inputs_of
+from visionflow.evaluation.batches import inputs_of, relevant_tokens
+from visionflow.evaluation.oracle import Oracle
 from visionflow.evaluation.rows import DENSE, WITHOUT_PICTURE, Configuration
 from visionflow.evaluation.samples import Sample
 from visionflow.loading.models import Loaded
@@ -28,6 +29,8 @@ COMPARED = (
     "fastv", "himap", "text-rows", "pyramiddrop", "sparsevlm", "dart", "deft", "divprune", "visionzip", "cdpruner",
     "scope", "mmtok", "flowcut", "vtw",
 )  # fmt: skip
+ORACLE = "oracle-margin"
+"""The row that knows the relevant patches, and keeps others by lot until the budget is used up."""
 RESIZE = "resize"
 """The row in which the picture is made smaller, and nothing is pruned."""
 
@@ -132,7 +135,7 @@ def lengths_of(loaded: Loaded, samples: Sequence[Sample], scale: float = 1.0) ->
 def budget_rows(
     loaded: Loaded, samples: Sequence[Sample], share: float, named: Sequence[str] = (), seed: int = 0
 ) -> tuple[list[Configuration], dict[str, str]]:
-    """Dense, controls, methods and smaller pictures, all at the same share of the FLOPs; and who cannot get there.
+    """Dense, controls, methods, oracle and smaller pictures at the same share of the FLOPs; and who cannot get there.
 
     Args:
         loaded: the model with its processor.
@@ -157,6 +160,11 @@ def budget_rows(
             rows.append(Configuration(name, _fitted(loaded, name, budget, seed)))
         except VisionFlowError as error:
             missing[name] = str(error)
+    if relevant_tokens(loaded.model, samples[:1]) is not None and all(each.relevant for each in samples):
+        try:
+            rows.append(Configuration(ORACLE, budget.met_by(Oracle(1, r=0.5))))
+        except VisionFlowError as error:
+            missing[ORACLE] = str(error)
     try:
         rows.append(Configuration(RESIZE, None, scale=scale_for(loaded, samples, budget)))
     except VisionFlowError as error:

@@ -12,13 +12,10 @@ from typing import ClassVar, Literal, get_args
 from torch import Tensor
 
 from visionflow.core.depth import attending_of
-from visionflow.core.evidence import FromTokens, Shown
-from visionflow.core.keep import Positive
 from visionflow.core.plan import Cut
-from visionflow.core.tokens import Tokens
 from visionflow.errors import VisionFlowError
+from visionflow.evaluation.oracle import Oracle
 from visionflow.methods import METHODS, VTW, FastV, HiMAP, Method, RandomPruning, VisiPruner, parse
-from visionflow.methods.base import check_layer
 from visionflow.methods.visipruner_phases import Selection
 
 Sight = Literal["picture", "grey", "none"]
@@ -27,49 +24,6 @@ Sight = Literal["picture", "grey", "none"]
 REFERENCE = "dense"
 NO_IMAGE = "no-image"
 SWEPT = (0.25, 0.5, 0.75, 0.9)
-
-
-@dataclass(frozen=True)
-class Oracle(Method):
-    """Keep exactly the known relevant patches from layer `k` on: what a selection at that layer would keep if it knew.
-
-    No ceiling: a model may want more than the evidence, as the embedded one does to write captions.
-
-    Attributes:
-        k: layers that run before the cut; at least 1.
-        relevant: bool ``[batch, patches]``, row by row; None until the batch is known.
-
-    Raises:
-        VisionFlowError: `k` is out of range.
-    """
-
-    name: ClassVar[str] = "oracle"
-
-    k: int
-    relevant: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        check_layer("k", self.k)
-
-    def __str__(self) -> str:
-        return f"Oracle(k={self.k})"
-
-    def cuts(self) -> tuple[Cut, ...]:
-        """One cut without a count: as many stay as matter, which may be none."""
-        return (Cut(self.k, Positive(), _Relevant(self.relevant)),)
-
-
-@dataclass(frozen=True, eq=False)
-class _Relevant(FromTokens):
-    """Which patches matter, bool ``[batch, patches]``."""
-
-    relevant: Tensor | None
-
-    def show(self, tokens: Tokens) -> Shown:
-        if self.relevant is None:
-            raise VisionFlowError("an oracle knows nothing before it is given the relevant patches of its batch")
-        patch = (tokens.image.mask.cumsum(1) - 1).clamp(min=0)
-        return Shown(self.relevant.to(patch.device).gather(1, patch).float())
 
 
 @dataclass(frozen=True)
