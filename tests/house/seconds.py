@@ -3,7 +3,7 @@
 ``python -m tests.house.seconds 805db82 here`` runs a model of random weights, in the shape of `visionflow bench`'s
 llava-1b, in a process for each checkout; both stay, and every pass is run by one right after the other, so that what
 other programs do to clock and caches meets both. The unpruned row is transformers alone: it says how far to trust the
-others. Some ten minutes on one core.
+others. Some ten minutes on one core; with ``--pairs FILE`` a second run adds to the pairs of the first.
 """
 
 import json
@@ -14,7 +14,7 @@ from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from math import exp, inf
+from math import exp, inf, nan
 from pathlib import Path
 from time import process_time
 
@@ -112,12 +112,16 @@ def in_pairs(before: Worker, after: Worker, rounds: int) -> Pairs:
 
 
 def ratio(before: Sequence[float], after: Sequence[float]) -> tuple[float, float, float]:
-    """The geometric mean of after/before over pairs of runs, and its 95 % interval (Student's t of the logarithms)."""
+    """The median of after/before over pairs of runs, and its 95 % interval (bootstrap).
+
+    A pass that another program disturbed is an outlier of either side, so the mean tells less than the median.
+    """
     logs = np.log(np.array(after) / np.array(before))
     if len(logs) < 2:
-        return exp(logs.mean()), 0.0, inf
-    low, high = stats.t.interval(0.95, len(logs) - 1, logs.mean(), max(stats.sem(logs), 1e-12))
-    return exp(logs.mean()), exp(low), exp(high)
+        return exp(logs[0]) if len(logs) else nan, 0.0, inf
+    found = stats.bootstrap((logs,), np.median, method="percentile", rng=np.random.default_rng(0))
+    low, high = found.confidence_interval
+    return exp(np.median(logs)), exp(low), exp(high)
 
 
 def report(pairs: Pairs) -> Iterator[str]:
@@ -144,11 +148,17 @@ def main() -> None:
     parser.add_argument("--model", default="llava-1b")
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=40, help="pairs of passes of each row")
+    parser.add_argument("--pairs", type=Path, help="a file of pairs, to which these are added")
     given = parser.parse_args()
     with ExitStack() as stack:
         folders = [stack.enter_context(source(each)) for each in (given.before, given.after)]
         both = [stack.enter_context(worker(folder, given.model, given.layers)) for folder in folders]
-        print("\n".join(report(in_pairs(both[0], both[1], given.rounds))))
+        pairs = in_pairs(both[0], both[1], given.rounds)
+    if given.pairs:
+        known = json.loads(given.pairs.read_text()) if given.pairs.exists() else {}
+        pairs = {row: [*known.get(row, ()), *more] for row, more in pairs.items()}
+        given.pairs.write_text(json.dumps(pairs))
+    print("\n".join(report(pairs)))
 
 
 if __name__ == "__main__":

@@ -152,5 +152,6 @@ def test_operations_are_counted_part_by_part_and_what_grew_is_named() -> None:
 def test_a_ratio_of_seconds_has_an_interval_around_it() -> None:
     value, low, high = ratio([1.0, 2.0, 4.0], [1.1, 2.2, 4.4])
     assert [value, low, high] == pytest.approx([1.1] * 3)
-    value, low, high = ratio([1.0, 1.0, 1.0], [1.0, 1.1, 1.3])
+    value, low, high = ratio([1.0] * 5, [0.9, 1.0, 1.1, 1.2, 1.3])
+    assert value == pytest.approx(1.1)
     assert low < 1 < value < high

@@ -168,15 +168,16 @@ def _relevance(row: Fields, scene: Scene | None, pictures: int, where: str) -> R
         exact = scene
         if np.array_equal(relevant_patches(exact, about, CELLS)[None], cells):
             return lambda grid: relevant_patches(exact, about, grid)
-    return lambda grid: _overlapping(cells, grid)
+    return lambda grid: _overlapping(cells if pictures > 1 else cells[0], grid)
 
 
 def _overlapping(cells: NDArray[np.bool_], grid: int) -> NDArray[np.bool_]:
-    """The patches, bool [pictures, grid, grid], that share some of their picture with one of the `cells`."""
+    """The patches, bool [..., grid, grid], that share some of their picture with one of the `cells`."""
     side = cells.shape[-1]
     patch, cell = np.arange(grid)[:, None], np.arange(side)
     meets = (cell * grid < (patch + 1) * side) & ((cell + 1) * grid > patch * side)
-    return meets @ cells @ meets.T
+    shared: NDArray[np.bool_] = meets @ cells @ meets.T
+    return shared
 
 
 def _picture(picture: Any, where: str) -> Image.Image:

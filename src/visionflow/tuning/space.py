@@ -107,7 +107,7 @@ def cascades(space: Space, price: Price, budget: float) -> list[tuple[Step, ...]
     the budget: what one would set by hand, and so what a search must not be worse than."""
     depth = max(space.layers) + 1
     early, late = (min(space.layers, key=lambda layer: abs(layer - depth * share)) for share in _BY_HAND)
-    found = []
+    found: list[tuple[Step, ...]] = []
     for choice in space.choices:
         pairs = [(Step(early, choice, keep), Step(late, choice, round(keep**3, 3))) for keep in KEEPS]
         pairs = [cuts for cuts in pairs if early < late and all(map(_is_there, cuts))]
