@@ -2,11 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+
+from tests.report.look.pages import plain_report
 
 SHOTS = Path("build/look")  # to be looked at
 looks = pytest.mark.parametrize(
@@ -102,6 +107,34 @@ def test_a_patch_tells_rank_and_score_where_the_mouse_is(chromium: Any, files: d
         assert "row " in told
         assert "rank " in told
         assert "score" in told
+
+
+@pytest.mark.parametrize(("across", "down"), [(0.1, 0.1), (0.9, 0.1), (0.1, 0.9)], ids=["first", "end", "below"])
+def test_a_token_lies_where_its_row_and_column_are(
+    across: float, down: float, chromium: Any, files: dict[str, Path]
+) -> None:
+    """Rows go from the top down, as they do in the picture."""
+    side = plain_report().data["views"][0]["rows"]
+    said = f"row {int(down * side) + 1}, column {int(across * side) + 1}"
+    with opened(chromium, files["plain"]) as page:
+        for picture in (page.locator("#kept svg").first, page.locator("#reads svg").first):
+            box = picture.bounding_box()
+            left, _, right, _ = plain_report().data["views"][0]["box"]
+            place = (left + across * (right - left)) / plain_report().data["pictures"][0]["width"]
+            picture.hover(position={"x": place * box["width"], "y": down * box["height"]})
+            assert said in picture.text_content()
+
+
+def test_small_maps_are_upright(chromium: Any, files: dict[str, Path]) -> None:
+    """The brightest square of a map is at the image token that is read most; on dark paper, where none is not bright."""
+    data = plain_report().data
+    view = data["views"][0]
+    with opened(chromium, files["plain"], scheme="dark") as page:
+        for layer in range(data["model"]["layers"]):
+            read = data["runs"][1]["reads"][0, layer][data["prompt"]["image_columns"]]
+            shown = Image.open(BytesIO(page.locator("#thumbs svg").nth(layer).screenshot())).convert("L")
+            squares = np.asarray(shown.resize((view["columns"], view["rows"]), Image.Resampling.BOX))
+            assert squares.argmax() == np.nanargmax(read)
 
 
 def test_it_prints_on_white(chromium: Any, files: dict[str, Path]) -> None:

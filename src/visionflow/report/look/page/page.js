@@ -98,7 +98,7 @@ function overPicture(view, label, width, marks, more = {}) {
         width: (width * picture.width) / (x[1] - x[0]), height: (width * slant * picture.height) / (y[1] - y[0]), preserveAspectRatio: "none" })]
     : [];
   const unseen = Plot.rect(picture ? besideBox(view, x, y) : [], { x1: (d) => d[0], x2: (d) => d[1], y1: (d) => d[2], y2: (d) => d[3], fill: "#8f96a2", fillOpacity: 0.72 });
-  return chart(label, { width, height: width * slant, margin: 0, axis: null, x: { domain: x }, y: { domain: y }, marks: [...ground, unseen, ...marks], ...more });
+  return chart(label, { width, height: width * slant, margin: 0, axis: null, x: { domain: x }, y: { domain: y, reverse: true }, marks: [...ground, unseen, ...marks], ...more });
 }
 const keptAt = (run, layer) => d3.greatest(run.stages.filter((stage) => stage.layer <= layer), (stage) => stage.layer);
 /** What the cuts up to a layer said of an image token. */
@@ -225,7 +225,7 @@ function showThumbs(ofToken) {
     const values = view.tokens.map((number) => ofToken[layer][number] ?? NaN);
     const svg = Plot.plot({
       width: 96, height: Math.min(160, (96 * view.rows) / view.columns), margin: 0, axis: null, color: { type: "sqrt", domain: [0, most], scheme: "inferno" },
-      x: { domain: [0, view.columns] }, y: { domain: [0, view.rows] },
+      x: { domain: [0, view.columns] }, y: { domain: [0, view.rows], reverse: true },
       marks: [Plot.raster(values.concat(Array(view.rows * view.columns - values.length).fill(NaN)), { width: view.columns, height: view.rows, imageRendering: "pixelated" })],
     });
     svg.setAttribute("aria-hidden", "true");
