@@ -54,12 +54,14 @@ def test_who_reads_whose_keys() -> None:
     assert closed_to_cuts([], taken) == {1, 3}
 
 
-@pytest.mark.parametrize("name", ["dots3_note", "mistral_large4"])
-def test_nothing_is_left_out_after_an_indexer_has_picked(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "why"), [("dots3_note", "an indexer picks"), ("inkling_mm_model", "convolutions beside")]
+)
+def test_nothing_is_left_out_after_an_indexer_has_picked_or_beside_convolutions(name: str, why: str) -> None:
     model = model_of(ZOO[name])
-    with pytest.raises(UnsupportedUsageError, match=r"an indexer picks .* leave 'shallow' out of the phases"):
+    with pytest.raises(UnsupportedUsageError, match=f"{why} .* leave 'shallow' out of the phases"):
         prune(model, VisiPruner(1))
-    with pytest.raises(UnsupportedUsageError, match="an indexer picks"):
+    with pytest.raises(UnsupportedUsageError, match=why):
         Scope(model, Plan(blocks=(Block((0,), "image", "instruction", "zero"),)))
     with prune(model, VisiPruner(1, phases=("middle", "deep"))):
         pass

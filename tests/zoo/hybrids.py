@@ -6,6 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from tests.zoo.entry import (
+    AUDIO,
     END,
     IMAGE,
     LAYERS,
@@ -83,6 +84,15 @@ def flat(height: int, width: int) -> Draw:
         pixels = noise(generator, height * width, 48)
         grid = torch.tensor([[height, width]])
         return Picture([START, *[IMAGE] * (height * width // 4), END], {"pixel_values": pixels, "image_grid_hw": grid})
+
+    return draw
+
+
+def fixed_patches(count: int) -> Draw:
+    """A picture as Inkling takes it: one token for each patch of pixels, ``[patches, frames, 4, 4, 3]``."""
+
+    def draw(generator: Generator) -> Picture:
+        return Picture([START, *[IMAGE] * count], {"pixel_values": noise(generator, count, 2, 4, 4, 3)})
 
     return draw
 
@@ -225,5 +235,32 @@ ENTRIES = [
             "image": flat(6, 6),
             "wide": flat(4, 8),
         },
+    ),
+    Entry(
+        "inkling_mm_model",
+        config(
+            "inkling_mm_model",
+            text_config=text(
+                head_dim=8,
+                swa_num_attention_heads=4,
+                swa_num_key_value_heads=2,
+                swa_head_dim=8,
+                sliding_window_size=WINDOW,
+                d_rel=4,
+                rel_extent=24,
+                layer_types=["hybrid_sliding", "hybrid_sliding", "hybrid"] * (LAYERS // 3),
+                mlp_layer_types=["dense", "sparse"] * (LAYERS // 2),
+                moe_intermediate_size=24,
+                n_routed_experts=4,
+                num_experts_per_tok=2,
+                n_shared_experts=1,
+                logits_mup_width_multiplier=1.0,
+            ),
+            vision_config={"patch_size": 4, "temporal_patch_size": 2, "num_hidden_layers": 4, "hidden_size": 16},
+            audio_config={"n_mel_bins": 4, "mel_vocab_size": 8},
+            image_bos_token_id=START,
+            audio_token_id=AUDIO,
+        ),
+        {"image": fixed_patches(9), "wide": fixed_patches(8)},
     ),
 ]

@@ -385,6 +385,18 @@ KITS: dict[str, Kit] = {
         video=of_videos("NemotronH_Omni_Reasoning_V3VideoProcessor", patch_size=4),
         audio={"feature_extractor_type": "ParakeetFeatureExtractor"},
     ),
+    "inkling_mm_model": Kit(
+        "InklingProcessor",
+        square("InklingImageProcessor", 4, rescale_image_frac=0.1),
+        {
+            "<|unused_200054|>": IMAGE,
+            "<|unused_200053|>": None,
+            "<|content_image|>": START,
+            "<|content_audio_input|>": None,
+        },
+        shown="<|content_image|><|unused_200054|>",
+        audio={"feature_extractor_type": "InklingFeatureExtractor"},
+    ),
     "muse_glimmer": muse("MuseGlimmerProcessor"),
     "muse_spark": muse("MuseSparkProcessor", audio={"feature_extractor_type": "MuseSparkFeatureExtractor"}),
 }

@@ -12,7 +12,7 @@ from rich.progress import track
 from transformers import PreTrainedConfig
 
 from tests.zoo import OTHER_TEXTS, ZOO, Entry
-from tests.zoo.oracles import ORACLES, image_to_image, kinds_of, methods_of, model_of, picks
+from tests.zoo.oracles import ORACLES, image_to_image, kinds_of, methods_of, model_of, never_left_out
 from visionflow import UnsupportedModelError
 from visionflow.core.depth import listed
 from visionflow.cost import DecoderShape
@@ -42,9 +42,10 @@ pictures alone, cut before the first layer; "merging" is a method of the tests t
 spaced ones, before the first layer and once more.
 VisiPruner is run with `shallow_image_to_image=True` where it says "yes *", since windows are shorter than a picture or
 image tokens read both ways; without it, a picture longer than a window is refused. Where it says "yes **" an indexer
-picks what queries read: VisiPruner is run without its shallow phase, and flows that are left out are refused. Layers
-with a window hold all of the prompt's keys in a scope, so the cache of such a model may be larger than the dense one's;
-the cost model counts no windows. Videos of kimi_k25, molmo2 and perception_lm are known but were not run.
+picks what queries read, or convolutions run beside attention: VisiPruner is run without its shallow phase, and flows
+that are left out are refused. Layers with a window hold all of the prompt's keys in a scope, so the cache of such a
+model may be larger than the dense one's; the cost model counts no windows. Videos of kimi_k25, molmo2 and perception_lm
+are known but were not run.
 
 "Tower" says which attention of the vision tower is evidence (VisionZip's `rows`): "cls", what the class token reads of
 the patches; "received", what they read of each other; of pictures, not of videos. Scores and keys are compared with the
@@ -151,7 +152,9 @@ def _cell(entry: Entry, name: str, found: dict[str, list[str]]) -> str:
         return "refused"
     if name != "visipruner":
         return "; ".join(found[name]) or "yes"
-    return "; ".join(found[name]) or ("yes **" if picks(entry) else "yes *" if image_to_image(entry) else "yes")
+    return "; ".join(found[name]) or (
+        "yes **" if never_left_out(entry) else "yes *" if image_to_image(entry) else "yes"
+    )
 
 
 def _is_modelled(config: PreTrainedConfig) -> bool:

@@ -64,7 +64,7 @@ def methods_of(entry: Entry) -> list[Method]:
         given = [HiMAP(ran[0], 0.5, ran[1], 0.75), FastV(ran[0], 0.5), VTW(3)]
         return [*given, PyramidDrop(tuple(attend)), *anywhere]
     read = image_to_image(entry)
-    phases = ("middle", "deep") if picks(entry) else ("shallow", "middle", "deep")
+    phases = ("middle", "deep") if never_left_out(entry) else ("shallow", "middle", "deep")
     visipruner = VisiPruner(1, 0.9, 0.3, 0.97, 1, fallback_layer=3, shallow_image_to_image=read, phases=phases)
     rows = tower_rows(model.config)
     anywhere += [VisionZip(0.5, 0.3, rows[0])] if rows else []
@@ -94,9 +94,9 @@ def kinds_of(entry: Entry) -> tuple[LayerKind, ...]:
     return layer_kinds(entry.config().get_text_config())
 
 
-def picks(entry: Entry) -> bool:
-    """Whether an indexer picks what its queries read, so that no flow can be left out after it."""
-    return any(kind.picks for kind in kinds_of(entry))
+def never_left_out(entry: Entry) -> bool:
+    """Whether no flow can be left out: an indexer has picked before, or convolutions run beside attention."""
+    return any(kind.picks or (kind.attends and kind.mixes) for kind in kinds_of(entry))
 
 
 def places_after_attention(entry: Entry) -> list[int]:

@@ -23,7 +23,6 @@ READ_IN: dict[str, str] = {
     "pi0": "modeling_pi0.py:303, 319",
     "diffusion_gemma": "modeling_diffusion_gemma.py:1222",
     "minimax_m3_vl": "minimax_m3_vl:564",
-    "inkling_mm_model": "modeling_inkling.py:251",
     "inkling2": "modeling_inkling2.py:1308",
     "qwen4_exp": "modeling_qwen4_exp.py:842",
     "glm5_next": "modeling_glm5_next.py:850",

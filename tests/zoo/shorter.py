@@ -4,7 +4,8 @@ Each sample is run alone, layer by layer, without a cache: its hidden states, po
 run, of which the entries of dropped tokens are taken out. Nothing of the runtime is used.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -34,10 +35,24 @@ def shorter(model: PreTrainedModel, family: Family, inputs: dict[str, Any], trac
             kept = set(stages[place].kept[0].tolist())
             stays = [at for at, column in enumerate(left) if column not in image or column in kept]
             hidden, left, sizes = hidden[:, stays], [left[at] for at in stays], [sizes[at] for at in stays]
-        output = layer(hidden, **_of_left(given[place], left, length), **carried)
+        with distances_between(layer, left):
+            output = layer(hidden, **_of_left(given[place], left, length), **carried)
         carried = {"prev_topk_indices": output[1]} if "prev_topk_indices" in given[place] else {}
         hidden = output[0] if isinstance(output, tuple) else output
     return _logits(model, family, hidden), left
+
+
+@contextmanager
+def distances_between(layer: nn.Module, left: Left) -> Iterator[None]:
+    """Where a bias goes by distance, let it be that between the columns `left`, not between what is there."""
+    at = torch.tensor(left)
+    modules = [module for name, module in layer.named_modules() if name.endswith("rel_logits_proj")]
+    handles = [module.register_forward_pre_hook(lambda module, args: (args[0], at, at)) for module in modules]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _dense(model: PreTrainedModel, family: Family, inputs: dict[str, Any]) -> tuple[Tensor, list[dict[str, Any]]]:

@@ -243,4 +243,14 @@ SURVEY: dict[str, Traits] = {
         **STATES | {"caches": ("DummyLayer", "DynamicLayer", "LinearAttentionLayer")},
         note="most layers run Mamba 2, others are feed-forward alone",
     ),
+    "inkling_mm_model": Traits(
+        "inkling_text",
+        layer_positions="none",
+        rotary="none",
+        masks="by type",
+        ready_masks=True,
+        attention_inputs=("position_bias", "sliding_window"),
+        caches=("LinearAttentionAndFullAttentionLayer", "LinearAttentionAndSlidingWindowAttentionLayer"),
+        note="convolutions beside attention in every layer; scores have a bias by distance",
+    ),
 }

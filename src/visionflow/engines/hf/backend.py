@@ -29,6 +29,11 @@ _KINDS: dict[Any, MaskKind] = {
 }
 """By the function that makes the masks of an implementation, so that one registered by a user is told, too."""
 
+_WHERE_NOTHING_IS_LEFT_OUT = {
+    LayerKind(picks=True): "an indexer picks what queries of this model read, before any flow is left out of it",
+    LayerKind(mixes=True): "convolutions beside this model's attention carry on what a flow that is left out would",
+}
+
 
 @dataclass(frozen=True)
 class Backend:
@@ -115,12 +120,12 @@ def check_backend(backend: Backend, model: PreTrainedModel, plan: Plan) -> None:
         UnsupportedUsageError: flash attention and flows blocked by a mask; flows left out after an indexer has picked;
             an analysis of heads held elsewhere, or a cut on their keys.
     """
-    picking = {layer for layer, kind in enumerate(backend.layers) if kind.picks}
-    left_out = {layer for block in plan.blocks if block.mode != "renormalise" for layer in block.layers}
-    if picking & left_out:
-        raise UnsupportedUsageError(
-            f"an indexer picks what queries of this model read, before any flow is left out of it: {plan.way_out}"
-        )
+    for kind, why in _WHERE_NOTHING_IS_LEFT_OUT.items():
+        layers = {layer for layer, own in enumerate(backend.layers) if own == kind}
+        left_out = {layer for part in plan.withheld for layer in part.layers if kind.mixes}
+        left_out |= {layer for block in plan.blocks if block.mode != "renormalise" for layer in block.layers}
+        if layers & left_out:
+            raise UnsupportedUsageError(f"{why}: {plan.way_out}")
     if backend.kind == "keys":
         if _has_windows(model):
             raise UnsupportedModelError(

@@ -79,6 +79,7 @@ def _supported() -> Iterator[Family]:
         "nemotron_h_omni", ("nemotron_h",), merger="", decoder="language_model.model", attention="mixer",
         norm="norm_f", leaks=("use_bias",),
     )  # fmt: skip
+    yield Family("inkling_mm_model", ("inkling_text",), state_mask="conv_mask")
     # Windows, some layers without rotary positions.
     yield _Video("exaone4_5", ("exaone4",))
     for name in ("muse_glimmer", "muse_spark"):
@@ -109,7 +110,6 @@ UNSUPPORTED: dict[str, str] = {
     "pi0": "it is a robot policy that gives actions, not tokens",
     "diffusion_gemma": "it denoises a canvas of tokens at once",
     "minimax_m3_vl": "its layers pick blocks of cache slots, which dropping tokens shifts",
-    "inkling_mm_model": "its attention counts distances in cache slots, which dropping tokens shifts: run it dense",
     "inkling2": "its layers read what earlier blocks made of the whole sequence, at its full length: run it dense",
     **dict.fromkeys(("qwen4_exp", "glm5_next"), _PICKED),
     "unlimited_ocr": "its KV cache lets go of generated tokens by their number, and makes the masks of all layers",

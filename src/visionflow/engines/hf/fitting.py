@@ -55,6 +55,17 @@ class Fitting:
         mask = self._memo.once((given, layout), lambda: self._fit(given, layout))
         return {**kwargs, "attention_mask": mask, **self._closed_up(layout, kwargs.get("position_ids"), kwargs)}
 
+    def columns(self, layer: int) -> tuple[Tensor, Tensor] | None:
+        """Columns of the tokens that run, and of the keys of `layer` with these; None where nothing is left out.
+
+        Both int64 ``[batch, ...]``.
+        """
+        layout = self.after[layer]
+        if layout is None:
+            return None
+        keys = layout.until(self.total).index
+        return self._columns(keys), keys
+
     def _closed_up(self, layout: Layout, given: Tensor | None, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Positions and rotary embeddings of tokens with positions `given`, where earlier ones were closed up."""
         if layout.closed is None:

@@ -84,16 +84,17 @@ def check_unpacked(call: dict[str, Any], tokens: Tokens, masks_tell: bool) -> No
 def check_length(model: PreTrainedModel, plan: Plan, total: int) -> None:
     """Refuse a sequence of `total` columns so long that a model scales attention by the tokens that it counts itself.
 
-    Llama 4 does, from `floor_scale` tokens on, in its layers without rotary positions: after a cut it would count those
-    that are left.
+    Llama 4 does, from `floor_scale` tokens on, in its layers without rotary positions, and Inkling where it is told to:
+    after a cut they would count those that are left.
 
     Raises:
         UnsupportedUsageError: it is as long as that, and tokens are dropped.
     """
     config: Any = model.config.get_text_config()
-    scaled = getattr(config, "attn_temperature_tuning", False) and (plan.cuts or plan.adaptive)
-    longest = getattr(config, "floor_scale", None)
-    if scaled and longest is not None and total >= longest:
+    longest = getattr(config, "log_scaling_n_floor", None)
+    if getattr(config, "attn_temperature_tuning", False):
+        longest = getattr(config, "floor_scale", None)
+    if (plan.cuts or plan.adaptive) and longest is not None and total >= longest:
         raise UnsupportedUsageError(
             f"from {longest} tokens on a {config.model_type} scales attention by a count of the tokens that are left, "
             f"which dropping changes, and this sequence has {total}: make it shorter, or run it dense"

@@ -4,6 +4,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn, SupportsIndex
 
@@ -21,6 +22,7 @@ from visionflow.engines.hf.backend import backend_of, check_backend, stand_in
 from visionflow.engines.hf.block_masks import Masks
 from visionflow.engines.hf.caches import CacheRecord, check_cache, lead, makes_cache, new_cache, readable, whole_cache
 from visionflow.engines.hf.deepstack import shorten
+from visionflow.engines.hf.distances import biased, count_by_column
 from visionflow.engines.hf.families import family_of
 from visionflow.engines.hf.guards import (
     check_answered,
@@ -33,7 +35,7 @@ from visionflow.engines.hf.guards import (
     check_unpacked,
     guard_generation,
 )
-from visionflow.engines.hf.layer_kinds import depth_of
+from visionflow.engines.hf.layer_kinds import attending, depth_of
 from visionflow.engines.hf.passes import Arguments, Pass, PromptPass
 from visionflow.engines.hf.running import Running
 from visionflow.engines.hf.tower import TowerLook
@@ -148,6 +150,9 @@ class Scope:
             self._keep(layer.register_forward_pre_hook(_LayerHook(self, index), with_kwargs=True))
         for index in self.plan.attended_layers(len(self.layers)):
             self._wrap_attention(index)
+        for index in attending(self.backend.layers):
+            of_layer = partial(self._columns, index)
+            self._undo += count_by_column(self.family.attention_of(self.layers[index]), of_layer)
         for tower in self._towers.values():
             self._undo += tower.install()
         self._undo += shorten(decoder, lambda visual, features: self._active().picture_features(visual, features))
@@ -156,6 +161,9 @@ class Scope:
 
     def _keep(self, handle: RemovableHandle) -> None:
         self._undo.append(handle.remove)
+
+    def _columns(self, layer: int) -> tuple[Tensor, Tensor] | None:
+        return self._active().fitting.columns(layer)
 
     def _wrap_attention(self, layer: int) -> None:
         """Give one attention module its own attention function: the one it had, with the pass looking on."""
@@ -179,6 +187,8 @@ class Scope:
                 return read
 
             mask = forward.masks.gatherable(attention_mask)
+            if kwargs.get("position_bias") is not None:
+                mask = biased(mask, kwargs.pop("position_bias"))
             forward.sees(layer, query, key, mask, kwargs["scaling"], softcap)
             if forward.reading:
                 raise _Seen
