@@ -7,10 +7,16 @@ from typing import Any
 
 import pytest
 
-from tests.report.look.pages import dynamic_report, plain_report, tiled_report
+from tests.report.look.pages import dynamic_report, hybrid_report, plain_report, tiled_report, video_report
 
 CHROMIUM = Path("/usr/bin/chromium")
-PAGES = {"plain": plain_report, "tiles": tiled_report, "dynamic": dynamic_report}
+PAGES = {
+    "plain": plain_report,
+    "tiles": tiled_report,
+    "dynamic": dynamic_report,
+    "video": video_report,
+    "hybrid": hybrid_report,
+}
 OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync")
 
 collect_ignore_glob = [] if find_spec("playwright") and CHROMIUM.exists() else ["test_*.py"]

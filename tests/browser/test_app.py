@@ -87,7 +87,7 @@ def test_every_setting_goes_where_it_says(chromium: Any, app: str, tmp_path: Pat
         page.locator('[name="set.r"]').fill("0.25")
         answered(page)
         assert "FastV(k=3, r=0.25)" in page.locator("#history button").first.inner_text()
-        assert shown_page(page).locator("#knocked").inner_text() == "This was left out."
+        assert shown_page(page).locator("#knocked").inner_text() == "There is none here: it was left out."
         page.check("#budget-on")
         page.fill("#budget", "0.4")
         assert page.is_disabled('[name="set.r"]')

@@ -11,13 +11,13 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 
-from tests.report.look.pages import plain_report
+from tests.report.look.pages import plain_report, video_report
 
 SHOTS = Path("build/look")  # to be looked at
 looks = pytest.mark.parametrize(
     ("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")], ids=lambda value: str(value)
 )
-names = pytest.mark.parametrize("name", ["plain", "tiles", "dynamic"])
+names = pytest.mark.parametrize("name", ["plain", "tiles", "dynamic", "video"])
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def overflow(page: Any) -> int:
 
 
 @looks
-@names
+@pytest.mark.parametrize("name", ["plain", "tiles", "dynamic", "video", "hybrid"])
 def test_it_fits_is_accessible_and_is_pictured(
     name: str, width: int, scheme: str, chromium: Any, files: dict[str, Path]
 ) -> None:
@@ -86,6 +86,38 @@ def test_every_control_moves_what_it_names(name: str, chromium: Any, files: dict
         assert overflow(page) == 0
 
 
+def test_a_layer_without_attention_says_so_where_its_map_would_be(chromium: Any, files: dict[str, Path]) -> None:
+    with opened(chromium, files["hybrid"]) as page:
+        assert page.input_value("#layer") == "4"
+        page.locator("#thumbs button").nth(3).click()
+        assert page.inner_text("#reads-what").startswith("Layer 3 has no attention")
+        assert page.inner_text("#reads") == ""
+        assert page.locator("#thumbs button").all_inner_texts()[3].split("\n") == ["no map", "layer 3"]
+        page.locator("#thumbs button").nth(1).click()
+        assert page.locator("#reads svg").count() == 1
+
+
+def test_frames_are_drawn_when_they_come_into_sight(chromium: Any, files: dict[str, Path]) -> None:
+    """And the slider goes through them."""
+    with opened(chromium, files["video"], 390) as page:
+        assert page.inner_text("#part-label").split() == ["Frame", "1"]
+        for strip in ("#kept-parts", "#reads-parts"):
+            frames = page.locator(f"{strip} .strip button")
+            assert frames.count() == 8
+            assert page.locator(f"{strip} .strip svg").count() == 0
+            frames.nth(5).scroll_into_view_if_needed()
+            frames.nth(5).locator("svg").wait_for()
+            frames.nth(5).click()
+            assert (page.input_value("#part"), page.inner_text("#part-number")) == ("5", "11")
+            assert page.evaluate("document.activeElement.dataset.part") == "5"
+            page.fill("#part", "0")
+        kept = video_report().data["runs"][1]["stages"][0]["kept"]
+        seen = page.locator("#kept-parts .strip button").all_inner_texts()
+        assert [int(text.split(": ")[1].split()[0]) for text in seen] == [
+            sum(token // 16 == step for token in kept) for step in range(8)
+        ]
+
+
 def test_the_keyboard_alone_will_do(chromium: Any, files: dict[str, Path]) -> None:
     with opened(chromium, files["plain"]) as page:
         page.focus("#layer")
@@ -126,7 +158,7 @@ def test_a_token_lies_where_its_row_and_column_are(
 
 
 def test_small_maps_are_upright(chromium: Any, files: dict[str, Path]) -> None:
-    """The brightest square of a map is at the image token that is read most; on dark paper, where none is not bright."""
+    """The brightest square of a map is at the image token that is read most; what has none is dark on dark paper."""
     data = plain_report().data
     view = data["views"][0]
     with opened(chromium, files["plain"], scheme="dark") as page:

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from tests.exact import ROUNDED
 from tests.matrix import model_of
 from tests.tiny import LAYERS, PER_IMAGE, batch_of, prompt
+from tests.zoo import ZOO
 from visionflow import VTW, FastV, HiMAP, Method, UnsupportedUsageError, VisiPruner
 from visionflow.core import Plan
 from visionflow.engines.hf.scope import Scope
@@ -96,6 +97,25 @@ def test_the_model_answers_as_ever_and_is_left_as_it_was(double: PreTrainedModel
         assert torch.equal(out.sequences, plain)
         assert torch.equal(double(**PROMPT.inputs).logits, before)
     assert not any(module._forward_pre_hooks for module in double.modules())
+
+
+@pytest.mark.parametrize("name", ["qwen3_5", "lfm2_vl"])
+def test_layers_without_attention_have_no_rows(name: str) -> None:
+    entry = ZOO[name]
+    model = entry.build("eager", torch.float64)
+    inputs = entry.batch([entry.prompt(3, "image", 5)])
+    reading = AnswerReading(model, tokens_of(model, inputs))
+    options = {"do_sample": False, "return_dict_in_generate": True, "output_attentions": True}
+    with torch.no_grad(), Scope(model, reading.watching(FastV(2, 0.5).plan())), reading.during():
+        out = model.generate(**inputs, max_new_tokens=NEW, **options)
+    rows = reading.rows(out.past_key_values)
+    assert rows.shape[:2] == (NEW, LAYERS)
+    assert bool(rows[:, [0, 2, 3, 5]].isnan().all())
+    for step in range(NEW):
+        eager = [each for each in out.attentions[step] if each is not None]
+        for layer, expected in zip((1, 4), eager, strict=True):
+            mine = rows[step, layer][~rows[step, layer].isnan()]
+            torch.testing.assert_close(mine, expected[0].mean(0)[-1].float(), **ROUNDED)
 
 
 def test_several_prompts_are_refused(double: PreTrainedModel) -> None:

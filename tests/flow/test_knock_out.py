@@ -5,6 +5,7 @@ import torch
 
 from tests.matrix import model_of
 from tests.tiny import LAYERS, batch_of, prompt
+from tests.zoo import ZOO
 from visionflow import UnsupportedUsageError, VisionFlowError
 from visionflow.flow import disrupt
 from visionflow.flow.knock_out import FLOWS, knock_outs, stretches
@@ -38,6 +39,13 @@ def test_a_flow_that_leaves_nothing_to_read_is_left_out() -> None:
     only.ids = only.ids[1:]
     found = knock_outs(model_of("llava-grouped", "sdpa"), only.inputs, flows=[("image", "image"), ("image", "last")])
     assert {each.target for each in found} == {"last"}
+
+
+def test_layers_without_attention_are_refused() -> None:
+    """A stretch of layers would have some out of which nothing can be knocked."""
+    entry = ZOO["lfm2_vl"]
+    with pytest.raises(UnsupportedUsageError, match=r"only 1, 4 have attention"):
+        knock_outs(entry.build(), entry.batch([entry.prompt(3, "image", 4)]), blocks=1)
 
 
 def test_several_prompts_are_refused() -> None:

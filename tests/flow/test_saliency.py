@@ -21,6 +21,8 @@ from tests.flow.saliency_reference import (
 )
 from tests.matrix import CELLS, FAMILIES, QUICK_CELLS, model_of, models, quick_or_slow
 from tests.tiny import IMAGE_TOKEN, LAYERS, PER_IMAGE, Prompt, batch_of, prompt
+from tests.zoo import ZOO
+from tests.zoo.entry import VIDEO
 from visionflow import UnsupportedModelError, UnsupportedUsageError, VisionFlowError
 from visionflow.flow import Saliency, SequenceLengths, saliency, sequence_lengths
 from visionflow.flow.gradients import AttentionGradient, backward
@@ -332,6 +334,13 @@ def test_lengths_do_not_count_padding(model: PreTrainedModel, side: str) -> None
         SequenceLengths(21, 25, 12),
         SequenceLengths(10, 0, 0),
     ]
+
+
+def test_tokens_of_a_video_are_image_tokens() -> None:
+    entry = ZOO["qwen2_5_vl"]
+    inputs = entry.batch([entry.prompt(3, "video", 5)])
+    [size] = sequence_lengths(entry.build(), inputs)
+    assert size.image == int((inputs["input_ids"] == VIDEO).sum()) > 0
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------

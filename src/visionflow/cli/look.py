@@ -76,7 +76,7 @@ def look(
     pictures = [read_picture(source) for source in (image, *(more_images or []))]
     with working(f"loading the {model} model"):
         quiet_libraries(model)
-        from visionflow.engines.hf.families import family_of
+        from visionflow.engines.hf.layer_kinds import depth_of
         from visionflow.loading.models import load_model
         from visionflow.loading.prompts import check_question
         from visionflow.report.look import look as look_inside
@@ -85,7 +85,7 @@ def look(
         use_threads(threads)
         specs = [spec, *(beside or ())]
         loaded = load_model(model, dtype, device, attention)
-    depth = len(family_of(loaded.model).layers_of(loaded.model))
+    depth = depth_of(loaded.model.config)
     methods = [each.of(depth, loaded.name, loaded.model.config.model_type) for each in specs]
     with working("answering") as said:
         report = look_inside(

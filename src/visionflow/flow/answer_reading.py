@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from visionflow.core.attention import AttentionRows, out_of_autocast
-from visionflow.core.depth import listed
 from visionflow.core.flows import Watch
 from visionflow.core.layer import LayerAttention
 from visionflow.core.plan import Plan
@@ -51,34 +50,26 @@ class AnswerReading:
     _prompt: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)  # by layer: columns, and what they got
     _decoded: dict[int, list[Tensor]] = field(default_factory=dict)
     _states: dict[int, list[Tensor]] = field(default_factory=dict)
-    _native: list[Callable[..., Any]] = field(default_factory=list)  # the attention functions outside of any scope
+    _native: dict[int, Callable[..., Any]] = field(default_factory=dict)  # attention functions outside of any scope
 
     def __post_init__(self) -> None:
-        family, depth = family_of(self.model), depth_of(self.model.config)
-        if len(depth.attending) < depth:
-            raise UnsupportedUsageError(
-                f"a look goes through the attention of every layer, and of this model's {depth} layers only "
-                f"{listed(depth.attending)} have any: look at these with visionflow.flow.picture_attention"
-            )
-        self._native = [function_of(family.attention_of(layer)) for layer in family.layers_of(self.model)]
+        self._native = {layer: function_of(module) for layer, module in self._attending().items()}
         if self.tokens.valid.shape[0] != 1 or not bool(self.tokens.valid.all()):
             raise UnsupportedUsageError("one prompt at a time is looked into, without padding")
 
     def watching(self, plan: Plan) -> Plan:
-        """`plan`, in which what the last prompt token reads is seen in every layer."""
-        layers = range(len(family_of(self.model).layers_of(self.model)))
-        return replace(plan, watches=(*plan.watches, Watch(layers, self._see_prompt)))
+        """`plan`, in which what the last prompt token reads is seen in every layer that attends."""
+        return replace(plan, watches=(*plan.watches, Watch(tuple(self._native), self._see_prompt)))
 
     @contextmanager
     def during(self) -> Iterator[None]:
         """Around `generate`, inside the scope whose plan is `watching`."""
         family = family_of(self.model)
-        layers = family.layers_of(self.model)
         with ExitStack() as undo:
-            for layer, module in enumerate(layers):
-                for each in self._look_on(layer, family.attention_of(module)):
+            for layer, module in self._attending().items():
+                for each in self._look_on(layer, module):
                     undo.callback(each)
-            for depth, module in enumerate((*layers, family.norm_of(self.model))):
+            for depth, module in enumerate((*family.layers_of(self.model), family.norm_of(self.model))):
                 undo.callback(module.register_forward_pre_hook(self._keeper(depth)).remove)
             yield
 
@@ -90,11 +81,11 @@ class AnswerReading:
 
         Returns:
             fp32 ``[answer_tokens, layers, columns]`` on the CPU: columns of the prompt, then answer tokens but the
-            last; NaN where a layer does not hold that token, or it comes later.
+            last; NaN where a layer does not hold that token, or it comes later, and in layers without attention.
         """
         given = self.tokens.columns.shape[1]
-        steps = len(self._decoded[0]) if self._decoded else 0
-        rows = torch.full((1 + steps, len(self._prompt), given + steps), torch.nan)
+        steps = max(map(len, self._decoded.values()), default=0)
+        rows = torch.full((1 + steps, depth_of(self.model.config), given + steps), torch.nan)
         for layer, (columns, weights) in self._prompt.items():
             rows[0, layer, columns] = weights
             layout = layout_in(cache, layer)
@@ -120,6 +111,12 @@ class AnswerReading:
         return sum(state.nbytes for states in self._states.values() for state in states)
 
     # -- what is seen -------------------------------------------------------------------------------------------------
+
+    def _attending(self) -> dict[int, nn.Module]:
+        """The attention modules of the layers that have one."""
+        family, attending = family_of(self.model), depth_of(self.model.config).attending
+        layers = family.layers_of(self.model)
+        return {layer: family.attention_of(layers[layer]) for layer in attending}
 
     @torch.no_grad()
     def _see_prompt(self, attention: LayerAttention) -> None:

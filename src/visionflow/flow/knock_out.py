@@ -9,8 +9,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from visionflow.core.attention import exact
+from visionflow.core.depth import listed
 from visionflow.core.tokens import GroupName
-from visionflow.engines.hf.families import check_head, family_of
+from visionflow.engines.hf.families import check_head
+from visionflow.engines.hf.layer_kinds import depth_of
 from visionflow.errors import UnsupportedUsageError, VisionFlowError
 from visionflow.flow.consistency import top_tokens
 from visionflow.flow.disruption import disrupt
@@ -64,17 +66,23 @@ def knock_outs(
 
     Raises:
         UnsupportedModelError: the model is not supported, or has no head.
-        UnsupportedUsageError: several prompts, or as `disrupt`.
+        UnsupportedUsageError: several prompts, a layer without attention, or as `disrupt`.
         VisionFlowError: `blocks` is less than 1.
     """
     check_head(model)
     if len(tokens_of(model, inputs).valid) != 1:
         raise UnsupportedUsageError("flows are knocked out of one prompt at a time")
+    depth = depth_of(model.config)
+    if len(depth.attending) < depth:
+        raise UnsupportedUsageError(
+            f"a flow is knocked out of every layer of a stretch, and of this model's {depth} layers only "
+            f"{listed(depth.attending)} have attention, to knock it out of: disrupt takes these"
+        )
     clean = _first_token(model, inputs)
     right = int(top_tokens(clean, 1))
     found = []
     for source, target in flows:
-        for first, last in stretches(len(family_of(model).layers_of(model)), blocks):
+        for first, last in stretches(depth, blocks):
             scope = disrupt(model, source=source, target=target, layers=range(first, last + 1))
             try:
                 with scope:

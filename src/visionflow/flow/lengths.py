@@ -43,4 +43,4 @@ def tokens_of(model: PreTrainedModel, inputs: Mapping[str, Any]) -> Tokens:
     if ids is None or inputs.get("past_key_values") is not None:
         raise UnsupportedUsageError("the whole prompt is needed: pass what the processor gives, and no KV cache")
     pictures = any(inputs.get(name) is not None for name in family.image_inputs)
-    return find_tokens(ids, inputs.get("attention_mask"), family.image_token_id(model) if pictures else None)
+    return find_tokens(ids, inputs.get("attention_mask"), family.image_token_ids(model) if pictures else None)

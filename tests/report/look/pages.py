@@ -11,7 +11,7 @@ import visionflow
 from tests.tiny import tiny_llava
 from tests.tiny_processor import tiny_llava_next_processor, tiny_processor, tiny_tokenizer
 from tests.zoo import ZOO
-from tests.zoo.entry import BOS, END, IMAGE, START
+from tests.zoo.entry import BOS, END, IMAGE, START, VIDEO
 from visionflow import FastV, HiMAP, LookReport
 
 QUESTION = "w12 w13 w14"
@@ -70,3 +70,29 @@ def dynamic_report(*pictures: Image.Image) -> LookReport:
         max_new_tokens=3,
         blocks=1,
     )
+
+
+@cache
+def hybrid_report() -> LookReport:
+    """Qwen3.5, in which layers 1 and 4 alone have attention."""
+    entry = ZOO["qwen3_5"]
+    inputs = entry.batch([entry.prompt(3, "image", 5)])
+    return visionflow.look(entry.build(), inputs, FastV(2, 0.5), max_new_tokens=3, blocks=1)
+
+
+@cache
+def video_report(name: str = "qwen2_5_vl", frames: int | None = None) -> LookReport:
+    """A video of 16 frames, two in each step; over none of its frames where another number of them is given."""
+    entry, steps, side = ZOO[name], 8, 8
+    grid = torch.tensor([[steps, side, side]])
+    pixels = torch.randn(steps * side**2, 3 * 2 * 4**2, generator=torch.Generator().manual_seed(0))
+    ids = torch.tensor([[BOS, 5, START, *[VIDEO] * (steps * side**2 // 4), END, 7, 8]])
+    inputs = {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "pixel_values_videos": pixels,
+        "video_grid_thw": grid,
+        **entry.columns(ids, torch.zeros_like(ids, dtype=torch.bool)),
+    }
+    shown = [gradient(80 + number, 80 + number) for number in range(2 * steps if frames is None else frames)]
+    return visionflow.look(entry.build(), inputs, FastV(1, 0.5), pictures=shown, max_new_tokens=3, blocks=1)

@@ -1,8 +1,10 @@
 """The report's numbers are the library's own, its views lie where the tokens do, and the page carries both."""
 
+import base64
 import json
 import re
 from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +14,27 @@ import torch
 from PIL import Image
 
 import visionflow
-from tests.report.look.pages import QUESTION, dynamic_report, gradient, plain_report, tiled_report
+from tests.report.look.pages import (
+    QUESTION,
+    dynamic_report,
+    gradient,
+    hybrid_report,
+    plain_report,
+    tiled_report,
+    video_report,
+)
 from tests.report.test_geometry import deaf
 from tests.tiny import PER_IMAGE, prompt, tiny_llava
 from tests.tiny_processor import tiny_llava_next_processor, tiny_processor
+from tests.zoo import ZOO
 from visionflow import FastV, HiMAP, LookReport, VisionFlowError, prune
 from visionflow.answering import greedy
 from visionflow.engines.hf.families import family_of
 from visionflow.flow import logit_lens, picture_attention, saliency
 from visionflow.loading.prompts import make_prompt
 from visionflow.report.look import page
+from visionflow.report.look.videos import steps_of
+from visionflow.report.look.views import image_columns_of
 
 MODEL, PROCESSOR = tiny_llava(), tiny_processor()
 INPUTS = make_prompt(MODEL, PROCESSOR, [gradient(60, 40)], QUESTION)
@@ -127,6 +140,49 @@ def test_pictures_of_any_size_have_their_own_grids() -> None:
     assert not data["unplaced"]
     assert [(view["picture"], view["rows"], view["columns"]) for view in data["views"]] == [(0, 10, 13), (1, 11, 8)]
     assert [token for view in data["views"] for token in view["tokens"]] == list(range(10 * 13 + 11 * 8))
+
+
+def test_a_layer_without_attention_has_no_map_and_the_page_can_say_so() -> None:
+    data = hybrid_report().data
+    assert data["model"]["attending"] == [1, 4]
+    there = ~np.isnan(data["runs"][1]["reads"]).all(axis=(0, 2))
+    assert there.nonzero()[0].tolist() == [1, 4]
+    assert data["saliency"] is data["knock_outs"] is None
+    assert "only 1, 4 have any" in data["no_saliency"]
+    assert "only 1, 4 have attention" in data["no_knock_outs"]
+
+
+def test_a_video_has_a_grid_for_each_of_its_steps_over_its_first_frame() -> None:
+    data = video_report().data
+    assert [(view["picture"], view["frame"]) for view in data["views"]] == [(step, step) for step in range(0, 16, 2)]
+    assert {(view["rows"], view["columns"]) for view in data["views"]} == {(4, 4)}
+    assert [token for view in data["views"] for token in view["tokens"]] == list(range(128))
+    assert data["views"][3]["box"] == (0, 0, 86, 86)
+    assert not data["unplaced"]
+    assert data["prompt"]["groups"].count("image") == 128
+    shown = json.loads(Reader(video_report().html()).data)["shown"]
+    assert [bool(each) for each in shown] == [True, False] * 8
+
+
+def test_without_its_frames_a_video_is_grids_all_the_same() -> None:
+    data = video_report(frames=3).data
+    assert data["unplaced"] == "the 16 frames of the video were not given"
+    assert [view["picture"] for view in data["views"]] == [None] * 8
+
+
+@pytest.mark.parametrize(("name", "count", "side"), [("llava_next_video", 4, 1), ("llava_onevision", 4, 1)])
+def test_frames_that_are_pooled_to_squares(name: str, count: int, side: int) -> None:
+    entry = ZOO[name]
+    inputs = entry.batch([entry.prompt(3, "video", 5)])
+    steps = steps_of(entry.build(), inputs, len(image_columns_of(entry.build(), inputs)))
+    assert steps is not None
+    assert (steps.count, steps.rows, steps.columns, steps.frames_each) == (count, side, side, 1)
+
+
+def test_many_pictures_have_fewer_pixels_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "MOST_PIXELS", 8 * 40**2)
+    shown = json.loads(Reader(video_report().html()).data)["shown"]
+    assert Image.open(BytesIO(base64.b64decode(shown[0].partition(",")[2]))).size == (40, 40)
 
 
 class Reader(HTMLParser):

@@ -7,7 +7,8 @@ from PIL import Image
 from transformers import PreTrainedModel
 
 from visionflow import __version__
-from visionflow.engines.hf.families import check_head, family_of
+from visionflow.engines.hf.families import check_head
+from visionflow.engines.hf.layer_kinds import depth_of
 from visionflow.errors import VisionFlowError
 from visionflow.flow.disruption_sweep import first_tokens
 from visionflow.flow.knock_out import FLOWS, knock_outs
@@ -56,7 +57,8 @@ def look(
         inputs: a batch of one, as its processor gives it, without padding; None to have it made.
         method: as `visionflow.method` takes it, or several, each a run beside the dense one; () for that one alone.
         processor: gives words to tokens and places to image tokens; needed where `inputs` are to be made.
-        pictures: those in the prompt, RGB; needed where `inputs` are to be made.
+        pictures: those in the prompt, RGB; needed where `inputs` are to be made. Or the frames of its only video, as
+            many as its processor took.
         question: about them; needed where `inputs` are to be made.
         max_new_tokens: length of the answers, at most.
         top: likeliest tokens told for each depth and flow.
@@ -90,6 +92,7 @@ def look(
     step("measuring the flows")
     profile, no_saliency = _saliency(model, inputs, runs[0]["tokens"][0]["id"])
     step("knocking flows out")
+    knocked, no_knock_outs = _knocked_out(model, inputs, words, blocks if len(columns) else 0, top)
     data = {
         "schema": SCHEMA,
         "visionflow": __version__,
@@ -102,7 +105,8 @@ def look(
         "runs": runs,
         "saliency": profile,
         "no_saliency": no_saliency,
-        "knock_outs": _knocked_out(model, inputs, words, blocks, top) if blocks and len(columns) else None,
+        "knock_outs": knocked,
+        "no_knock_outs": no_knock_outs,
     }
     return LookReport(data, shown)
 
@@ -114,8 +118,7 @@ def _listed(methods: Methods) -> list[What]:
 def _method(model: PreTrainedModel, what: What, name: str) -> Method:
     if isinstance(what, Method):
         return what
-    depth = len(family_of(model).layers_of(model))
-    return method(what, depth, name, model.config.model_type)
+    return method(what, depth_of(model.config), name, model.config.model_type)
 
 
 def _words(processor: Any) -> Callable[[int], str]:
@@ -134,10 +137,12 @@ def _answer(processor: Any, tokens: list[dict[str, Any]]) -> str:
 
 
 def _described(model: PreTrainedModel, name: str) -> dict[str, Any]:
+    depth = depth_of(model.config)
     return {
         "name": name or model.config.model_type,
         "class": type(model).__name__,
-        "layers": len(family_of(model).layers_of(model)),
+        "layers": int(depth),
+        "attending": list(depth.attending),
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
         "attention": model.config.get_text_config()._attn_implementation,
@@ -171,10 +176,16 @@ def _saliency(model: PreTrainedModel, inputs: Any, target: int) -> tuple[dict[st
 
 def _knocked_out(
     model: PreTrainedModel, inputs: Any, words: Callable[[int], str], blocks: int, top: int
-) -> dict[str, Any]:
-    found = knock_outs(model, inputs, FLOWS, blocks, top)
+) -> tuple[dict[str, Any] | None, str]:
+    """What was found, or why nothing was."""
+    if not blocks:
+        return None, "it was left out"
+    try:
+        found = knock_outs(model, inputs, FLOWS, blocks, top)
+    except VisionFlowError as error:
+        return None, str(error)
     clean = int(first_tokens(model, inputs, 1)[0, 0])
-    return {
+    told = {
         "first_token": {"id": clean, "text": words(clean)},
         "blocks": blocks,
         "cells": [
@@ -191,3 +202,4 @@ def _knocked_out(
             for each in found
         ],
     }
+    return (told, "") if found else (None, "each of these flows is all that some token reads")

@@ -19,6 +19,7 @@ from PIL import Image
 MOST_NUMBERS = 500_000
 """Numbers of attention that the page carries, some 3 MB: of large models it has the maps of the first answer tokens."""
 SHARPEST = 900  # longer side of a picture on the page, in pixels
+MOST_PIXELS = 4_000_000  # of all pictures on the page, some 1.5 MB: many have fewer each
 DIGITS = 4
 
 _PARTS = {"style": "page.css", "script": "page.js", "d3": "d3.min.js", "plot": "plot.umd.min.js"}
@@ -34,7 +35,7 @@ def page_of(data: dict[str, Any], pictures: Sequence[Image.Image]) -> str:
     from visionflow.report.look.report import plain
 
     runs = [{**run, "reads": reads} for run, reads in zip(data["runs"], _fitting(data["runs"]), strict=True)]
-    content = plain({**data, "runs": runs, "shown": [_shown(picture) for picture in pictures]}, DIGITS)
+    content = plain({**data, "runs": runs, "shown": _shown(data["views"], pictures)}, DIGITS)
     filled = {name: _part(file) for name, file in _PARTS.items()}
     title = f"{data['question'] or 'one prompt'} · visionflow look"
     return Template(_part("page.html")).substitute(
@@ -55,10 +56,16 @@ def _fitting(runs: Sequence[dict[str, Any]]) -> list[np.ndarray[Any, Any]]:
     return [each[: max(1, min(longest, MOST_NUMBERS // max(1, numbers)))] for each in reads]
 
 
-def _shown(picture: Image.Image) -> str:
-    """The picture as a data URL, no larger than it can be seen."""
+def _shown(views: Sequence[dict[str, Any]], pictures: Sequence[Image.Image]) -> list[str]:
+    """Each picture as a data URL, no larger than it can be seen; "" for one that no view lies over."""
+    seen = {view["picture"] for view in views}
+    longest = min(SHARPEST, int((MOST_PIXELS / max(1, len(seen))) ** 0.5))
+    return [_url(picture, longest) if place in seen else "" for place, picture in enumerate(pictures)]
+
+
+def _url(picture: Image.Image, longest: int) -> str:
     small = picture.copy()
-    small.thumbnail((SHARPEST, SHARPEST))
+    small.thumbnail((longest, longest))
     content = BytesIO()
     photo = picture.width * picture.height > 128**2
     small.save(content, "JPEG" if photo else "PNG", **({"quality": 85} if photo else {}))

@@ -3,12 +3,14 @@
 ``report.data`` is a dict of JSON's types and, under ``reads``, numpy arrays; ``report.to_json()`` has lists there. Its
 layout, of which `SCHEMA` is the name and version (a field that goes or changes its meaning makes a new one):
 
-- ``model``: ``name``, ``class``, ``layers`` (decoder layers), ``dtype``, ``device``, ``attention``; ``question``.
+- ``model``: ``name``, ``class``, ``layers`` (decoder layers), ``attending`` (those with attention), ``dtype``,
+  ``device``, ``attention``; ``question``.
 - ``prompt``: for each column ``ids``, ``words`` ("" for image tokens) and ``groups`` ("system", "image",
   "instruction"); ``image_columns``, whose places in this list are the *numbers* of the image tokens below.
 - ``pictures``: ``width`` and ``height`` in pixels. ``views``: grids of image tokens, row by row: ``picture`` (its
   number, or None), ``name``, ``rows``, ``columns``, ``box`` (left, top, right, bottom in pixels of the picture, or
-  None) and ``tokens`` (numbers). ``unplaced``: why the views do not lie over the pictures, or "".
+  None), ``tokens`` (numbers) and ``frame`` (of a video, its number from 0, else None). ``unplaced``: why the views do
+  not lie over the pictures, or "".
 - ``runs``: the dense one, then one for each method:
 
   - ``method`` and ``spec`` (None of the dense one), ``decided`` (what an adaptive method told);
@@ -19,7 +21,8 @@ layout, of which `SCHEMA` is the name and version (a field that goes or changes 
     probes and head left out; None where not modelled, see ``uncosted``) and ``kv_bytes`` (measured);
     ``flops_total`` with probes and head;
   - ``reads``: fp32 ``[answer tokens, layers, columns of the prompt + answer tokens - 1]``, attention of the row that
-    chose each answer token, mean over heads; NaN (null in JSON) where the layer does not hold that token;
+    chose each answer token, mean over heads; NaN (null in JSON) where the layer does not hold that token, and all over
+    layers without attention;
   - ``lens``: ``ids``, ``words`` and ``probabilities``, ``[answer tokens, layers + 1, top]``, depth 0 the embedding;
     or None, and ``no_lens`` says why;
   - ``times``: ``first_token_s`` (median of 3) and ``answer_s`` with nobody looking, ``look_s`` with all rows taken;
@@ -28,7 +31,8 @@ layout, of which `SCHEMA` is the name and version (a field that goes or changes 
 - ``saliency``: `visionflow.flow.Saliency.to_dict` with ``target``, the first dense answer token; or None, and
   ``no_saliency`` says why.
 - ``knock_outs``: ``first_token``, ``blocks`` and ``cells``: ``source``, ``target``, ``first``, ``last``, ``of_clean``
-  (the probability of that token), and the likeliest ``ids``, ``words``, ``probabilities``; None where left out.
+  (the probability of that token), and the likeliest ``ids``, ``words``, ``probabilities``; or None, and
+  ``no_knock_outs`` says why.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Where each image token lies: the grids over each picture, or, where that is not known, the tokens in their order."""
+"""Where each image token lies: grids over each picture or frame, or, where that is not known, tokens in their order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from visionflow.engines.hf.families import family_of
 from visionflow.errors import VisionFlowError
 from visionflow.report.figures.framing import Box
 from visionflow.report.figures.kept import Scene
+from visionflow.report.look.videos import Steps, steps_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class View:
         rows, columns: of the grid; its last row may be short.
         box: the part of the picture that the grid covers, in its pixels; it may reach beyond into padding.
         tokens: the number of each cell's image token, from 0 in the order of the prompt.
+        frame: of a video, the number of the frame, or of the first of those, that it shows; else None.
     """
 
     picture: int | None
@@ -34,6 +36,7 @@ class View:
     columns: int
     box: Box | None
     tokens: list[int]
+    frame: int | None = None
 
 
 def views_of(
@@ -44,10 +47,12 @@ def views_of(
     Args:
         model: the model.
         processor: that made `inputs` of the `pictures`; None for one that is not at hand.
-        pictures: RGB.
+        pictures: RGB, or the frames of a video.
         inputs: a batch of one.
         image_columns: int64, columns of the image tokens.
     """
+    if (steps := steps_of(model, inputs, len(image_columns))) is not None:
+        return _moving(steps, pictures)
     if processor is None or not pictures:
         return _strips(image_columns), "the pictures and the processor were not given"
     try:
@@ -107,6 +112,17 @@ def _tile_grid(size: tuple[int, int], pinpoints: Any, tile: int, patch: int) -> 
         edges.append((begin * given / inner, (begin + seen * patch) * given / inner))
     (left, right), (top, bottom) = edges
     return rows, columns, (left, top, right, bottom)
+
+
+def _moving(steps: Steps, frames: Sequence[Image.Image]) -> tuple[list[View], str]:
+    """One grid for each step of a video, over the first of the frames that it shows."""
+    given, size = steps.take(len(frames)), steps.rows * steps.columns
+    views = []
+    for step in range(steps.count):
+        frame, tokens = step * steps.frames_each, list(range(step * size, (step + 1) * size))
+        whole = (0.0, 0.0, float(frames[frame].width), float(frames[frame].height)) if given else None
+        views.append(View(frame if given else None, "the video", steps.rows, steps.columns, whole, tokens, frame))
+    return views, "" if given else f"the {steps.count * steps.frames_each} frames of the video were not given"
 
 
 def _strips(image_columns: Tensor) -> list[View]:

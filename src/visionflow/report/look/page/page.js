@@ -3,8 +3,14 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const { runs, prompt, views, model } = data;
 const layers = d3.range(model.layers);
-const state = { run: runs.length > 1 ? 1 : 0, token: 0, layer: 0, flow: 0, first: 0, last: 0 };
-state.layer = runs[state.run].stages.at(-1)?.layer ?? Math.floor(model.layers / 2);
+const attends = (layer) => model.attending.includes(layer);
+const state = { run: runs.length > 1 ? 1 : 0, token: 0, layer: 0, part: 0, flow: 0, first: 0, last: 0 };
+const wanted = runs[state.run].stages.at(-1)?.layer ?? Math.floor(model.layers / 2);
+state.layer = layers.find((layer) => layer >= wanted && attends(layer)) ?? wanted;
+const ALL_AT_ONCE = 6; // views; of more, one is shown large and all are small, drawn when they come into sight
+const MOST_SQUARES = 4000; // of a view, each with an outline of its own; of more, one image is made
+const several = views.length > ALL_AT_ONCE;
+const moving = views.length > 0 && views.every((view) => view.frame != null);
 const SYMBOLS = ["circle", "square", "triangle", "diamond2", "cross"];
 
 // -- small helpers ------------------------------------------------------------------------------------------------------
@@ -84,6 +90,22 @@ function frameOf(view) {
   if (!picture) return { x: [left, right], y: [top, bottom], picture };
   return { x: [Math.min(0, left), Math.max(picture.width, right)], y: [Math.min(0, top), Math.max(picture.height, bottom)], picture };
 }
+/** The tokens of a view by their numbers on the colour scale, null for no colour: one image of as many pixels. */
+function pixels(view, fill, fillOpacity) {
+  const [left, top, right, bottom] = view.box ?? [0, 0, view.columns, view.rows];
+  const values = d3.range(view.rows * view.columns).map((place) => (place < view.tokens.length ? fill(view.tokens[place]) : null) ?? NaN);
+  return Plot.raster(values, { width: view.columns, height: view.rows, x1: left, x2: right, y1: top, y2: bottom, imageRendering: "pixelated", fill: Plot.identity, fillOpacity });
+}
+/** The same as squares with edges, where they are not very many. */
+function squares(view, fill, fillOpacity, edges = {}) {
+  if (view.tokens.length > MOST_SQUARES) return pixels(view, fill, fillOpacity);
+  const cells = cellsOf(view).map((cell) => ({ ...cell, value: fill(cell.number) })).filter((cell) => cell.value != null);
+  return Plot.rect(cells, { x1: "x1", x2: "x2", y1: "y1", y2: "y2", fill: "value", fillOpacity, ...edges });
+}
+const [CLEAR, DARK] = [0, 1];
+const KEPT = { type: "linear", domain: [CLEAR, DARK], range: ["#f4c95d", "#15181d"] };
+/** Where the mouse is, what there is to say of the cell. */
+const told = (cells, title) => Plot.tip(cells, Plot.pointer({ x: (cell) => (cell.x1 + cell.x2) / 2, y: (cell) => (cell.y1 + cell.y2) / 2, title, maxRadius: 30 }));
 /** What of the frame the model does not look at, as x1, x2, y1, y2. */
 function besideBox(view, [x1, x2], [y1, y2]) {
   const [left, top, right, bottom] = view.box;
@@ -100,18 +122,23 @@ function overPicture(view, label, width, marks, more = {}) {
   const unseen = Plot.rect(picture ? besideBox(view, x, y) : [], { x1: (d) => d[0], x2: (d) => d[1], y1: (d) => d[2], y2: (d) => d[3], fill: "#8f96a2", fillOpacity: 0.72 });
   return chart(label, { width, height: width * slant, margin: 0, axis: null, x: { domain: x }, y: { domain: y, reverse: true }, marks: [...ground, unseen, ...marks], ...more });
 }
+for (const stage of runs.flatMap((run) => run.stages)) {
+  stage.held = new Set(stage.kept);
+  stage.places = new Map((stage.present ?? []).map((number, place) => [number, place]));
+}
 const keptAt = (run, layer) => d3.greatest(run.stages.filter((stage) => stage.layer <= layer), (stage) => stage.layer);
 /** What the cuts up to a layer said of an image token. */
 function verdict(run, layer, number) {
-  const seen = run.stages.filter((stage) => stage.layer <= layer && (stage.present ?? []).includes(number));
+  const seen = run.stages.filter((stage) => stage.layer <= layer && stage.places.has(number));
   const stage = seen.at(-1);
   if (!stage) return "no cut has looked at it yet";
-  const place = stage.present.indexOf(number);
-  const kept = stage.kept.includes(number) ? "kept" : "dropped";
+  const place = stage.places.get(number);
+  const kept = stage.held.has(number) ? "kept" : "dropped";
   if (!stage.scores) return `${kept} before layer ${stage.layer}, without scores`;
   return `${kept} before layer ${stage.layer}: rank ${stage.ranks[place]} of ${stage.present.length}, score ${d3.format(".3~g")(stage.scores[place])}`;
 }
-const captionOf = (view) => `${view.picture != null && data.pictures.length > 1 ? `picture ${view.picture + 1}: ` : ""}${view.name}, ${view.rows} × ${view.columns} tokens`;
+const shortCaption = (view) => (view.frame != null ? `frame ${view.frame + 1}` : view.picture != null && data.pictures.length > 1 ? `picture ${view.picture + 1}` : view.name);
+const captionOf = (view) => `${shortCaption(view)}${shortCaption(view) === view.name ? "" : `: ${view.name}`}, ${view.rows} × ${view.columns} tokens`;
 
 // -- sections -----------------------------------------------------------------------------------------------------------
 
@@ -127,6 +154,9 @@ function showHead() {
   $("unplaced").textContent = data.unplaced ? `Tokens are shown in their order, not over the picture: ${data.unplaced}.` : "";
   $("run").replaceChildren(...runs.map((_, number) => make("option", { value: number, textContent: runName(number) })));
   Object.assign($("layer"), { max: model.layers - 1, value: state.layer });
+  $("part-label").hidden = !several;
+  $("part-what").textContent = moving ? "Frame" : "Part";
+  $("part").max = views.length - 1;
 }
 function showControls() {
   $("run").value = state.run;
@@ -136,6 +166,8 @@ function showControls() {
   $("token").value = state.token;
   $("layer").value = state.layer;
   $("layer-number").textContent = state.layer;
+  $("part").value = state.part;
+  $("part-number").textContent = several ? (views[state.part].frame ?? state.part) + 1 : "";
 }
 function showAnswers() {
   $("answers").replaceChildren(...runs.map((run, number) => {
@@ -160,22 +192,67 @@ function showKept() {
   node.replaceChildren();
   for (const [run, number] of all) {
     const stage = keptAt(run, state.layer);
-    const kept = new Set(stage ? stage.kept : d3.range(prompt.image_columns.length));
-    for (const view of views) {
+    const kept = keptSet(run, state.layer);
+    for (const view of shownViews()) {
       const figure = make("figure", {}, make("figcaption", { textContent:
         `${runName(number)} in layer ${state.layer}, ${captionOf(view)}: ${view.tokens.filter((token) => kept.has(token)).length} kept` }));
       node.append(figure);
-      const cells = cellsOf(view).map((cell) => ({ ...cell, kept: kept.has(cell.number),
-        title: `row ${cell.row + 1}, column ${cell.column + 1}\n${verdict(run, state.layer, cell.number)}` }));
-      const rect = { x1: "x1", x2: "x2", y1: "y1", y2: "y2" };
+      const title = (cell) => `row ${cell.row + 1}, column ${cell.column + 1}\n${verdict(run, state.layer, cell.number)}`;
       figure.append(overPicture(view, `${figure.textContent}; kept squares are clear, the others dark`, Math.min(560, roomOf(figure)), [
-        Plot.rect(cells, { ...rect, filter: (cell) => !cell.kept, fill: "#15181d", fillOpacity: 0.74 }),
-        Plot.rect(cells, { ...rect, filter: (cell) => cell.kept, fill: view.box ? "none" : "#f4c95d", stroke: "#ffc400", strokeOpacity: stage ? 0.95 : 0.3, inset: 0.5 }),
-        Plot.tip(cells, Plot.pointer({ x: (cell) => (cell.x1 + cell.x2) / 2, y: (cell) => (cell.y1 + cell.y2) / 2, title: "title", maxRadius: 30 })),
-      ]));
+        squares(view, (token) => (kept.has(token) ? null : DARK), 0.74),
+        squares(view, (token) => (kept.has(token) ? CLEAR : null), view.box ? 0 : 1, { stroke: "#ffc400", strokeOpacity: stage ? 0.95 : 0.3, inset: 0.5 }),
+        told(cellsOf(view), title),
+      ], { color: KEPT }));
     }
     if (stage) node.lastChild.append(keptTable(run, number, stage));
   }
+  showKeptParts(all);
+}
+const shownViews = () => (several ? [views[state.part]] : views);
+function keptSet(run, layer) {
+  return keptAt(run, layer)?.held ?? new Set(d3.range(prompt.image_columns.length));
+}
+/** How much of each part stayed, and all parts small. */
+function showKeptParts(all) {
+  const node = $("kept-parts");
+  node.replaceChildren();
+  if (!several) return;
+  const [run, number] = all.find(([, each]) => each === state.run) ?? all[0];
+  along(node, `Tokens kept in layer ${state.layer} ${moving ? "over time" : "in each part"}`, d3.format(","), "tokens", all.map(([each, place]) => {
+    const kept = keptSet(each, state.layer);
+    return { name: shortName(place), colour: runColour(place), values: views.map((view) => d3.sum(view.tokens, (token) => kept.has(token))) };
+  }));
+  const kept = keptSet(run, state.layer);
+  node.append(make("p", { className: "how", textContent: `${runName(number)} in layer ${state.layer}; press one to see it large.` }),
+    strip((view) => `${d3.sum(view.tokens, (token) => kept.has(token))} kept`, (view, width) => overPicture(view, "", width, [
+      pixels(view, (token) => (kept.has(token) ? (view.box ? null : CLEAR) : DARK), 0.74),
+    ], { color: KEPT })));
+}
+/** Lines over the parts of a prompt, as `lines` draws them over its layers. */
+function along(node, caption, label, unit, series) {
+  lines(node, caption, label, unit, series, { along: { label: moving ? "frame" : "part", places: views.map((view, place) => (view.frame ?? place) + 1) } });
+}
+/** All parts small, each drawn when it comes into sight; one that is pressed is chosen. */
+function strip(said, draw) {
+  const node = make("div", { className: "strip" });
+  const drawn = (target) => {
+    watch.unobserve(target);
+    const svg = draw(views[target.dataset.part], 104);
+    svg.setAttribute("aria-hidden", "true");
+    target.prepend(svg);
+  };
+  const watch = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach(({ target }) => drawn(target)));
+  node.drawAll = () => node.querySelectorAll("button:not(:has(svg))").forEach(drawn);
+  views.forEach((view, part) => {
+    const button = make("button", { type: "button" }, `${moving ? shortCaption(view) : `part ${part + 1}`}: ${said(view)}`);
+    button.dataset.part = part;
+    button.style.setProperty("--shape", view.columns / view.rows);
+    button.setAttribute("aria-pressed", part === state.part);
+    button.onclick = () => { const here = node.parentNode.id; choose({ part }); $(here).querySelectorAll(".strip button")[part].focus(); };
+    node.append(button);
+    watch.observe(button);
+  });
+  return node;
 }
 function keptTable(run, number, stage) {
   const places = new Map(views.flatMap((view, of) => cellsOf(view).map((cell) => [cell.number, { ...cell, of }])));
@@ -192,35 +269,51 @@ function keptTable(run, number, stage) {
 function showReads() {
   const run = runs[state.run];
   const row = run.reads[state.token]?.[state.layer];
-  for (const id of ["reads", "thumbs", "words", "shares", "reads-legend"]) $(id).replaceChildren();
+  for (const id of ["reads", "reads-parts", "thumbs", "words", "shares", "reads-legend"]) $(id).replaceChildren();
   if (!row) {
     $("reads-what").textContent = `This page has room for the maps of the first ${run.reads.length} tokens; report.data has all.`;
     return;
   }
   const ofToken = run.reads[state.token].map((read) => prompt.image_columns.map((column) => read[column]));
+  if (attends(state.layer)) showMaps(run, ofToken, row);
+  else $("reads-what").textContent = `Layer ${state.layer} has no attention (a recurrence, a convolution or nothing stands in its place), so there is no map of what it reads; layers with one are ${model.attending.join(", ")}.`;
+  showThumbs(ofToken);
+  showShares(run);
+}
+function showMaps(run, ofToken, row) {
   const most = d3.max(ofToken[state.layer]) || 1e-6;
   $("reads-what").textContent = `Shown: token ${state.token + 1} (“${word(run.tokens[state.token].text)}”) of ${runName(state.run)} in layer ${state.layer}; `
     + `the picture gets ${percent(d3.sum(ofToken[state.layer]))} of it. Tokens without colour are not there in this layer.`;
   const colour = { type: "sqrt", domain: [0, 100 * most], scheme: "inferno", label: "share of its attention that one image token gets (%)" };
   $("reads-legend").append(scaleOf(colour));
-  for (const view of views) {
+  for (const view of shownViews()) {
     const figure = make("figure", { className: "grey" }, make("figcaption", { textContent: captionOf(view) }));
     $("reads").append(figure);
-    const cells = cellsOf(view).map((cell) => ({ ...cell, share: ofToken[state.layer][cell.number] }));
-    const label = (cell) => `row ${cell.row + 1}, column ${cell.column + 1}\n${cell.share == null ? "not there in this layer" : percent(cell.share, 3)}`;
+    const shareOf = (token) => ofToken[state.layer][token];
+    const label = (cell) => `row ${cell.row + 1}, column ${cell.column + 1}\n${shareOf(cell.number) == null ? "not there in this layer" : percent(shareOf(cell.number), 3)}`;
     figure.append(overPicture(view, `Attention over ${captionOf(view)}; brighter is more`, Math.min(560, roomOf(figure)), [
-      Plot.rect(cells, { x1: "x1", x2: "x2", y1: "y1", y2: "y2", fill: (cell) => (cell.share == null ? null : 100 * cell.share), fillOpacity: 0.78 }),
-      Plot.tip(cells, Plot.pointer({ x: (cell) => (cell.x1 + cell.x2) / 2, y: (cell) => (cell.y1 + cell.y2) / 2, title: label, maxRadius: 30 })),
+      squares(view, (token) => (shareOf(token) == null ? null : 100 * shareOf(token)), 0.78),
+      told(cellsOf(view), label),
     ], { color: colour }));
   }
-  showThumbs(ofToken);
+  if (several) showReadParts(ofToken[state.layer], colour);
   showWords(run, row);
-  showShares(run);
+}
+/** How much is read of each part, and all parts small. */
+function showReadParts(shares, colour) {
+  const node = $("reads-parts");
+  const ofView = (view) => d3.sum(view.tokens, (token) => shares[token] ?? 0);
+  along(node, `Share of its attention ${moving ? "over time" : "that each part gets"}`, (value) => `${value.toFixed(2)} %`, "share (%)",
+    [{ name: shortName(state.run), colour: runColour(state.run), values: views.map((view) => 100 * ofView(view)) }]);
+  node.append(strip((view) => percent(ofView(view)), (view, width) => overPicture(view, "", width, [
+    pixels(view, (token) => (shares[token] == null ? null : 100 * shares[token]), 0.78),
+  ], { color: colour })));
 }
 function showThumbs(ofToken) {
-  const view = d3.greatest(views, (each) => each.tokens.length);
+  const view = several ? views[state.part] : d3.greatest(views, (each) => each.tokens.length);
   if (!view) return;
   for (const layer of layers) {
+    if (!attends(layer)) { $("thumbs").append(layerButton(layer, "no map")); continue; }
     const most = d3.max(view.tokens, (number) => ofToken[layer][number]) || 1e-6;
     const values = view.tokens.map((number) => ofToken[layer][number] ?? NaN);
     const svg = Plot.plot({
@@ -229,11 +322,14 @@ function showThumbs(ofToken) {
       marks: [Plot.raster(values.concat(Array(view.rows * view.columns - values.length).fill(NaN)), { width: view.columns, height: view.rows, imageRendering: "pixelated" })],
     });
     svg.setAttribute("aria-hidden", "true");
-    const button = make("button", { type: "button" }, svg, `layer ${layer}`);
-    button.setAttribute("aria-pressed", layer === state.layer);
-    button.onclick = () => { choose({ layer }); $("thumbs").children[layer].focus(); };
-    $("thumbs").append(button);
+    $("thumbs").append(layerButton(layer, svg));
   }
+}
+function layerButton(layer, shown) {
+  const button = make("button", { type: "button" }, shown, make("span", { textContent: `layer ${layer}` }));
+  button.setAttribute("aria-pressed", layer === state.layer);
+  button.onclick = () => { choose({ layer }); $("thumbs").children[layer].focus(); };
+  return button;
 }
 function showWords(run, row) {
   const texts = prompt.words.map((text, place) => ({ text, share: row[place], group: prompt.groups[place] }));
@@ -252,14 +348,14 @@ function showWords(run, row) {
 }
 function showShares(run) {
   const names = { image: "picture", system: "text before", instruction: "text after", answer: "answer so far" };
-  const shares = layers.flatMap((layer) => {
+  const shares = model.attending.flatMap((layer) => {
     const read = run.reads[state.token][layer];
     const sums = d3.rollup(read.map((share, column) => [prompt.groups[column] ?? "answer", share ?? 0]), (all) => d3.sum(all, (each) => each[1]), (each) => each[0]);
     return Object.keys(names).map((group) => ({ layer, group: names[group], share: 100 * (sums.get(group) ?? 0) }));
   });
   const node = $("shares");
   node.append(chart("Shares of attention in each layer", {
-    width: Math.min(900, roomOf(node)), height: 230, marginLeft: 44, x: { label: "layer", interval: 1, tickFormat: "d" },
+    width: Math.min(900, roomOf(node)), height: 230, marginLeft: 44, x: { label: "layer", interval: 1, tickFormat: "d", domain: layers },
     y: { label: "share of attention (%)", domain: [0, 100] },
     color: { legend: true, domain: Object.values(names), range: ["#e69f00", "#56b4e9", "#0072b2", "#cc79a7"] },
     marks: [
@@ -293,17 +389,18 @@ function showLens() {
   $("lens-table").append(table(["depth", ...rows[0].slice(1).map((_, rank) => `${rank + 1}.`)], rows));
 }
 function lines(node, caption, label, unit, series, options = {}) {
+  const { label: across, places } = options.along ?? { label: "layer", places: layers };
   const figure = make("figure", {}, make("figcaption", { textContent: caption }));
   if (!options.keyed) figure.append(keys(series.map((each) => each.name), series.map((each) => each.colour)));
   node.append(figure);
   figure.append(chart(caption, {
-    width: roomOf(figure), height: 230, marginLeft: 52, x: { label: "layer", ticks: layers.length > 12 ? undefined : layers, tickFormat: "d" },
+    width: Math.min(900, roomOf(figure)), height: 230, marginLeft: 52, x: { label: across, ticks: places.length > 12 ? undefined : places, tickFormat: "d" },
     y: { label: unit, grid: true, zero: true, tickFormat: options.ticks }, symbol: { range: SYMBOLS },
     marks: series.flatMap((each, place) => {
-      const points = each.values.map((value, layer) => ({ layer, value, title: `${each.name}, layer ${layer}\n${label(value)}` }));
+      const points = each.values.map((value, place) => ({ place: places[place], value, title: `${each.name}, ${across} ${places[place]}\n${label(value)}` }));
       return [
-        Plot.line(points, { x: "layer", y: "value", stroke: each.colour, strokeWidth: 2, strokeDasharray: place === 0 ? null : place === 1 ? "7 3" : "2 3" }),
-        Plot.dot(points, { x: "layer", y: "value", fill: each.colour, symbol: SYMBOLS[place % 5], r: 4, title: "title", tip: true }),
+        Plot.line(points, { x: "place", y: "value", stroke: each.colour, strokeWidth: 2, strokeDasharray: place === 0 ? null : place === 1 ? "7 3" : "2 3" }),
+        Plot.dot(points, { x: "place", y: "value", fill: each.colour, symbol: SYMBOLS[place % 5], r: 4, title: "title", tip: true }),
       ];
     }),
   }));
@@ -327,7 +424,7 @@ const GROUPS = { image: "the picture", instruction: "the text after the picture"
 function showKnocked() {
   const node = $("knocked");
   node.replaceChildren();
-  if (!data.knock_outs) { node.textContent = "This was left out."; return; }
+  if (!data.knock_outs) { node.textContent = `There is none here: ${data.no_knock_outs}.`; return; }
   const flows = d3.groups(data.knock_outs.cells, (cell) => `${cell.source} ${cell.target}`);
   const pick = (label, options, value, change) => {
     const select = make("select", {}, ...options.map(([key, text]) => make("option", { value: key, textContent: text })));
@@ -396,7 +493,7 @@ function choose(change) {
   showControls();
   const changed = (...names) => names.some((name) => state[name] !== before[name]);
   if (changed("run", "token")) { showAnswers(); showLens(); }
-  if (changed("layer")) showKept();
+  if (changed("layer", "part") || (several && changed("run"))) showKept();
   showReads();
 }
 function showAll() {
@@ -408,7 +505,9 @@ showAbout();
 $("controls").onsubmit = (event) => event.preventDefault();
 $("run").onchange = (event) => choose({ run: Number(event.target.value) });
 $("token").onchange = (event) => choose({ token: Number(event.target.value) });
+$("part").oninput = (event) => choose({ part: Number(event.target.value) });
 $("layer").oninput = (event) => choose({ layer: Number(event.target.value) });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showAll);
+addEventListener("beforeprint", () => document.querySelectorAll(".strip").forEach((strip) => strip.drawAll()));
 let seenWidth = innerWidth;
 addEventListener("resize", () => { if (innerWidth !== seenWidth) { seenWidth = innerWidth; showAll(); } });
