@@ -27,6 +27,7 @@ aten = torch.ops.aten
 _COPIES = {aten._to_copy.default, aten.copy_.default, aten.to.device, aten.to.dtype_layout}
 _READS = {aten._local_scalar_dense.default, aten.nonzero.default, aten.masked_select.default, aten.equal.default}
 _INDEXED = {aten.index.Tensor, aten.index_put_.default}
+_VIEWS = (aten.detach.default, aten.alias.default, aten._unsafe_view.default)
 _OF_NUMBERS = {torch.tensor, torch.as_tensor}
 _OURS = ("/visionflow/", "/transformers/")
 
@@ -185,7 +186,7 @@ def _waits(func: Any, flat: list[Any], target: Any) -> bool:
 
 
 def _is_view(func: Any) -> bool:
-    return bool(getattr(func, "is_view", False)) or func in (aten.detach.default, aten.alias.default)
+    return bool(getattr(func, "is_view", False)) or func in _VIEWS
 
 
 def _in_place(func: Any) -> bool:

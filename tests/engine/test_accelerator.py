@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -16,7 +17,7 @@ from tests.tiny import batch_of, prompt, tiny_llava
 from tests.zoo import ZOO
 from tests.zoo.oracles import methods_of
 from tests.zoo.quick import shared_out
-from visionflow import Method, VisiPruner, prune
+from visionflow import VTW, FastV, HiMAP, Method, VisiPruner, prune
 from visionflow.engines.hf.families import FAMILIES
 from visionflow.flow import disrupt, logit_lens, picture_attention, value_norms, value_output_lens
 
@@ -43,6 +44,12 @@ ELSEWHERE = {"chameleon", "muse_spark"}
 def one() -> dict[str, Any]:
     """A prompt of which no mask is needed."""
     return {name: part for name, part in batch_of([prompt(3, "image", 6)]).items() if name != "attention_mask"}
+
+
+def equal() -> dict[str, Any]:
+    """Two prompts of which no mask is needed."""
+    both = batch_of([prompt(3, "image", 6), prompt(3, "image", 6, seed=1)])
+    return {name: part for name, part in both.items() if name != "attention_mask"}
 
 
 def padded() -> dict[str, Any]:
@@ -84,13 +91,17 @@ def test_the_layer_loop_waits_for_nothing_but_decisions(method: Method, inputs: 
     assert sum("tokens.py" in wait for wait in log.waits) == 1  # the counts of the spans, once a prompt
 
 
+@pytest.mark.parametrize("inputs", [one, equal])
 @pytest.mark.parametrize("method", METHODS, ids=str)
-def test_a_prompt_that_needs_no_mask_gets_none(method: Method) -> None:
+def test_prompts_that_need_no_mask_get_none(method: Method, inputs: Any) -> None:
+    """But where samples are left with different numbers of tokens: then the layers after that cut need one."""
     if isinstance(method, VisiPruner) and "shallow" in method.phases:
         pytest.skip("its shallow phase takes pairs of tokens apart by a mask")
-    with watched() as log:
-        logits(on_accelerator(), method, claimed(one()))
-    assert not any(log.masked)
+    model = on_accelerator()
+    with watched() as log, torch.no_grad(), prune(model, method) as trace:
+        model(**claimed(inputs()))
+    uneven = [layer for layer, counts in enumerate(trace.image_tokens.tolist()) if len({*counts}) > 1]
+    assert sum(log.masked) == len(uneven)
 
 
 @pytest.mark.parametrize("inputs", [one, padded])
@@ -173,3 +184,50 @@ def test_each_kind_of_wait_is_seen(wait: Any) -> None:
         assert not log.waits
         wait(x)
     assert len(log.waits) == 1
+
+
+FIRING = VisiPruner(2, layer_threshold=-1.0, fallback_layer=4, phases=("middle",))
+"""It looks at layers 2, 3 and 4, and cuts after the last."""
+
+MOST_ADDED = {HiMAP(2, 0.5, 4, 0.75): 80, FastV(2, 0.5): 40, VTW(3): 35}
+"""Operations that a prefill may have more than the dense one: of each about 17 are the search for the spans."""
+
+
+def operations(model: PreTrainedModel, method: Method | None, inputs: dict[str, Any], step: bool = False) -> int:
+    """Operations on the accelerator that are no views: of a prefill, or of the decoded token after it."""
+    with ExitStack() as stack, torch.no_grad():
+        if method is not None:
+            stack.enter_context(prune(model, method))
+        with watched() as log:
+            cached = model(**claimed(inputs)).past_key_values
+        if not step:
+            return log.operations
+        token = {"input_ids": torch.full((len(inputs["input_ids"]), 1), 5)}
+        if "attention_mask" in inputs:
+            token["attention_mask"] = torch.nn.functional.pad(inputs["attention_mask"], (0, 1), value=1)
+        with watched() as log:
+            model(**claimed(token), past_key_values=cached)
+    return log.operations
+
+
+@pytest.mark.parametrize("method", MOST_ADDED, ids=str)
+def test_a_prefill_has_few_operations_more_than_dense(method: Method) -> None:
+    model = on_accelerator()
+    assert operations(model, method, one()) - operations(model, None, one()) <= MOST_ADDED[method]
+
+
+@pytest.mark.parametrize("method", [*MOST_ADDED, FIRING], ids=str)
+def test_a_decoded_token_has_the_operations_of_dense_and_a_look_up_where_it_is_padded(method: Method) -> None:
+    model = on_accelerator()
+    added = [
+        operations(model, method, each(), step=True) - operations(model, None, each(), step=True)
+        for each in (one, padded)
+    ]
+    assert added[0] == 0
+    assert added[1] <= 4
+
+
+def test_a_layer_that_is_looked_at_has_few_operations_more() -> None:
+    """Layers 2 and 3 decide nothing: what they have beyond those of a scope that starts later is the look."""
+    model, later = on_accelerator(), replace(FIRING, shallow_layers=4)
+    assert operations(model, FIRING, one()) - operations(model, later, one()) <= 2 * 15

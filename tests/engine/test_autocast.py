@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from tests.matrix import AboveAverage, methods, model_of, prompts
 from tests.tiny import batch_of, tiny_llava
 from visionflow import FastV, HiMAP, Method, VisiPruner, prune
-from visionflow.core import Attention, AttentionRows, Contribution, Cut, Plan, reductions
+from visionflow.core import Attention, AttentionRows, Contribution, Cut, Plan, log_sum_exp, reductions
 from visionflow.core.flows import Watch
 from visionflow.core.layer import LayerAttention, folded, without
 from visionflow.engines.hf.scope import Scope
@@ -112,7 +112,7 @@ def test_what_watches_compute_is_that_of_fp32(
     model: PreTrainedModel, inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Outputs without some reads, and the mass from the log-sum-exp."""
-    monkeypatch.setattr(reductions, "_WORTHWHILE", 1)
+    monkeypatch.setattr(log_sum_exp, "_WORTHWHILE", {"cpu": 1})
     seen: list[tuple[LayerAttention, list[Tensor]]] = []
 
     def computed(attention: LayerAttention) -> list[Tensor]:

@@ -188,6 +188,23 @@ def test_flash_attention_2_equals_sdpa(flash2: PreTrainedModel, method: Method, 
 
 
 @flash_methods
+@pytest.mark.parametrize("batch", ["one", "equal"])
+def test_flash_attention_2_unpads_nothing_where_all_samples_are_as_long(
+    flash2: PreTrainedModel, method: Method, batch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does it look for packed sequences in positions with gaps: both would wait for the device in each layer."""
+    unpadded: list[int] = []
+    upad = transformers_flash._upad_input
+    monkeypatch.setattr(
+        transformers_flash, "_upad_input", lambda *given: (unpadded.append(len(given[0])), upad(*given))[1]
+    )
+    with prune(flash2, method) as trace, torch.no_grad():
+        flash2.generate(**batch_of(BATCHES[batch]), max_new_tokens=2, do_sample=False)
+    if all(len({*stage.tokens.image.counts}) == 1 for stage in trace.stages):
+        assert not unpadded
+
+
+@flash_methods
 def test_flash_attention_2_equals_sdpa_with_padding_on_the_right(flash2: PreTrainedModel, method: Method) -> None:
     same_as_sdpa(flash2, method, prompts(), "right")
 

@@ -55,9 +55,11 @@ def test_closed_form_equals_the_direct_computation(
             patch.setattr(importlib.import_module(f"visionflow.core.{module}"), "CHUNK_KEYS", chunk)
         found = contribution(rows, value)
     assert found.similarity.dtype == torch.float64
+    # Where one token is nearly all of the output, the rest is a difference of nearly equal numbers: 7e-7 seen.
+    accuracy = 1e-5 if sharpness > 1 else 1e-9
     for sample in range(2):
         similarity, norm = leave_one_out(query[sample, :, -1], key[sample], value[sample], sharpness, allowed[sample])
-        torch.testing.assert_close(found.similarity[sample], similarity[past:], rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(found.similarity[sample], similarity[past:], rtol=0, atol=accuracy)
         torch.testing.assert_close(found.norm[sample], norm[past:], rtol=1e-9, atol=1e-12)
 
 

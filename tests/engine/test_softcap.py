@@ -12,7 +12,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from tests.zoo import OTHER_TEXTS
 from tests.zoo.oracles import logits_of, model_of
 from visionflow import HiMAP, UnsupportedModelError, prune
-from visionflow.core import AttentionRows, LayerAttention, Plan, Watch, contribution, find_tokens, paid, reductions
+from visionflow.core import AttentionRows, LayerAttention, Plan, Watch, contribution, find_tokens, log_sum_exp, paid
 from visionflow.engines.hf.attention_functions import softcap_of
 from visionflow.engines.hf.scope import Scope
 from visionflow.flow import disrupt, picture_attention
@@ -55,7 +55,7 @@ def capped(kv_heads: int = 2) -> tuple[AttentionRows, Tensor, Tensor]:
 
 
 def test_the_kernel_that_knows_no_cap_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reductions, "_WORTHWHILE", 1)
+    monkeypatch.setattr(log_sum_exp, "_WORTHWHILE", {"cpu": 1})
     rows, whole, _ = capped()
     expected = whole.mean(0)[1:4, 1:4].sum(1)
     torch.testing.assert_close(paid(rows, "image")[0, 1:4].double(), expected, rtol=1e-5, atol=1e-6)

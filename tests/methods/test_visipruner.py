@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Size, Tensor
 from transformers import PreTrainedModel
 
 from tests.engine.test_overhead import operations
@@ -256,18 +256,21 @@ def test_the_released_shallow_phase(model: PreTrainedModel) -> None:
 
 def test_one_read_for_each_layer_looked_at(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """And one for the counts of the spans, as for every method."""
-    reads: list[tuple[int, ...]] = []
-    tolist = Tensor.tolist
+    reads: list[tuple[str, Size]] = []
 
-    def counted(tensor: Tensor) -> Any:
-        reads.append(tuple(tensor.shape))
-        return tolist(tensor)
+    def count(name: str) -> None:
+        read = getattr(Tensor, name)
+        monkeypatch.setattr(Tensor, name, lambda tensor: (reads.append((name, tensor.shape)), read(tensor))[1])
 
-    monkeypatch.setattr(Tensor, "tolist", counted)
+    count("cpu")
+    count("tolist")
     inputs = batch_of([prompt(3, "image", 6), prompt(20, "image", 12)])
     with prune(model, VisiPruner(2, NEVER)), torch.no_grad():
         waits = operations(model, **inputs).waits
-    assert [shape for shape in reads if len(shape) == 2] == [(5, 2)] + [(3, 2)] * 3 + [(2, 2)]  # layers 2 to 4, cache
+    tokens = inputs["input_ids"].shape[1]
+    looked = ("cpu", (2, 3 * tokens + 1))  # which the host counts
+    of_pass = [read for read in reads if len(read[1]) == 2]
+    assert of_pass == [("tolist", (5, 2)), *[looked] * 3, ("tolist", (2, 2))]  # spans, layers 2 to 4, cache
     readable = 1  # whether something is left to read, once for all shallow layers
     assert waits == operations(model, **inputs).waits + readable
 

@@ -18,12 +18,12 @@ class Decision:
     """What an adaptive method makes of one layer.
 
     Attributes:
-        scores: ``[batch, tokens]`` in fp32; each sample's best image tokens stay.
+        scores: ``[batch, tokens]`` in fp32; each sample's best image tokens stay. None where all stay.
         counts: image tokens that stay in each sample, all of them where nothing is to go.
         probes: what it took, each with the query rows that each sample would have taken alone.
     """
 
-    scores: Tensor
+    scores: Tensor | None
     counts: tuple[int, ...]
     probes: Sequence[tuple[Probed, tuple[int, ...]]]
 

@@ -7,13 +7,13 @@ keys, never with heads x n x n.
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup, ReduceOp, all_reduce, get_rank
 
-from visionflow.core.tokens import Tokens, per_sample
+from visionflow.core.tokens import GroupName, Tokens, concatenated, per_sample
 from visionflow.errors import UnsupportedUsageError
 
 Heads = Literal["mean", "max"] | tuple[float, ...]
@@ -21,6 +21,22 @@ Heads = Literal["mean", "max"] | tuple[float, ...]
 
 CHUNK_ELEMENTS = 1 << 24  # fp32 attention weights held at a time: 64 MiB
 CHUNK_KEYS = 1024  # keys or values converted to fp32 at a time
+_ELEMENTS_ON_ACCELERATOR = 1 << 26  # 256 MiB
+
+
+def chunk_elements(device: str, queries: int) -> int:
+    """How many fp32 attention weights are held at a time.
+
+    As many as the queries have numbers: a dense layer holds as much. On a CPU no more than fit its caches well; on an
+    accelerator, where each operation costs the host the same whatever its size, at least those of a short prompt.
+
+    Args:
+        device: type of the device.
+        queries: numbers in the queries of all tokens.
+    """
+    if device == "cpu":
+        return min(CHUNK_ELEMENTS, queries)
+    return min(_ELEMENTS_ON_ACCELERATOR, max(CHUNK_ELEMENTS, queries))
 
 
 @dataclass(frozen=True)
@@ -41,6 +57,7 @@ class AttentionRows:
         softcap: bound of the scaled scores, ``softcap * tanh(score / softcap)``; None for none.
         joined: how A is made of the heads' weights.
         share: fp32 ``[batch, tokens present]``, how much the row of each token counts; None for all alike.
+        even: every sample has as many, so that all of `real` is known to be True.
     """
 
     query: Tensor
@@ -54,6 +71,32 @@ class AttentionRows:
     softcap: float | None = None
     joined: Heads = "mean"
     share: Tensor | None = None
+    even: bool = False
+
+    @classmethod
+    def of(
+        cls, chosen: GroupName, query: Tensor, key: Tensor, scaling: float, mask: Tensor | None, tokens: Tokens,
+        **options: Any,
+    ) -> Self:  # fmt: skip
+        """The rows of a group of tokens, whose number is known on the host.
+
+        Args:
+            query: of all tokens present.
+            options: the fields after `tokens`.
+        """
+        group = tokens.group(chosen)
+        options["even"] = len(set(group.counts)) == 1
+        if chosen != "last" or not tokens.full or any(tokens.answer.counts):
+            return cls(query, key, scaling, mask, *group.index(), tokens, **options)
+        if mask is not None and mask.dim() == 4:
+            mask = mask[:, :, -1:]
+        place, real = torch.zeros_like(tokens.columns[:, :1]), group.mask[:, -1:]  # it is the last one in every sample
+        return cls(query[:, :, -1:], key, scaling, mask, place, real, tokens, **options)
+
+    @property
+    def held_at_once(self) -> int:
+        """How many fp32 attention weights are held at a time."""
+        return chunk_elements(self.query.device.type, self.query.numel())
 
     @property
     def past(self) -> int:
@@ -80,8 +123,11 @@ class AttentionRows:
         for start, end, keys in self._spans():
             index, real = self.index[:, start:end], self.real[:, start:end]
             weights = self._weights(index, [part[:, :, : self._keys_before(end)] for part in keys])
-            counts = real if self.share is None else real * self.share.gather(1, self.places[:, start:end])
-            yield index, real, self._joined(weights.float()) * counts.unsqueeze(2)
+            joined = self._joined(weights.float())
+            if not self.even or self.share is not None:
+                counts = real if self.share is None else real * self.share.gather(1, self.places[:, start:end])
+                joined = joined * counts.unsqueeze(2)
+            yield index, real, joined
 
     def heads(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The same with A of each head that is here, ``[batch, heads, r, all keys]``, fp32 or fp64; fillers as well."""
@@ -109,8 +155,7 @@ class AttentionRows:
     def _spans(self) -> Iterator[tuple[int, int, Sequence[Tensor]]]:
         """From which row to which at a time, and the keys; many rows share one fp32 copy of these."""
         count = self.index.shape[1]
-        numbers = min(CHUNK_ELEMENTS, self.query.numel())  # as large as the queries: a dense layer holds as much
-        step = max(1, numbers // (self.key.shape[0] * self.query.shape[1] * self.key.shape[2]))
+        step = max(1, self.held_at_once // (self.key.shape[0] * self.query.shape[1] * self.key.shape[2]))
         keys = [exact(self.key)] if count > step else torch.split(self.key, CHUNK_KEYS, 2)
         for start in range(0, count, step):
             yield start, min(start + step, count), keys
@@ -125,30 +170,34 @@ class AttentionRows:
         return self.mask is None or self.mask.dim() == 2
 
     def _weights(self, index: Tensor, keys: Sequence[Tensor]) -> Tensor:
-        query = exact(tokens_at(self.query, index))
+        single = self.query.shape[2] == 1  # the last one, which reads all that a mask of pairs does not forbid
+        query = exact(self.query if single else tokens_at(self.query, index)) * self.scaling
         parts = [per_group(query, exact(key).transpose(2, 3)) for key in keys]
-        scores = parts[0] if len(parts) == 1 else torch.cat(parts, 3)
-        scores = scores.mul_(self.scaling)
+        scores = concatenated(parts, 3)
         if self.softcap is not None:
             scores = scores.div_(self.softcap).tanh() * self.softcap
-        return scores.add_(self._bias(index, scores)).softmax(dim=-1)
+        if self.mask is not None:
+            scores = self._masked(scores, index, self.mask)
+        if self.by_place and not single:
+            place = torch.arange(scores.shape[3], device=scores.device)
+            scores = scores.masked_fill_(place > self.at(index)[:, None, :, None], -torch.inf)
+        return scores.softmax(dim=-1)
 
-    def _bias(self, index: Tensor, scores: Tensor) -> Tensor:
-        """``[batch, heads or 1, r, keys]``: 0 where a row may read a key, elsewhere lowest or -inf."""
+    def at(self, index: Tensor) -> Tensor:
+        """The keys of the queries at `index`."""
+        return index + self.past if self.past else index
+
+    @staticmethod
+    def _masked(scores: Tensor, index: Tensor, mask: Tensor) -> Tensor:
+        """``[batch, heads, r, keys]``, lowest where `mask` forbids a row to read a key."""
         columns, lowest = scores.shape[3], torch.finfo(torch.float32).min
-        if self.by_place:
-            place = torch.arange(columns, device=scores.device)
-            later = place > (index + self.past)[:, None, :, None]
-            bias = torch.zeros(later.shape, dtype=scores.dtype, device=scores.device)
-            if self.mask is not None:
-                bias.masked_fill_(~self.mask.to(scores.device)[:, None, None, :columns], lowest)
-            return bias.masked_fill_(later, -torch.inf)
-        assert self.mask is not None
-        mask = self.mask.expand(scores.shape[0], -1, -1, -1)
+        if mask.dim() == 2:
+            return scores.masked_fill_(~mask.to(scores.device)[:, None, None, :columns], lowest)
+        mask = mask.expand(scores.shape[0], -1, -1, -1)
         mask = mask.gather(2, index[:, None, :, None].expand(-1, mask.shape[1], -1, columns))
         if mask.dtype == torch.bool:
-            return torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, lowest)
-        return exact(mask).clamp(min=lowest)  # an fp64 mask's minimum would be -inf here
+            return scores.masked_fill_(~mask, lowest)
+        return scores.add_(exact(mask).clamp(min=lowest))  # an fp64 mask's minimum would be -inf here
 
 
 def over_processes(values: Tensor, group: ProcessGroup | None, op: ReduceOp.RedOpType = ReduceOp.SUM) -> Tensor:

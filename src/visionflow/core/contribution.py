@@ -1,11 +1,13 @@
 """What one row's attention output loses with each of the tokens it reads: leave-one-out in closed form."""
 
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
 
 from visionflow.core.attention import CHUNK_KEYS, AttentionRows, exact, over_processes, per_group
+from visionflow.core.tokens import concatenated
 
 PRODUCTS = 3
 """Products of the row with all keys or values: its weights, its output, the output with each value."""
@@ -16,14 +18,30 @@ class Contribution:
     """What a row's output o, before the output projection, owes to each token; fp32 (fp64 in fp64).
 
     Attributes:
-        similarity: ``s_j = cos(o - c_j, o)``, ``[batch, tokens]``: 1 where the token does not matter.
-        norm: ``m_j = ||c_j||``, ``[batch, tokens]``.
-        output_norm: ``||o||``, ``[batch, 1]``.
+        dot: ``o . c_j``, ``[batch, tokens]``.
+        square: ``||c_j||^2``, ``[batch, tokens]``.
+        total: ``||o||^2``, ``[batch, 1]``.
     """
 
-    similarity: Tensor
-    norm: Tensor
-    output_norm: Tensor
+    dot: Tensor
+    square: Tensor
+    total: Tensor
+
+    @property
+    def similarity(self) -> Tensor:
+        """``s_j = cos(o - c_j, o)``, ``[batch, tokens]``: 1 where the token does not matter."""
+        left = (self.total - 2 * self.dot + self.square).clamp(min=torch.finfo(self.total.dtype).tiny)
+        return ((self.total - self.dot) / (self.total * left).sqrt()).clamp(-1, 1)
+
+    @property
+    def norm(self) -> Tensor:
+        """``m_j = ||c_j||``, ``[batch, tokens]``."""
+        return self.square.sqrt()
+
+    @property
+    def output_norm(self) -> Tensor:
+        """``||o||``, ``[batch, 1]``."""
+        return self.total.sqrt()
 
 
 def contribution(rows: AttentionRows, value: Tensor) -> Contribution:
@@ -39,19 +57,25 @@ def contribution(rows: AttentionRows, value: Tensor) -> Contribution:
         value: ``[batch, kv_heads, keys, head_dim]``.
     """
     [(_, _, weights)] = rows.heads()
-    heads = weights.shape[1] // value.shape[1]
     chunks = list(zip(torch.split(weights, CHUNK_KEYS, 3), torch.split(value, CHUNK_KEYS, 2), strict=True))
-    output = torch.stack([per_group(a, exact(v)) for a, v in chunks]).sum(0)
+    output = reduce(torch.add, [per_group(a, exact(v)) for a, v in chunks])
     dots, squares = [], []
     for a, v in chunks:
         v = exact(v)
         dots.append((a * per_group(output, v.transpose(2, 3))).sum((1, 2)))
-        squares.append((a.square() * v.square().sum(3).repeat_interleave(heads, 1).unsqueeze(2)).sum((1, 2)))
-    dot, square = torch.cat(dots, 1)[:, rows.before :], torch.cat(squares, 1)[:, rows.before :]
-    total = output.square().sum((1, 2, 3)).unsqueeze(1)
-    # All three are sums over heads, and some of these may be elsewhere.
-    sums = over_processes(torch.cat([dot, square, total], 1), rows.group)
-    dot, square, total = torch.split(sums, [dot.shape[1], square.shape[1], 1], 1)
-    left = (total - 2 * dot + square).clamp(min=torch.finfo(total.dtype).tiny)
-    similarity = (total - dot) / (total * left).sqrt()
-    return Contribution(similarity.clamp(-1, 1), square.sqrt(), total.sqrt())
+        squares.append(_square_norms(a, v))
+    whole = output.flatten(1).unsqueeze(1)
+    total = (whole @ whole.transpose(1, 2)).flatten(1)
+    sums = [concatenated(dots, 1), concatenated(squares, 1), total]
+    if rows.group is not None:  # all three are sums over heads, and some of these are elsewhere
+        together = over_processes(torch.cat(sums, 1), rows.group)
+        sums = list(torch.split(together, [each.shape[1] for each in sums], 1))
+    dot, square, total = sums
+    return Contribution(dot[:, rows.before :], square[:, rows.before :], total)
+
+
+def _square_norms(weights: Tensor, value: Tensor) -> Tensor:
+    """``||c_j||^2`` of these keys, ``[batch, keys]``."""
+    lengths = torch.linalg.vector_norm(value, dim=3)[:, :, None, None]
+    by_head = weights.reshape(len(weights), value.shape[1], -1, *weights.shape[2:])  # heads of each key-value head
+    return (by_head * lengths).square().sum((1, 2, 3))

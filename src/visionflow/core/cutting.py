@@ -88,7 +88,8 @@ def take(tokens: Tokens, keep: Tensor, counts: tuple[int, ...]) -> Taken:
     """The text, and the image tokens `keep` (bool ``[batch, tokens]``), `counts` of each sample."""
     dropped = (n - kept for n, kept in zip(tokens.image.counts, counts, strict=True))
     width = max(length - fewer for length, fewer in zip(tokens.lengths(), dropped, strict=True))
-    index, real = pack(tokens.valid & (keep | ~tokens.image.mask), width)
+    goes = tokens.image.mask > keep  # of bools: the one and not the other
+    index, real = pack(tokens.valid > goes, width)
     return Taken(index, real, tokens.take(index, real, counts))
 
 

@@ -41,8 +41,8 @@ class LayerAttention:
         """The rows of a group of tokens, whose number is known on the host, or of those that a function names."""
         if callable(chosen):
             return self.rows(chosen(self.tokens))
-        index, real = self.tokens.group(chosen).index()
-        return self._rows(index, real)
+        options = {"group": self.group, "softcap": self.softcap}
+        return AttentionRows.of(chosen, self.query, self.key, self.scaling, self.mask, self.tokens, **options)
 
     def rows(self, chosen: Tensor, most: int | None = None) -> AttentionRows:
         """The rows of the tokens that are True in `chosen`, bool ``[batch, tokens]``.
@@ -50,16 +50,13 @@ class LayerAttention:
         `most` is the largest number of a sample, which is read from the device where it is not given.
         """
         index, real = pack(chosen, int(chosen.sum(1).max()) if most is None else most)
-        return self._rows(index, real)
+        return AttentionRows(
+            self.query, self.key, self.scaling, self.mask, index, real, self.tokens, self.group, self.softcap
+        )
 
     def all_rows(self) -> AttentionRows:
         """The rows of all tokens but padding."""
         return self.rows(self.tokens.valid, max(self.tokens.lengths()))
-
-    def _rows(self, index: Tensor, real: Tensor) -> AttentionRows:
-        return AttentionRows(
-            self.query, self.key, self.scaling, self.mask, index, real, self.tokens, self.group, self.softcap
-        )
 
 
 def without(attention: LayerAttention, rows: AttentionRows, columns: Tensor) -> Tensor:

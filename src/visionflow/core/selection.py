@@ -79,11 +79,10 @@ def best(scores: Tensor, group: Group, counts: tuple[int, ...]) -> Tensor:
     Returns:
         bool ``[batch, tokens]``.
     """
-    ranked = scores.float().masked_fill(~group.mask, -torch.inf)
-    # Members before strangers even where a score is -inf: two stable sorts, the second by membership.
+    # Members before strangers, even where a member's score is -inf.
+    ranked = scores.float().clamp(min=torch.finfo(torch.float32).min).masked_fill(~group.mask, -torch.inf)
     order = ranked.argsort(dim=1, descending=True, stable=True)
-    order = order.gather(1, (~group.mask).to(torch.int8).gather(1, order).argsort(dim=1, stable=True))
-    rank = torch.empty_like(order).scatter_(
-        1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
-    )
-    return rank < per_sample(counts, scores.device)
+    if len(set(counts)) == 1:
+        return group.mask.scatter(1, order[:, counts[0] :], False)
+    rank = torch.arange(order.shape[1], device=order.device)
+    return group.mask.scatter(1, order, rank < per_sample(counts, order.device))

@@ -5,6 +5,7 @@ Any number of pictures, anywhere in the prompt, a different number in each sampl
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from itertools import groupby
 from typing import Literal
 
@@ -17,6 +18,9 @@ GroupName = Literal["system", "image", "instruction", "last"]
 
 SPANS: tuple[GroupName, ...] = ("system", "image", "instruction")
 """The groups that a prompt falls into."""
+
+GROUPS = ("system", "image", "instruction", "last", "answer")
+"""All groups of tokens, in the order of `Tokens`."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +38,6 @@ class Group:
     def index(self) -> tuple[Tensor, Tensor]:
         """Places of the members, ``[batch, max(counts)]`` in prompt order, padded on the left; and which are real."""
         return pack(self.mask, max(self.counts))
-
-    def take(self, index: Tensor, real: Tensor, counts: tuple[int, ...] | None = None) -> "Group":
-        """The same group on the tokens at `index`; `counts` where some of its members are gone."""
-        return Group(self.mask.gather(1, index) & real, counts or self.counts)
 
     def to(self, device: torch.device) -> "Group":
         """The group on another device."""
@@ -78,18 +78,19 @@ class Tokens:
         groups = (*(self.group(name) for name in SPANS), self.answer)
         return tuple(map(sum, zip(*(group.counts for group in groups), strict=True)))
 
+    @property
+    def full(self) -> bool:
+        """There is neither padding nor a filler in any sample."""
+        return set(self.lengths()) == {self.columns.shape[1]}
+
     def take(self, index: Tensor, real: Tensor, image_counts: tuple[int, ...]) -> "Tokens":
         """The tokens at `index` ``[batch, fewer]`` (`real` is False for fillers), with fewer image tokens."""
-        return Tokens(
-            input_ids=self.input_ids.gather(1, index),
-            columns=self.columns.gather(1, index),
-            valid=self.valid.gather(1, index) & real,
-            system=self.system.take(index, real),
-            image=self.image.take(index, real, image_counts),
-            instruction=self.instruction.take(index, real),
-            last=self.last.take(index, real),
-            answer=self.answer.take(index, real),
-        )
+        groups: dict[str, Group] = {name: getattr(self, name) for name in GROUPS}
+        masks = torch.stack([self.valid, *(group.mask for group in groups.values())])
+        valid, *members = (masks.gather(2, index.expand(len(masks), -1, -1)) & real).unbind()
+        left = [Group(mask, group.counts) for mask, group in zip(members, groups.values(), strict=True)]
+        taken = Tokens(self.input_ids.gather(1, index), self.columns.gather(1, index), valid, *left)
+        return replace(taken, image=replace(taken.image, counts=image_counts))
 
     def to(self, device: torch.device) -> "Tokens":
         """The tokens on another device (layers of one model may live on several)."""
@@ -131,21 +132,22 @@ def find_tokens(
             f"a {attention_mask.dim()}-D attention mask does not tell padding from tokens: pass the 2-D one"
         )
     prompt = valid & (torch.arange(length, device=valid.device) < length - answer_tokens) if answer_tokens else valid
-    is_image = torch.zeros_like(valid)
-    for token_id in (image_token_ids,) if isinstance(image_token_ids, int) else image_token_ids or ():
-        is_image = is_image | (prompt & (input_ids == token_id))
-    after_image = is_image.cumsum(1) > 0
-    masks = {
-        "system": prompt & ~after_image,
-        "image": is_image,
-        "instruction": prompt & after_image & ~is_image,
-        "last": prompt & (prompt.flip(1).cumsum(1).flip(1) == 1),
-        "answer": valid & ~prompt,
-    }
-    counts = torch.stack([mask.sum(1) for mask in masks.values()]).tolist()
-    groups = {name: Group(mask, tuple(n)) for (name, mask), n in zip(masks.items(), counts, strict=True)}
+    image = prompt & _is_one_of(input_ids, image_token_ids)
+    from_image = prompt & (image.cumsum(1) > 0)
+    place = prompt.cumsum(1)
+    last = prompt & (place == place[:, -1:])
+    masks = torch.stack(
+        [prompt ^ from_image, image, from_image ^ image, last, valid ^ prompt]
+    )  # in the order of GROUPS
+    groups = [Group(mask, tuple(n)) for mask, n in zip(masks.unbind(), masks.sum(2).tolist(), strict=True)]
     columns = torch.arange(past, past + length, device=input_ids.device).expand(batch, -1)
-    return Tokens(input_ids=input_ids, columns=columns, valid=valid, **groups)
+    return Tokens(input_ids, columns, valid, *groups)
+
+
+def _is_one_of(input_ids: Tensor, those: Sequence[int] | int | None) -> Tensor:
+    """Bool of the same shape."""
+    found = [input_ids == each for each in ((those,) if isinstance(those, int) else those or ())]
+    return torch.zeros_like(input_ids, dtype=torch.bool) if not found else reduce(torch.logical_or, found)
 
 
 def per_sample(values: Sequence[float], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
@@ -156,7 +158,12 @@ def per_sample(values: Sequence[float], device: torch.device, dtype: torch.dtype
     """
     runs = [(value, len(list(run))) for value, run in groupby(values)]
     parts = [torch.full((many, 1), value, device=device, dtype=dtype) for value, many in runs]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+    return concatenated(parts, 0)
+
+
+def concatenated(parts: Sequence[Tensor], dim: int) -> Tensor:
+    """The parts one after the other; a single one is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim)
 
 
 def pack(mask: Tensor, width: int) -> tuple[Tensor, Tensor]:
@@ -168,6 +175,6 @@ def pack(mask: Tensor, width: int) -> tuple[Tensor, Tensor]:
     Returns:
         int64 ``[batch, width]`` places, and bool ``[batch, width]``: False for fillers, which point at False entries.
     """
-    order = mask.to(torch.int8).argsort(dim=1, stable=True)
-    index = order[:, mask.shape[1] - width :]
-    return index, mask.gather(1, index)
+    members, order = mask.view(torch.uint8).sort(dim=1, stable=True)  # not every device sorts bool
+    first = mask.shape[1] - width
+    return order[:, first:], members[:, first:].view(torch.bool)

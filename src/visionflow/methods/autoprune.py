@@ -4,8 +4,6 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
-
 from visionflow.core.adaptive import AdaptiveCuts, Decision
 from visionflow.core.information import read_and_information
 from visionflow.core.layer import LayerAttention
@@ -135,7 +133,7 @@ class Curves:
         given, text = attention.tokens.image.counts, attention.tokens.instruction.counts
         self._layer, following = attention.layer, attention.layer + 1
         if self.counts and all(each[following] == n for each, n in zip(self.counts, given, strict=True)):
-            return Decision(torch.zeros(attention.tokens.columns.shape, device=attention.query.device), given, ())
+            return Decision(None, given, ())
         scores, information = read_and_information(attention.rows_of("instruction"))
         looked = [n > 0 for n in given]
         if not self.counts:

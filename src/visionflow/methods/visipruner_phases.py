@@ -114,7 +114,10 @@ class Phases:
                 counts[sample] = 0
             if not counts[sample]:
                 self._exit[sample] = layer + 1
-        scores, probes = shown.norm, [(Probed(layer, 1, PRODUCTS), rows)]
+        probes = [(Probed(layer, 1, PRODUCTS), rows)]
+        if tuple(counts) == tokens.image.counts and layer not in self._firing:
+            return Decision(None, tuple(counts), probes)
+        scores = shown.norm
         if layer in self._firing and method.selection != "value":
             readers, reduce = _READERS[method.selection]
             counted = tokens.group(readers).counts
@@ -126,14 +129,19 @@ class Phases:
         return Decision(scores, tuple(counts), probes)
 
     def _read(self, shown: Contribution, image: Tensor) -> tuple[list[int], list[int], list[int]]:
-        """For each sample, its image tokens that make the layer fire, are above the threshold, still matter."""
-        method = self._method
+        """For each sample, its image tokens that make the layer fire, are above the threshold, still matter.
+
+        They are counted on the host, from one read: on an accelerator an operation costs more than these numbers.
+        """
+        method, tokens = self._method, image.shape[1]
+        read = torch.cat([shown.dot, shown.square, shown.total, image], 1).cpu()
+        dot, square, total, is_image = torch.split(read, [tokens, tokens, 1, tokens], 1)
+        shown, image = Contribution(dot, square, total), is_image.bool()
         scale = shown.output_norm if method.token_scale == "relative" else 1.0
         fires = ((shown.similarity < method.layer_threshold) & image).sum(1)
         above = ((shown.norm > method.token_threshold * scale) & image).sum(1)
         matters = ((shown.similarity < method.exit_threshold) & image).sum(1)
-        read: list[list[int]] = torch.stack([fires, above, matters]).tolist()
-        return read[0], read[1], read[2]
+        return fires.tolist(), above.tolist(), matters.tolist()
 
     def _is_over(self, sample: int, matters: bool) -> bool:
         """Whether the kept tokens of a sample have not mattered for long enough."""

@@ -136,5 +136,6 @@ class Cutter:
         for probe, rows in decision.probes:
             self.trace.note_probe(probe, rows)
         if decision.counts != attention.tokens.image.counts:
+            assert decision.scores is not None
             keep = best(decision.scores, attention.tokens.image, decision.counts)
             self._decided[attention.layer + 1] = Decided(Chosen(keep), decision.counts)

@@ -109,6 +109,9 @@ class Fitting:
         fitted = {name: self._of_places(kwargs.get(name), places, axis) for name, axis in self._token_axes.items()}
         fitted = {name: part for name, part in fitted.items() if part is not None}
         closed = {} if layout is None else self._closed_up(layout, fitted.get("position_ids"), kwargs)
+        if self._kind == "keys" and masks.get("attention_mask", False) is None:
+            # Without a mask flash attention takes position ids with gaps for packed sequences.
+            closed["position_ids"] = None
         return {**kwargs, **masks, **fitted, **closed}
 
     def _hold(self, layer: int, tokens: Tokens) -> Layout:
@@ -137,8 +140,7 @@ class Fitting:
     def _mask(self, mask: Tensor | None, places: Tensor, layout: Layout) -> Tensor | None:
         mask = self._fit(masks.take_rows(mask, places.to(mask.device)) if mask is not None else None, layout)
         if self._kind == "keys":
-            # Without a mask flash attention takes position ids with gaps for packed sequences, which have no past.
-            return layout.real if mask is None else mask
+            return None if layout.full and not self.past else mask
         return self._fillers_read_themselves(mask) if mask is not None and self._padded else mask
 
     def _fillers_read_themselves(self, mask: Tensor) -> Tensor:
@@ -152,15 +154,21 @@ class Fitting:
         """The mask with the columns that the cache holds."""
         if mask is None and layout.full:
             return None  # causal over what is left, in its order
-        layout = layout.until(self.total)
-        mask = self._causal(layout) if mask is None else masks.take_columns(mask, layout.index.to(mask.device))
-        return mask if layout.full else masks.without_keys(mask, ~layout.real.to(mask.device))
+        places = layout.places(self.total)
+        if mask is None:
+            return self._causal(places)
+        extended: Tensor = self._memo.once((mask, masks.after_nobodys), lambda: masks.after_nobodys(mask))
+        return masks.take_columns(extended, places.to(mask.device))
 
-    def _causal(self, layout: Layout) -> Tensor:
+    def _causal(self, places: Tensor) -> Tensor:
         """Causal attention over the columns held, as a mask."""
+        real = places > 0
         if self._kind == "keys":
-            return torch.ones_like(layout.real)
-        return masks.causal(self._columns(layout.index), layout.index)
+            return real
+        real = real[:, None, None, :]
+        if self.total - self.past == 1:
+            return real
+        return real & masks.causal(self._columns(places) + 1, places)
 
     def _columns(self, like: Tensor) -> Tensor:
         """Columns of the tokens that run, int64 ``[batch, tokens]``."""

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from visionflow.core.tokens import Tokens, pack
 
+_STEPS = 64  # of an answer, at least, that one look ahead is good for
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -27,10 +29,25 @@ class Layout:
     covered: int
     closed: Tensor | None = None
     _moved: "tuple[object, Layout] | None" = field(default=None, init=False, repr=False, compare=False)
+    _places: Tensor | None = field(default=None, init=False, repr=False, compare=False)
 
     def length(self, total: int) -> int:
         """Keys in the cache when the sequence is `total` columns long."""
         return self.index.shape[1] + total - self.covered
+
+    def places(self, total: int) -> Tensor:
+        """Of each key its column counted from 1, and 0 for fillers, int64 ``[batch, length(total)]``.
+
+        These are its places in a mask that begins with a column which nobody reads. They are made for more columns than
+        asked for, so that many steps of an answer share one tensor.
+        """
+        if self._places is None or self._places.shape[1] < self.length(total):
+            last = total + max(_STEPS, total - self.covered)
+            tail = torch.arange(self.covered + 1, last + 1, device=self.index.device)
+            held = (self.index + 1) * self.real
+            object.__setattr__(self, "_places", torch.cat([held, tail.expand(len(held), -1)], 1))
+        assert self._places is not None
+        return self._places[:, : self.length(total)]
 
     def until(self, total: int) -> "Layout":
         """The same, speaking of `total` columns."""
@@ -78,7 +95,7 @@ def everything(columns: int, batch: int, device: torch.device) -> Layout:
 def prompt(tokens: Tokens) -> Layout:
     """All tokens of a prompt, whose padding need not be held."""
     length = tokens.columns.shape[1]
-    return Layout(tokens.columns, tokens.valid, set(tokens.lengths()) == {length}, length)
+    return Layout(tokens.columns, tokens.valid, tokens.full, length)
 
 
 def append(
@@ -91,6 +108,8 @@ def append(
     closed: Tensor | None = None,
 ) -> Layout:
     """What is held when `columns` ``[batch, tokens]`` join a cache of `past` columns of which `before` is held."""
+    if not past:
+        return Layout(columns, real, full, total, closed)
     before = everything(past, len(columns), columns.device) if before is None else before.until(past)
     index = torch.cat([before.index.to(columns.device), columns], 1)
     real = torch.cat([before.real.to(columns.device), real], 1)

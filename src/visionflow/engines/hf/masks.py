@@ -25,6 +25,12 @@ def take_columns(mask: Tensor, index: Tensor) -> Tensor:
     return mask.gather(3, index[:, None, None, :].expand(-1, mask.shape[1], mask.shape[2], -1))
 
 
+def after_nobodys(mask: Tensor) -> Tensor:
+    """The mask behind one more column, the first, which nobody reads."""
+    nobody = 0.0 if mask.dtype == torch.bool or mask.dim() == 2 else torch.finfo(mask.dtype).min
+    return torch.nn.functional.pad(mask, (1, 0), value=nobody)
+
+
 def causal(rows: Tensor, columns: Tensor) -> Tensor:
     """Bool ``[batch, 1, rows, keys]``: each row may read the columns up to its own (both in sequence order)."""
     return columns[:, None, None, :] <= rows[:, None, :, None]
@@ -47,8 +53,3 @@ def allow(mask: Tensor, pairs: Tensor) -> Tensor:
 def readable(mask: Tensor) -> Tensor:
     """Bool of the same shape: which keys each row may read."""
     return mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min
-
-
-def without_keys(mask: Tensor, keys: Tensor) -> Tensor:
-    """The mask without the bool `keys` ``[batch, keys]``, which nobody is to read."""
-    return mask & ~keys if mask.dim() == 2 else forbid(mask, keys[:, None, None, :])

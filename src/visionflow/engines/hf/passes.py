@@ -210,10 +210,9 @@ class PromptPass(Pass):
                 own = key[:, :, key.shape[2] - tokens.columns.shape[1] :]
                 self.cutter.features(cut, part, own.transpose(1, 2).flatten(2), tokens)
             elif isinstance(part, Attention):
-                index, real = tokens.group(part.rows).index()
-                rows = AttentionRows(
-                    query, key, scaling, mask, index, real, tokens, self._backend.group, softcap, part.heads,
-                    self._weights(cut, part, query.device),
+                rows = AttentionRows.of(
+                    part.rows, query, key, scaling, mask, tokens, group=self._backend.group, softcap=softcap,
+                    joined=part.heads, share=self._weights(cut, part, query.device),
                 )  # fmt: skip
                 self.cutter.attention(cut, part, rows)
 
@@ -276,7 +275,7 @@ class PromptPass(Pass):
             source = self.blocking.source(part)
             lost += [(layer, self._forget(layer, source)) for layer in part.layers]
         given = self.present.given
-        unpadded = self.fitting.past == 0 and set(given.lengths()) == {given.columns.shape[1]}
+        unpadded = self.fitting.past == 0 and given.full
         record = CacheRecord(self.fitting.after, self.fitting.total)
         telling = [self._backend.first, *(layer for layer, _ in lost)]
         record.leave_in(self.cache, self._backend.alone and unpadded, telling)

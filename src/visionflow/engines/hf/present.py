@@ -29,7 +29,7 @@ class Present:
     @property
     def padded(self) -> bool:
         """Whether some samples are shorter than others by now."""
-        return set(self.tokens.lengths()) != {self.tokens.columns.shape[1]}
+        return not self.tokens.full
 
     def count_in(self, hidden: Tensor) -> int:
         """How many tokens run in `hidden`: all that are left, or, late in some models, only the last."""
@@ -70,7 +70,8 @@ class Present:
         """The decoder's output ``[batch, left, width]`` in the places of the input; zero where tokens are gone."""
         if self.places is None or hidden.shape[1] != self.places.shape[1]:  # the last rows only are all there
             return hidden
-        hidden = hidden.masked_fill(~self.tokens.valid.to(hidden.device).unsqueeze(2), 0.0)
+        if self.padded:
+            hidden = hidden.masked_fill(~self.tokens.valid.to(hidden.device).unsqueeze(2), 0.0)
         full = hidden.new_zeros(hidden.shape[0], self.given.columns.shape[1], hidden.shape[2])
         return full.scatter(1, self.places.to(hidden.device).unsqueeze(2).expand_as(hidden), hidden)
 

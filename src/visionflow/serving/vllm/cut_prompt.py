@@ -42,12 +42,12 @@ class CutPrompt:
             self.feature(cut, key)
             return
         assert isinstance(cut.evidence, Attention)
-        index, real = self.tokens.group(cut.evidence.rows).index()
         query, key = (self._by_head(each, attention.head_size) for each in (query, key))
         softcap = getattr(attention.impl, "logits_soft_cap", None) or None
-        rows = AttentionRows(
-            query, key, attention.impl.scale, None, index, real, self.tokens, group, softcap, cut.evidence.heads
-        )
+        rows = AttentionRows.of(
+            cut.evidence.rows, query, key, attention.impl.scale, None, self.tokens, group=group, softcap=softcap,
+            joined=cut.evidence.heads,
+        )  # fmt: skip
         self._shown = cutting.probe(rows, cut.evidence)
 
     def _by_head(self, states: Tensor, size: int) -> Tensor:
