@@ -24,7 +24,7 @@ TOOLS_READY := $(TOOLS)/.ready
 DIST := .venv-dist
 
 .PHONY: demo test slow oracles test-distributed test-lmms test-vllm test-processors look lint types check matrix matrix-newest \
-	newest lock breaks house operations docs dist hooks clean
+	newest lock breaks house operations gpu docs dist hooks clean
 
 demo: $(READY)
 	$(BIN)/visionflow ask examples/scene.png "How many red objects are there?"
@@ -109,6 +109,11 @@ house: $(READY)
 
 operations: $(READY)
 	$(BIN)/python -m tests.house.operations $(AT)
+
+# On a machine with a GPU, in an environment of its own with torch and transformers: PYTHON=python3 make gpu CHECKS=--quick
+gpu:
+	mkdir -p build
+	PYTHONPATH=src $(PYTHON) -m tests.gpu --json build/gpu.json $(CHECKS)
 
 # Every oracle on every family with every method; docs/families.md is made of it.
 matrix: $(READY)

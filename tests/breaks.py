@@ -169,8 +169,8 @@ BREAKS = [
         "leave-one-out",
         "what the token itself weighs is left out of the length of the rest",
         "core/contribution.py",
-        "left = (self.total - 2 * self.dot + self.square)",
-        "left = (self.total - 2 * self.dot)",
+        "left = (total - 2 * self.dot + self.square)",
+        "left = (total - 2 * self.dot)",
         "test_closed_form_equals_the_direct_computation",
     ),
     Break(

@@ -207,11 +207,11 @@ class EagerRows(AttentionRows):
 
     def chunks(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         for index, real, weights in self.heads():
-            share = real.float() if self.share is None else self.share.gather(1, index) * real
+            share = real.float() if self.share is None else self.share.gather(1, self.places) * real
             yield index, real, over_heads(weights, self.joined).float() * share.unsqueeze(2)
 
     def heads(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        yield self.index, self.real, tokens_at(self.weights, self.index)
+        yield self.index, self.real, tokens_at(self.weights, self.places)
 
 
 def above_average(method: Method, stage: int, attention: Tensor, image: list[int], text: list[int]) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
 from transformers import (
     DynamicCache,
     LlamaConfig,
@@ -24,13 +25,13 @@ from transformers.generation.configuration_utils import (
 )
 
 from tests.exact import EXACTLY
-from tests.matrix import methods, model_of, models, prompts
+from tests.matrix import methods, model_of, models, prompts, quick_or_slow
 from tests.reference import Keep, masked_from
 from tests.tiny import LAYERS, PER_IMAGE, Prompt, batch_of, positions, prompt, tiny_llava
 from tests.zoo import ZOO
 from visionflow import VTW, FastV, HiMAP, Method, UnsupportedModelError, UnsupportedUsageError, VisionFlowError, prune
 from visionflow.core import Cut, Plan, keep
-from visionflow.engines.hf.scope import Scope
+from visionflow.engines.hf.scope import Scope, scope_on
 from visionflow.methods import DivPrune, Grid, PyramidDrop
 
 HIMAP = HiMAP(2, 0.5, 4, 0.75)
@@ -399,10 +400,6 @@ def test_unsupported_models_are_refused_by_name(model: PreTrainedModel) -> None:
         prune(torch.nn.Linear(2, 2), HIMAP)  # type: ignore[arg-type]
 
 
-def compile_layer(layer: Any) -> None:
-    layer.compile()
-
-
 def compile_attention(layer: Any) -> None:
     layer.self_attn.compile()
 
@@ -411,12 +408,46 @@ def compile_forward(layer: Any) -> None:
     layer.forward = torch.compile(layer.forward)
 
 
-@pytest.mark.parametrize("compile_part", [compile_layer, compile_attention, compile_forward])
-def test_compiled_layers_are_refused(compile_part: Callable[[Any], None]) -> None:
+@pytest.mark.parametrize("compile_part", [compile_attention, compile_forward])
+def test_parts_of_layers_that_a_look_reaches_into_are_not_to_be_compiled(compile_part: Callable[[Any], None]) -> None:
     model = tiny_llava(4)
     compile_part(model.model.language_model.layers[3])
-    with pytest.raises(UnsupportedModelError, match="layers are compiled"):
+    with pytest.raises(UnsupportedModelError, match=r"compile whole layers, by layer\.compile\(\)"):
         prune(model, HIMAP)
+    model = tiny_llava(4)
+    with prune(model, HIMAP):
+        compile_part(model.model.language_model.layers[3])
+        with pytest.raises(UnsupportedModelError, match="compile whole layers"):
+            model(**prompt(3, "image", 6).inputs)
+
+
+@pytest.mark.parametrize("when", quick_or_slow(["before", "inside"], ["before"]))
+def test_compiled_layers_are_compiled_once_and_pruned_as_others_are(when: str) -> None:
+    """One graph for each layer that nobody looks at; none for a second prompt as long, another scope, or the look."""
+    model, method = tiny_llava(4), FastV(2, 0.5)
+    layers = model.model.language_model.layers = model.model.language_model.layers[:4]
+    model.config.text_config.num_hidden_layers = 4
+    first, second = prompt(3, "image", 6).inputs, prompt(3, "image", 6, seed=1).inputs
+    with torch.no_grad(), prune(model, method):
+        expected = [model(**each).logits for each in (first, second)]
+    compiler = CompileCounterWithBackend("eager")
+
+    def compile_layers() -> None:
+        for layer in layers:
+            layer.compile(backend=compiler)
+
+    if when == "before":
+        compile_layers()
+    graphs = []
+    for each, logits in [(first, expected[0]), (second, expected[1]), (first, expected[0])]:
+        with torch.no_grad(), prune(model, method) as trace:
+            if when == "inside" and not graphs:
+                compile_layers()
+            assert torch.equal(model(**each).logits, logits)
+            graphs.append(len(compiler.graphs))
+        assert [stage.layer for stage in trace.stages] == [2]
+    assert graphs == [3, 3, 3]
+    assert scope_on(model) is None
 
 
 def test_compiled_mlps_and_norms_are_pruned_as_others_are() -> None:

@@ -20,28 +20,24 @@ class Contribution:
     Attributes:
         dot: ``o . c_j``, ``[batch, tokens]``.
         square: ``||c_j||^2``, ``[batch, tokens]``.
-        total: ``||o||^2``, ``[batch, 1]``.
+        output_norm: ``||o||``, ``[batch, 1]``.
     """
 
     dot: Tensor
     square: Tensor
-    total: Tensor
+    output_norm: Tensor
 
     @property
     def similarity(self) -> Tensor:
         """``s_j = cos(o - c_j, o)``, ``[batch, tokens]``: 1 where the token does not matter."""
-        left = (self.total - 2 * self.dot + self.square).clamp(min=torch.finfo(self.total.dtype).tiny)
-        return ((self.total - self.dot) / (self.total * left).sqrt()).clamp(-1, 1)
+        total = self.output_norm.square()
+        left = (total - 2 * self.dot + self.square).clamp(min=torch.finfo(total.dtype).tiny)
+        return ((total - self.dot) / (total * left).sqrt()).clamp(-1, 1)
 
     @property
     def norm(self) -> Tensor:
         """``m_j = ||c_j||``, ``[batch, tokens]``."""
         return self.square.sqrt()
-
-    @property
-    def output_norm(self) -> Tensor:
-        """``||o||``, ``[batch, 1]``."""
-        return self.total.sqrt()
 
 
 def contribution(rows: AttentionRows, value: Tensor) -> Contribution:
@@ -64,18 +60,18 @@ def contribution(rows: AttentionRows, value: Tensor) -> Contribution:
         v = exact(v)
         dots.append((a * per_group(output, v.transpose(2, 3))).sum((1, 2)))
         squares.append(_square_norms(a, v))
-    whole = output.flatten(1).unsqueeze(1)
-    total = (whole @ whole.transpose(1, 2)).flatten(1)
-    sums = [concatenated(dots, 1), concatenated(squares, 1), total]
+    dot, square = concatenated(dots, 1), concatenated(squares, 1)
+    norm = torch.linalg.vector_norm(output, dim=(1, 2, 3)).unsqueeze(1)
     if rows.group is not None:  # all three are sums over heads, and some of these are elsewhere
-        together = over_processes(torch.cat(sums, 1), rows.group)
-        sums = list(torch.split(together, [each.shape[1] for each in sums], 1))
-    dot, square, total = sums
-    return Contribution(dot[:, rows.before :], square[:, rows.before :], total)
+        sums = over_processes(torch.cat([dot, square, norm.square()], 1), rows.group)
+        dot, square, total = torch.split(sums, [dot.shape[1], square.shape[1], 1], 1)
+        norm = total.sqrt()
+    return Contribution(dot[:, rows.before :], square[:, rows.before :], norm)
 
 
 def _square_norms(weights: Tensor, value: Tensor) -> Tensor:
     """``||c_j||^2`` of these keys, ``[batch, keys]``."""
     lengths = torch.linalg.vector_norm(value, dim=3)[:, :, None, None]
     by_head = weights.reshape(len(weights), value.shape[1], -1, *weights.shape[2:])  # heads of each key-value head
-    return (by_head * lengths).square().sum((1, 2, 3))
+    squares: Tensor = (by_head * lengths).square().sum((1, 2, 3))
+    return squares

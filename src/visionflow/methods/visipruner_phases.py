@@ -134,9 +134,9 @@ class Phases:
         They are counted on the host, from one read: on an accelerator an operation costs more than these numbers.
         """
         method, tokens = self._method, image.shape[1]
-        read = torch.cat([shown.dot, shown.square, shown.total, image], 1).cpu()
-        dot, square, total, is_image = torch.split(read, [tokens, tokens, 1, tokens], 1)
-        shown, image = Contribution(dot, square, total), is_image.bool()
+        read = torch.cat([shown.dot, shown.square, shown.output_norm, image], 1).cpu()
+        dot, square, norm, is_image = torch.split(read, [tokens, tokens, 1, tokens], 1)
+        shown, image = Contribution(dot, square, norm), is_image.bool()
         scale = shown.output_norm if method.token_scale == "relative" else 1.0
         fires = ((shown.similarity < method.layer_threshold) & image).sum(1)
         above = ((shown.norm > method.token_threshold * scale) & image).sum(1)

@@ -43,10 +43,11 @@ def put_function(module: nn.Module, name: str, function: Callable[..., Any]) -> 
     """Let `module` call `function`, registered under `name`; what comes back takes it off again, last first."""
     config: Any = module.config
     own = config._attn_implementation
-    name = _Named(f"{name}_{own}", own)  # transformers also looks for "sdpa" and the like inside the name
+    name = f"{name}_{own}"  # transformers also looks for "sdpa" and the like inside the name
     ALL_ATTENTION_FUNCTIONS[name] = function
     own_config = copy.copy(config)
-    own_config._attn_implementation_internal = name  # the public setter reaches into sub-configs, which are shared
+    # The public setter reaches into sub-configs, which are shared.
+    own_config._attn_implementation_internal = _Named(name, own)
     module.config = own_config
     return [partial(ALL_ATTENTION_FUNCTIONS.pop, name), partial(setattr, module, "config", config)]
 

@@ -44,18 +44,17 @@ def check_call(model: PreTrainedModel, call: dict[str, Any]) -> None:
 
 
 def check_compiled(layers: list[nn.Module], attention: str) -> None:
-    """Refuse layers and attention modules under torch.compile; MLPs and norms may be compiled.
-
-    A compiled layer does not look for hooks that come later, and it is compiled anew for the cache of each layer.
+    """Refuse parts of layers that a look at attention reaches into; whole layers may be compiled, and MLPs and norms.
 
     Raises:
-        UnsupportedModelError: one is compiled.
+        UnsupportedModelError: an attention module or a layer's ``forward`` is compiled.
     """
-    parts = (part for layer in layers for name, part in layer.named_modules() if name in ("", attention))
-    if any(part._compiled_call_impl is not None or hasattr(part.forward, _COMPILED) for part in parts):
+    modules = [dict(layer.named_modules()).get(attention) for layer in layers]
+    compiled = any(part is not None and part._compiled_call_impl is not None for part in modules)
+    if compiled or any(hasattr(part.forward, _COMPILED) for part in (*layers, *modules) if part is not None):
         raise UnsupportedModelError(
-            "the decoder layers are compiled with torch.compile, which would pass over the pruning: compile no more "
-            "than their MLPs and norms"
+            "the attention or the forward of a decoder layer is compiled with torch.compile, which could pass over a "
+            "look at its attention: compile whole layers, by layer.compile(), or their MLPs and norms"
         )
 
 

@@ -146,8 +146,8 @@ class Scope:
         self._keep(merger.register_forward_pre_hook(self._begin, with_kwargs=True))
         self._keep(decoder.register_forward_hook(self._restore))  # first, where the decoder is the merger
         self._keep(merger.register_forward_hook(self._end, always_call=True))
-        for index, layer in enumerate(self.layers):
-            self._keep(layer.register_forward_pre_hook(_LayerHook(self, index), with_kwargs=True))
+        self._unhook = [self._hook(index) for index in range(len(self.layers))]
+        self._undo.append(self._unhook_all)
         for index in self.plan.attended_layers(len(self.layers)):
             self._wrap_attention(index)
         for index in attending(self.backend.layers):
@@ -158,6 +158,36 @@ class Scope:
         self._undo += shorten(decoder, lambda visual, features: self._active().picture_features(visual, features))
         if self.model.can_generate():
             self._undo.append(guard_generation(self.model, self._generation))
+
+    def _hook(self, index: int) -> Callable[[], None]:
+        """Come before a layer, and outside of what is compiled of it; what comes back takes it off again.
+
+        A layer whose attention is looked at runs as if it were not compiled.
+        """
+        layer, hook = self.layers[index], _LayerHook(self, index)
+        compiled = layer._compiled_call_impl
+        if compiled is None:
+            return layer.register_forward_pre_hook(hook, with_kwargs=True).remove
+        attended = index in self.plan.attended_layers(len(self.layers))
+        behind = layer._compiled_call_impl = _Compiled(hook, layer._call_impl if attended else compiled)
+
+        def unhook() -> None:
+            if layer._compiled_call_impl is behind:  # and not compiled once more
+                layer._compiled_call_impl = compiled
+
+        return unhook
+
+    def _unhook_all(self) -> None:
+        while self._unhook:
+            self._unhook.pop()()
+
+    def _follow_compilation(self) -> None:
+        """Come outside of layers that were compiled in the scope."""
+        check_compiled(self.layers, self.family.attention)
+        for index, layer in enumerate(self.layers):
+            if layer._compiled_call_impl is not None and not isinstance(layer._compiled_call_impl, _Compiled):
+                self._unhook[index]()
+                self._unhook[index] = self._hook(index)
 
     def _keep(self, handle: RemovableHandle) -> None:
         self._undo.append(handle.remove)
@@ -230,6 +260,7 @@ class Scope:
         call = {**dict(zip(self._merger_parameters, args, strict=False)), **kwargs}
         check_call(self.model, call)
         check_plan(self.family, self.plan, call)
+        self._follow_compilation()
         if getattr(self._local, "pictured", None) is None:  # generate may have had them encoded before
             self._forget_pictures()
         cache = call.get("past_key_values")
@@ -327,10 +358,26 @@ class _LayerHook:
         return self.scope._before_layer(self.layer, args, kwargs)
 
 
+class _Compiled:
+    """A compiled layer behind its hook: it runs as if there were no scope."""
+
+    def __init__(self, hook: _LayerHook, run: Callable[..., Any]) -> None:
+        self.hook = hook
+        self.run = run
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        given = self.hook(self.hook.scope.layers[self.hook.layer], args, kwargs)
+        args, kwargs = (args, kwargs) if given is None else given
+        return self.run(*args, **kwargs)
+
+
 def scope_on(model: nn.Module) -> Scope | None:
     """The scope that is open on a model, or on a part or a wrapper of it."""
-    hooks = (hook for module in model.modules() for hook in module._forward_pre_hooks.values())
-    return next((hook.scope for hook in hooks if isinstance(hook, _LayerHook)), None)
+    for module in model.modules():
+        for hook in (*module._forward_pre_hooks.values(), getattr(module._compiled_call_impl, "hook", None)):
+            if isinstance(hook, _LayerHook):
+                return hook.scope
+    return None
 
 
 def adapted(model: Any) -> Any:
