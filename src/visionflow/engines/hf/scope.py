@@ -224,7 +224,8 @@ class Scope:
                 raise _Seen
             return forward.attend(layer, attend_natively, query, key, value, mask, softcap, **kwargs)
 
-        self._undo += put_function(module, f"visionflow_{id(self)}_{layer}", attend_watched)
+        # Named after the module: what was compiled while an earlier scope was open is good for this one, too.
+        self._undo += put_function(module, f"visionflow_{id(module)}_{layer}", attend_watched)
 
     # -- one forward pass ---------------------------------------------------------------------------------------------
 

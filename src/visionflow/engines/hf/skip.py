@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -56,7 +57,7 @@ def parts_of(mask: Tensor | None, tokens: Tokens, blocked: Collection[GroupName]
             rows = places.masked_fill(~real, tokens.columns.shape[1])
         parts.append(Part(rows, keys, own))
         readable.append((masks.readable(own).any(3).all(1) | ~real.to(own.device)).all())
-    if not bool(torch.stack(readable).all()):
+    if not bool(reduce(torch.logical_and, readable)):
         raise UnsupportedUsageError(
             f"{_named(blocked)} tokens that may not read the image are left with nothing to read: put a system prompt "
             "(at least a beginning-of-sequence token) before the picture, or, where windows are short, do not block "
