@@ -67,13 +67,13 @@ def test_json_and_figure(visionflow: Run, tmp_path: Path) -> None:
     assert len(model["order"]) == 2
     for row in model["rows"]:
         assert keys(row) == {
-            "name", "method", "flops", "bound", "realised", "efficiency", "prefill_s", "first_token_s", "decode_s",
-            "decode_speedup", "answer_s", "probe_s", "probe_share", "kv_bytes", "peak_bytes", "host_waits_prefill",
-            "host_waits_answer", "note",
+            "name", "method", "flops", "bound", "realised", "realised_processor", "efficiency", "prefill_s",
+            "prefill_processor_s", "first_token_s", "decode_s", "decode_speedup", "answer_s", "probe_s", "probe_share",
+            "kv_bytes", "peak_bytes", "host_waits_prefill", "host_waits_answer", "note",
         }  # fmt: skip
-        for name in ("realised", "efficiency", "decode_speedup"):
+        for name in ("realised", "realised_processor", "efficiency", "decode_speedup"):
             assert keys(row[name]) == {"value", "low", "high"}
-        for name in ("prefill_s", "first_token_s", "decode_s", "answer_s"):
+        for name in ("prefill_s", "prefill_processor_s", "first_token_s", "decode_s", "answer_s"):
             assert keys(row[name]) == {"median", "q1", "q3", "values"}
             assert len(row[name]["values"]) == 2
         assert row["realised"]["value"] == pytest.approx(row["efficiency"]["value"] * row["bound"])
@@ -89,6 +89,7 @@ def test_for_people(visionflow: Run) -> None:
         "RandomPruning(k=1, r=0.5)",
         "efficiency",
         "per further token",
+        "processor",
         "host waits",
         "vision encoder",
         "Rounds: 1. Medians",

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from visionflow.core import AttentionRows, Paid, Received, ReceivedAfter, Reduction, find_tokens
+from visionflow.core.attention import chunk_elements
 from visionflow.core.reductions import joined
 from visionflow.core.tokens import GroupName, Tokens
 
@@ -54,3 +55,17 @@ def test_chunks_equal_the_whole(rows: GroupName, reduce: Reduction, cuts: tuple[
     image = tokens.image.mask
     torch.testing.assert_close(joined(parts)[image], whole[image], rtol=1e-6, atol=1e-6)
     assert whole[image].abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("device", "queries", "held"),
+    [
+        ("cpu", 32 * 640 * 128, 32 * 640 * 128),  # as many as the queries have
+        ("cpu", 1 << 30, 1 << 24),
+        ("cuda", 32 * 640 * 128, 1 << 24),  # HiMAP's second look at 576 tokens is one chunk
+        ("cuda", 8 * 32 * 2944 * 128, 1 << 26),
+        ("cuda", 1 << 25, 1 << 25),
+    ],
+)
+def test_how_much_is_held_at_a_time_is_a_matter_of_the_device(device: str, queries: int, held: int) -> None:
+    assert chunk_elements(device, queries) == held

@@ -112,3 +112,13 @@ def test_cuda_has_the_kernel_as_it_is_called() -> None:
         lse = log_sum_exp._KERNELS["cuda"][0](query, query, query, 0.0, True, scale=0.7)[1]
     assert lse.shape == (2, 4, 24)
     assert lse.dtype == torch.float32
+
+
+def test_a_gpu_without_flash_attention_for_such_heads_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel itself would raise, on old cards, in builds without it, and for heads that are no multiple of 8."""
+    with FakeTensorMode():
+        usual, odd = (torch.empty(1, 4, 24, size, dtype=torch.bfloat16, device="cuda") for size in (64, 60))
+        assert not log_sum_exp._has_flash(usual)  # nor is it in a torch for the CPU
+        monkeypatch.setattr(log_sum_exp, "can_use_flash_attention", lambda asked: True)
+        assert log_sum_exp._has_flash(usual)
+        assert not log_sum_exp._has_flash(odd)

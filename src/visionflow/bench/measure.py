@@ -5,8 +5,10 @@
 - ``efficiency`` = realised / bound.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -100,7 +102,7 @@ def measure(
         notes=[note for note in (subject.note, *left_out) if note],
         order=rounds.order,
         encoder_s=Summary.of([lap for [lap] in rounds.laps[ENCODER]]),
-        rows=[variant_result(row, unclocked, rounds.laps, steps) for row in rows],
+        rows=[variant_result(row, unclocked, rounds.laps, rounds.processor, steps) for row in rows],
     )
 
 
@@ -114,6 +116,7 @@ class _Rounds:
 
     Attributes:
         laps: of each run, by row.
+        processor: the same in processor time.
         order: of each round.
     """
 
@@ -129,6 +132,7 @@ class _Rounds:
         self._model, self._prompt, self._inputs, self._steps, self._clock = model, prompt, inputs, steps, clock
         self._rows = {row.name: row for row in rows}
         self.laps: dict[str, list[list[float]]] = {name: [] for name in (ENCODER, *self._rows)}
+        self.processor: dict[str, list[list[float]]] = {name: [] for name in self.laps}
         self.order: list[list[str]] = []
 
     def run(self, repeats: int, limit: TimeLimit, on_run: Callable[[str, int], None]) -> None:
@@ -139,18 +143,27 @@ class _Rounds:
             if self.order and longest > limit.left:
                 return
             for place, name in enumerate(turn, start=1):
-                self.laps[name].append(self._once(name))
+                laps, processor = self._once(name)
+                self.laps[name].append(laps)
+                self.processor[name].append(processor)
                 on_run(f"{name}: round {len(self.order) + 1}", len(self.order) * len(turn) + place)
             self.order.append(turn)
             longest = max(longest, limit.lap())
 
     @torch.inference_mode()
-    def _once(self, name: str) -> list[float]:
+    def _once(self, name: str) -> tuple[list[float], list[float]]:
+        """Laps by the clock, and in seconds of this process's processor time."""
+        spent: list[float] = []
+
+        def mark() -> None:
+            self._clock.mark()
+            spent.append(time.process_time())
+
         if name == ENCODER:
-            self._clock.mark()
+            mark()
             self._prompt.encode(self._model)
-            self._clock.mark()
+            mark()
         else:
             with running_as(self._rows[name], self._model):
-                answer(self._model, self._inputs, self._steps, self._clock.mark)
-        return self._clock.laps()
+                answer(self._model, self._inputs, self._steps, mark)
+        return self._clock.laps(), [end - start for start, end in pairwise(spent)]

@@ -29,6 +29,9 @@ class VariantResult:
         realised: time of the dense prefill over that of this row, medians.
         efficiency: realised over bound.
         prefill_s: the decoder on given embeddings, to the logits of the last token.
+        prefill_processor_s: the same in processor time of this process, all threads: what others do on a shared machine
+            is not in it, and what a GPU does is not, either.
+        realised_processor: as `realised`, of that time.
         first_token_s: vision encoder and prefill of the same round.
         decode_s: one decoding step; None for an answer of one token.
         decode_speedup: decoding, dense over this row; None likewise.
@@ -48,6 +51,8 @@ class VariantResult:
     realised: Ratio
     efficiency: Ratio
     prefill_s: Summary
+    prefill_processor_s: Summary
+    realised_processor: Ratio
     first_token_s: Summary
     decode_s: Summary | None
     decode_speedup: Ratio | None
@@ -97,17 +102,21 @@ class ModelResult:
         return asdict(self)
 
 
-def variant_result(row: Variant, unclocked: Mapping[str, Unclocked], laps: Laps, steps: int) -> VariantResult:
+def variant_result(
+    row: Variant, unclocked: Mapping[str, Unclocked], laps: Laps, processor: Laps, steps: int
+) -> VariantResult:
     """The figures of one row, beside those of the unpruned model.
 
     Args:
         unclocked: of each row.
+        processor: as `laps`, in processor time.
         steps: decoding steps of each answer.
     """
     own, bound = unclocked[row.name], unclocked[DENSE].flops / unclocked[row.name].flops
     encoder = [lap for [lap] in laps[ENCODER]]
     prefills, decodes = zip(*laps[row.name], strict=True)
     dense_prefills, dense_decodes = zip(*laps[DENSE], strict=True)
+    own_processor, dense_processor = ([lap[0] for lap in processor[name]] for name in (row.name, DENSE))
     realised = ratio_of_medians(dense_prefills, prefills)
     probe = Summary.of(own.probe_s) if own.probe_s else None
     return VariantResult(
@@ -118,6 +127,8 @@ def variant_result(row: Variant, unclocked: Mapping[str, Unclocked], laps: Laps,
         realised=realised,
         efficiency=realised.over(bound),
         prefill_s=Summary.of(prefills),
+        prefill_processor_s=Summary.of(own_processor),
+        realised_processor=ratio_of_medians(dense_processor, own_processor),
         first_token_s=_sum(encoder, prefills),
         decode_s=Summary.of([lap / steps for lap in decodes]) if steps else None,
         decode_speedup=ratio_of_medians(dense_decodes, decodes) if steps else None,
