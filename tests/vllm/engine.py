@@ -56,7 +56,7 @@ class Engine:
         """Block tables of each request; a block is of as many fewer layers."""
         return len(self._cache.coordinator.single_type_managers)
 
-    def outputs(self, prompts: Sequence[Prompt], asked: Sequence[str | None] = ()) -> list[Any]:
+    def outputs(self, prompts: Sequence[Prompt], asked: Sequence[str | None] = (), **more: Any) -> list[Any]:
         """What vLLM gives for all prompts at once; `asked`: what each request says of visionflow."""
         told = METADATA | {"do_sample_frames": False}
         shown = [{"image": p.pictures, "video": [(frames, told) for frames in p.videos]} for p in prompts]
@@ -64,7 +64,7 @@ class Engine:
         params = [
             SamplingParams(
                 max_tokens=NEW_TOKENS, temperature=0, ignore_eos=True,
-                extra_args={"visionflow": says} if says is not None else None,
+                extra_args={"visionflow": says} if says is not None else None, **more,
             )
             for says in asked or [None] * len(prompts)
         ]  # fmt: skip

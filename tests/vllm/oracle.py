@@ -20,7 +20,7 @@ class Oracle:
         self.folder = folder
         self.model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
         self.processor = AutoProcessor.from_pretrained(folder)
-        self._answers: dict[tuple[str, str], list[int]] = {}
+        self._answers: dict[tuple[str, str], tuple[list[int], list[float]]] = {}
 
     def inputs(self, prompt: Prompt) -> dict[str, Any]:
         """The arguments of the model."""
@@ -35,13 +35,25 @@ class Oracle:
         ids: list[int] = self.inputs(prompt)["input_ids"][0].tolist()
         return ids
 
-    @torch.no_grad()
     def answer(self, prompt: Prompt, method: Method | None) -> list[int]:
         """The tokens generated."""
+        return self._answer(prompt, method)[0]
+
+    def log_probabilities(self, prompt: Prompt, method: Method | None) -> list[float]:
+        """Of each of these tokens."""
+        return self._answer(prompt, method)[1]
+
+    @torch.no_grad()
+    def _answer(self, prompt: Prompt, method: Method | None) -> tuple[list[int], list[float]]:
         key = (prompt.text, repr(method))
         if key not in self._answers:
             inputs = self.inputs(prompt)
             with prune(self.model, method) if method else nullcontext():
-                made = self.model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
-            self._answers[key] = made[0, inputs["input_ids"].shape[1] :].tolist()
+                made = self.model.generate(
+                    **inputs, max_new_tokens=NEW_TOKENS, do_sample=False, output_logits=True,
+                    return_dict_in_generate=True,
+                )  # fmt: skip
+            tokens = made.sequences[0, inputs["input_ids"].shape[1] :]
+            told = torch.cat(made.logits).log_softmax(1).gather(1, tokens[:, None])[:, 0]
+            self._answers[key] = (tokens.tolist(), told.tolist())
         return self._answers[key]

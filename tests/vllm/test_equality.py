@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.matrix import METHODS
@@ -51,6 +52,22 @@ def test_families(checkpoints: Checkpoints, family: str) -> None:
         assert [each.prompt_token_ids for each in outputs] == [oracle.ids(p) for p in asked]
         assert [list(each.outputs[0].token_ids) for each in outputs] == [oracle.answer(p, HIMAP) for p in asked]
         assert served.happened["cut"]
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen3_vl"])
+def test_log_probabilities_are_as_near_as_those_of_dense_prompts(checkpoints: Checkpoints, family: str) -> None:
+    """Two implementations in fp32 differ by their rounding, pruned or not."""
+    oracle = checkpoints.oracle(family)
+    asked = asked_of(oracle, family)
+    worst = {}
+    for method in (None, HIMAP):
+        with engine(oracle.folder, method and method.spec) as served:
+            outputs = [each.outputs[0] for each in served.outputs(asked, logprobs=0)]
+        told = [[step[token].logprob for step, token in zip(e.logprobs, e.token_ids, strict=True)] for e in outputs]
+        expected = [oracle.log_probabilities(p, method) for p in asked]
+        worst[method] = np.abs(np.array(told) - np.array(expected)).max()
+    print(f"worst difference of log-probabilities, {family}: dense {worst[None]:.1e}, pruned {worst[HIMAP]:.1e}")
+    assert worst[HIMAP] < 4 * worst[None] < 1e-3
 
 
 @pytest.mark.parametrize("family", ["qwen2_vl", "qwen3_vl"])
