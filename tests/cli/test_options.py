@@ -45,10 +45,18 @@ FREE = {"MODEL", "DEVICE", "SUITE", "IMAGE", "COMMAND", "FILE", "FOLDER"}  # loo
 BENCHES = ["bench", "scaling"]
 
 
+GROUP: Any = typer.main.get_command(app)
+
+
+@pytest.fixture
+def built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Typer makes the commands anew at each call, which takes longer than all that is tested here."""
+    monkeypatch.setattr(typer.main, "get_command", lambda _: GROUP)
+
+
 def options(command: str) -> list[Any]:
     """The options of a command that take a value."""
-    group: Any = typer.main.get_command(app)
-    found = group.commands[command]
+    found = GROUP.commands[command]
     return [
         each
         for each in found.get_params(typer.Context(found))
@@ -59,6 +67,7 @@ def options(command: str) -> list[Any]:
 EVERY = [(command, each.opts[0], each.metavar) for command in COMMANDS for each in options(command)]
 
 
+@pytest.mark.usefixtures("built_once")
 @pytest.mark.parametrize(("command", "flag", "metavar"), [each for each in EVERY if each[2] in BAD])
 def test_bad_numbers_and_lists_name_the_option(visionflow: Run, command: str, flag: str, metavar: str) -> None:
     for typed in BAD[metavar]:

@@ -49,7 +49,7 @@ def test_a_file_holds_pictures_and_turns_and_a_model_is_asked_them(tmp_path: Pat
             for picture, scene in zip(sample.images(), scenes, strict=True):
                 assert np.array_equal(np.asarray(picture), np.asarray(draw(scene)))
             assert sample.relevant is not None
-            assert np.array_equal(sample.relevant(CELLS), lesson.shown)
+            assert np.array_equal(sample.relevant(CELLS), lesson.shown.squeeze())
         inputs = inputs_of(loaded, samples)
         text = loaded.processor.decode(inputs["input_ids"][0], skip_special_tokens=False)
         asked = [turn.prompt for turn in sample_conversation(task, "test", 0)[1].turns]

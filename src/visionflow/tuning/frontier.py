@@ -8,6 +8,7 @@ from typing import Any
 
 from visionflow.engines.hf.families import check_head, family_of
 from visionflow.evaluation.budget import Budget, budget_of, budget_rows
+from visionflow.evaluation.oracle import Oracle
 from visionflow.evaluation.records import Records
 from visionflow.evaluation.rows import DENSE, REFERENCE, Configuration
 from visionflow.evaluation.runner import evaluate
@@ -90,7 +91,9 @@ def table_of(
     missing: dict[tuple[str, float], str] = {}
     for budget in shares:
         fit, unfit = budget_rows(loaded, samples, budget.share, methods, seed)
-        rows += [_asked(row.name, budget.share, row.method, budget) for row in fit if row.method is not None]
+        # The oracle has no plan before it is told what matters in a batch.
+        found = [(row.name, row.method) for row in fit if row.method and not isinstance(row.method, Oracle)]
+        rows += [_asked(name, budget.share, each, budget) for name, each in found]
         missing |= {(name, budget.share): why for name, why in unfit.items()}
     return Table(rows, missing)
 
