@@ -1,6 +1,6 @@
 """The zoo: a tiny model of every class that transformers maps to image-text-to-text, or why there is none."""
 
-from tests.zoo import discrete, experts, gemma, glm_vl, hybrids, llava_like, molmo, qwen_vl, tiles
+from tests.zoo import blip, discrete, experts, gemma, glm_vl, hybrids, llava_like, molmo, qwen_vl, tiles
 from tests.zoo.entry import Entry, Prompt
 from tests.zoo.refused import REFUSED
 
@@ -8,7 +8,7 @@ __all__ = ["OTHER_TEXTS", "REFUSED", "ZOO", "Entry", "Prompt"]
 
 ZOO: dict[str, Entry] = {
     entry.model_type: entry
-    for module in (llava_like, tiles, qwen_vl, glm_vl, gemma, experts, molmo, discrete, hybrids)
+    for module in (llava_like, tiles, qwen_vl, glm_vl, gemma, experts, molmo, discrete, hybrids, blip)
     for entry in module.ENTRIES
 }
 

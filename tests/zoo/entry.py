@@ -94,6 +94,7 @@ class Entry:
         mixes: False where transformers itself takes no call with both pictures and videos.
         attention: what it runs on, where it is not asked for another.
         note: what is special about its text model, where the class has several.
+        blank: stands for the pictures of a batch that has none, where the class takes no call without.
     """
 
     model_type: str
@@ -106,6 +107,7 @@ class Entry:
     mixes: bool = True
     attention: str = "sdpa"
     note: str = ""
+    blank: Draw | None = None
 
     @property
     def traits(self) -> Traits:
@@ -150,6 +152,8 @@ class Entry:
         inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, **self.columns(ids, generated)}
         if any(p.pictures for p in prompts):
             inputs |= self.join([p.pictures for p in prompts])
+        elif self.blank is not None:
+            inputs |= self.join([[self.blank(Generator().manual_seed(0))]])
         return inputs
 
 

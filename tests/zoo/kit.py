@@ -43,6 +43,7 @@ class Kit:
         shown: what the chat template writes for a picture; empty: the checkpoints have no template.
         video: its video processor, where it has one.
         audio: its feature extractor, where it has one.
+        asked: its query former has a tokenizer of its own.
         begun: every text begins with a token of its own, as SentencePiece has it, and special tokens are words.
         resize: turns the zoo's config into one that fits sizes which the processor's class has fixed.
     """
@@ -57,6 +58,7 @@ class Kit:
     audio: Options | None = None
     resize: Callable[[PreTrainedConfig], None] = lambda config: None
     begun: bool = False
+    asked: bool = False
 
 
 def save(entry: Entry, kit: Kit, directory: Path) -> Path:
@@ -69,6 +71,8 @@ def save(entry: Entry, kit: Kit, directory: Path) -> Path:
         config.save_pretrained(directory)
         save_file({}, directory / "model.safetensors", {"format": "pt"})
     tokenizer(kit).save_pretrained(directory)
+    if kit.asked:
+        tokenizer(kit).save_pretrained(directory / "qformer_tokenizer")
     parts = {"image_processor": kit.image, "video_processor": kit.video, "feature_extractor": kit.audio}
     described = {"processor_class": kit.processor, **{k: v for k, v in parts.items() if v}, **kit.options}
     (directory / "processor_config.json").write_text(json.dumps(described, indent=2))

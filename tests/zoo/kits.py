@@ -36,6 +36,8 @@ from tests.zoo.kinds import (
 )
 from tests.zoo.kit import FONT, Kit
 
+QUERIES = {"num_query_tokens": 12}
+
 KITS: dict[str, Kit] = {
     # A picture of one size, or in tiles of one size.
     "llava": llava(),
@@ -170,6 +172,20 @@ KITS: dict[str, Kit] = {
             "<patch_newline>": None,
         },
         shown="<im_patch>",
+    ),
+    # A query former, whose tokens the processor puts before the text.
+    "blip-2": Kit("Blip2Processor", square("BlipImageProcessor", 16), PLAIN, options=QUERIES, shown=""),
+    "instructblip": Kit(
+        "InstructBlipProcessor", square("BlipImageProcessor", 16), PLAIN, options=QUERIES, shown="", asked=True
+    ),
+    "instructblipvideo": Kit(
+        "InstructBlipVideoProcessor",
+        square("BlipImageProcessor", 16),
+        {"<video>": IMAGE},
+        options=QUERIES,
+        shown="",
+        video=of_videos("InstructBlipVideoVideoProcessor", size={"height": 16, "width": 16}),
+        asked=True,
     ),
     "deepseek_ocr2": Kit(
         "DeepseekOcr2Processor",

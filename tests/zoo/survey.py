@@ -16,6 +16,11 @@ GLM_VIDEOS = VIDEOS | {"video_token": "image_token_id"}
 STATES: dict[str, Any] = {"masks": "by type", "probed": 2, "caches": ("DynamicLayer", "LinearAttentionLayer")}
 DELTA = "most layers run a gated delta rule; heads are gated after attention"
 SHORT = "most layers are short convolutions"
+APART: dict[str, Any] = {
+    "merger": "language_model",
+    "image_inputs": (),
+    "note": "the language model gets embeddings: ids are those of the call of the whole model, or of its generate",
+}
 NEWLINES = "row ends are image tokens"
 
 SURVEY: dict[str, Traits] = {
@@ -253,4 +258,14 @@ SURVEY: dict[str, Traits] = {
         caches=("LinearAttentionAndFullAttentionLayer", "LinearAttentionAndSlidingWindowAttentionLayer"),
         note="convolutions beside attention in every layer; scores have a bias by distance",
     ),
+    "blip-2": Traits(
+        "opt",
+        decoder="language_model.model.decoder",
+        projection="out_proj",
+        norm="final_layer_norm",
+        rotary="none",
+        **APART,
+    ),
+    "instructblip": Traits(decoder="language_model.model", **APART),
+    "instructblipvideo": Traits(decoder="language_model.model", image_token="video_token_id", **APART),
 }

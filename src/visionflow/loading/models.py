@@ -28,7 +28,10 @@ EMBEDDED = "embedded"  # the name of the model of this package; a directory of t
 ATTENTIONS = ("sdpa", "eager")
 OPTIONAL_PACKAGES = ("torchvision", "num2words", "timm")  # that some classes of transformers need
 NO_PIL = ("FuyuProcessor",)  # the PIL form of its image processor cannot cut torch's pictures into patches
-NO_QUESTIONS = {"shieldgemma2": "its processor asks about policies of its own, and takes no question"}
+NO_QUESTIONS = {
+    "shieldgemma2": "its processor asks about policies of its own, and takes no question",
+    "instructblipvideo": "its processor takes videos of four frames, and no picture",
+}
 LEGACY_TYPES = ("mobilevlm", "qwen")  # of original checkpoints that visionflow.legacy makes known to transformers
 
 

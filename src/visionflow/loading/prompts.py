@@ -22,6 +22,8 @@ WITHOUT_TEMPLATE = {
     "ChameleonProcessor": "{pictures}{question}",
     "FuyuProcessor": "{question}",  # it writes the picture before it by itself
     "GotOcr2Processor": GOT_OCR,
+    "Blip2Processor": "Question: {question} Answer:",  # as Fuyu's does
+    "InstructBlipProcessor": "{question}",
 }
 """Prompts of processors whose released checkpoints have no chat template, as transformers' pages on them have it."""
 
@@ -56,7 +58,8 @@ def make_prompts(
             can place.
     """
     before = [()] * len(questions) if before is None else before
-    marks = [mark for name in ("image_token", "image_placeholder_token") if (mark := getattr(processor, name, None))]
+    names = ("image_token", "image_placeholder_token")
+    marks = [str(mark) for name in names if (mark := getattr(processor, name, None))]
     for question in questions:
         check_question(question)
         for mark in marks:
@@ -89,7 +92,7 @@ def prompt_text(processor: Any, pictures: Sequence[Image.Image], question: str, 
     if layout := _layout(processor):
         if before:
             raise VisionFlowError("the model's processor has no chat template, and so no further turns: ask once")
-        return layout.format(pictures=processor.image_token * len(pictures), question=question)
+        return layout.format(pictures=str(processor.image_token) * len(pictures), question=question)
     text: str = processor.apply_chat_template(
         _chat(pictures, question, before), add_generation_prompt=True, tokenize=False
     )

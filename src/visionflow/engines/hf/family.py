@@ -32,6 +32,7 @@ class Family:
         state_mask: the argument in which layers with states get the real tokens, ``[batch, tokens]``.
         gated: each number that a head reads is gated before W_O.
         leaks: fields of the text config under which padding enters the states all the same.
+        ids_apart: the merger gets embeddings; ids are those that the whole model, or its `generate`, was given.
     """
 
     model_type: str
@@ -49,6 +50,7 @@ class Family:
     state_mask: str = "attention_mask"
     leaks: tuple[str, ...] = ()
     gated: bool = False
+    ids_apart: bool = False
 
     def without_head(self) -> "Family":
         """The same for the bare model inside the whole one, at ``model``."""

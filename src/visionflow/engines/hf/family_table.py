@@ -5,6 +5,7 @@ Every entry is checked on a tiny model of the real architecture (tests/zoo); doc
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 from visionflow.engines.hf.family import Family
 
@@ -42,6 +43,16 @@ def _supported() -> Iterator[Family]:
         image_inputs=("pixel_values", "image_patches"),
     )  # fmt: skip
     yield Family("llama4", ("llama4_text",), merger="", decoder="language_model.model")
+    # The language model is called with embeddings, in generate by itself.
+    apart: dict[str, Any] = {"merger": "language_model", "image_inputs": ("inputs_embeds",), "ids_apart": True}
+    yield Family(
+        "blip-2", ("opt",), decoder="language_model.model.decoder", projection="out_proj", norm="final_layer_norm",
+        **apart,
+    )  # fmt: skip
+    yield Family("instructblip", ("llama",), decoder="language_model.model", **apart)
+    yield Family(
+        "instructblipvideo", ("llama",), decoder="language_model.model", image_tokens=("video_token_id",), **apart
+    )
     # Tiles between separators.
     for name in ("idefics2", "idefics3", "smolvlm"):
         yield Family(name, decoder="model.text_model")
@@ -94,7 +105,6 @@ _ENCODER = "it is an encoder-decoder, its decoder has no image tokens to drop"
 _PICKED = (
     "its indexer picks places by the length that each layer's cache tells, which dropping tokens changes: run it dense"
 )
-_OWN_GENERATE = "its generate calls the language model by itself with embeddings, so image tokens are not known by ids"
 _MASK = "its image tokens are told by a mask argument, not by their id"
 
 UNSUPPORTED: dict[str, str] = {
@@ -105,7 +115,6 @@ UNSUPPORTED: dict[str, str] = {
     ),
     "git": "its picture features stand before the embeddings without tokens of their own",
     **dict.fromkeys(("kosmos-2", "kosmos-2.5"), _MASK),
-    **dict.fromkeys(("blip-2", "instructblip", "instructblipvideo"), _OWN_GENERATE),
     "mistral4": "it is a text model and takes no pictures",
     "pi0": "it is a robot policy that gives actions, not tokens",
     "diffusion_gemma": "it denoises a canvas of tokens at once",

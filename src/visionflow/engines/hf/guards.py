@@ -179,15 +179,17 @@ def check_shared_keys(family: Family, model: PreTrainedModel, plan: Plan) -> Non
         )
 
 
-def guard_generation(model: PreTrainedModel, inside: Callable[[], AbstractContextManager[None]]) -> Callable[[], None]:
+def guard_generation(
+    model: PreTrainedModel, inside: Callable[[Tensor | None], AbstractContextManager[None]]
+) -> Callable[[], None]:
     """Check the arguments of `model.generate` first, and refuse `model.generate_batch`, until the result is called.
 
-    Each call of `generate` runs `inside` a context of its own.
+    Each call of `generate` runs `inside` a context of its own, which is told the ids of the prompt.
     """
     generate = model.generate
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        with inside():
+        with inside(kwargs.get("input_ids")):
             _check_generation(model, *args, **kwargs)
             return generate(*args, **kwargs)
 

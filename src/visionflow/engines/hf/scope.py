@@ -35,6 +35,7 @@ from visionflow.engines.hf.guards import (
     check_unpacked,
     guard_generation,
 )
+from visionflow.engines.hf.ids_apart import IdsApart
 from visionflow.engines.hf.layer_kinds import attending, depth_of
 from visionflow.engines.hf.passes import Arguments, Pass, PromptPass
 from visionflow.engines.hf.running import Running
@@ -84,6 +85,7 @@ class Scope:
         self._towers = {each: TowerLook(model, self.family.merger_of(model), each) for each in sorted(rows)}
         self.trace = make_trace(len(self.layers))
         self._local = threading.local()
+        self._ids = IdsApart()
         self._running = Running()
         self._entered = False
         self._undo: list[Any] = []
@@ -143,6 +145,8 @@ class Scope:
     def _install(self) -> None:
         merger, decoder = self.family.merger_of(self.model), self.family.decoder_of(self.model)
         self._merger_parameters = _parameters_of(merger)
+        if self.family.ids_apart:
+            self._keep(self.model.register_forward_pre_hook(self._note_ids, with_kwargs=True))
         self._keep(merger.register_forward_pre_hook(self._begin, with_kwargs=True))
         self._keep(decoder.register_forward_hook(self._restore))  # first, where the decoder is the merger
         self._keep(merger.register_forward_hook(self._end, always_call=True))
@@ -238,11 +242,12 @@ class Scope:
         return forward
 
     @contextmanager
-    def _generation(self) -> Iterator[None]:
-        """Around a call of `generate`."""
+    def _generation(self, ids: Tensor | None) -> Iterator[None]:
+        """Around a call of `generate` for a prompt of `ids`."""
         outer = getattr(self._local, "pictured", None)
         with self._running.generation():
             self._local.pictured = False
+            self._ids.note(ids)
             self._forget_pictures()
             try:
                 yield
@@ -254,6 +259,9 @@ class Scope:
         """What the tower showed this thread is not of the pictures that come next."""
         for tower in self._towers.values():
             tower.forget()
+
+    def _note_ids(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._ids.note({**dict(zip(_parameters_of(model), args, strict=False)), **kwargs}.get("input_ids"))
 
     def _begin(self, merger: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not self._running.begin_pass():
@@ -269,6 +277,8 @@ class Scope:
             cache = new_cache(self.model.config)
         check_cache(cache := whole_cache(cache))
         ids = call.get("input_ids")
+        if self.family.ids_apart and ids is None:
+            ids = self._ids.take(call.get("inputs_embeds"))
         batch, length = (ids if ids is not None else call["inputs_embeds"]).shape[:2]
         record = CacheRecord.of(cache, self.backend.layers, self._keyless, batch)
         past = record.total
