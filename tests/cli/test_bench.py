@@ -242,7 +242,9 @@ def test_a_type_without_pictures_is_refused_before_its_weights(visionflow: Run, 
     LlavaNextConfig().save_pretrained(tmp_path)
     code, out, err = visionflow(command, "--model", tmp_path)
     assert (code, out) == (2, "")
-    assert err.endswith("have no pictures for model type 'llava_next' yet, only for llava, qwen2_5_vl\n")
+    assert err.endswith(
+        "have no pictures for model type 'llava_next' yet, only for llava, qwen2_vl, qwen2_5_vl, qwen3_5, qwen3_5_moe\n"
+    )
 
 
 def test_a_folder_that_cannot_be_made_is_refused_before_the_work(visionflow: Run, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def _qwen(model: PreTrainedModel, ids: Tensor, image_tokens: int, generator: tor
 
 _PICTURES: dict[str, Callable[[PreTrainedModel, Tensor, int, torch.Generator], Pictures]] = {
     "llava": _llava,
-    "qwen2_5_vl": _qwen,
+    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_5", "qwen3_5_moe"), _qwen),
 }
 
 

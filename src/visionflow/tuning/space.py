@@ -11,6 +11,7 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from visionflow.engines.hf.families import family_of
+from visionflow.engines.hf.layer_kinds import depth_of
 from visionflow.engines.hf.scope import Scope
 from visionflow.errors import VisionFlowError
 from visionflow.methods.schedule import Schedule, Step
@@ -40,31 +41,47 @@ class Space:
     Attributes:
         layers: before which there may be a cut.
         choices: on what.
+        barred: layers and choices of which the model can do nothing: a look at attention where there is none.
     """
 
     layers: tuple[int, ...]
     choices: tuple[str, ...]
+    barred: frozenset[tuple[int, str]] = frozenset()
 
     @classmethod
     def of(cls, model: PreTrainedModel, choices: Sequence[str] = TRIED) -> "Space":
-        """For a model: all its layers, of a deep one the first few and some more at equal distances.
+        """For a model: the first layer and all after one that attends, of a deep model the first few and some more.
 
         Raises:
             VisionFlowError: there is no such choice, or the model can do none of them.
         """
-        last = family_of(model).last_cut(model)
-        layers = list(range(last + 1))
+        family, depth = family_of(model), depth_of(model.config)
+        layers = [0, *(layer + 1 for layer in depth.attending if layer < family.last_cut(model))]
+        layers = [layer for layer in layers if layer not in family.closed_to_cuts(model)]
         if len(layers) > MOST_LAYERS:
-            layers = sorted({round(place) for place in last * np.linspace(0, 1, MOST_LAYERS) ** 1.5} | {0, 1, 2})
-        known = [choice for choice in choices if _fits(model, Step(layers[-1], choice, 0.5))]
+            places = (len(layers) - 1) * np.linspace(0, 1, MOST_LAYERS) ** 1.5
+            layers = [layers[place] for place in sorted({round(place) for place in places} | {0, 1, 2})]
+        for choice in choices:  # one that there is not is refused here
+            _schedule([Step(layers[-1], choice, 0.5)])
+        steps = (Step(layer, choice, 0.5) for layer, choice in product(layers, choices))
+        barred = frozenset((step.layer, step.choice) for step in steps if not (_is_there(step) and _fits(model, step)))
+        known = [choice for choice in choices if any((layer, choice) not in barred for layer in layers)]
         if not known:
             raise VisionFlowError(f"cuts on {', '.join(choices)} are none of this model's: choose others")
-        return cls(tuple(layers), tuple(known))
+        return cls(tuple(layers), tuple(known), barred)
+
+    def layers_of(self, choice: str) -> list[int]:
+        """The layers before which there may be a cut on `choice`."""
+        return [layer for layer in self.layers if (layer, choice) not in self.barred]
+
+    def has(self, step: Step) -> bool:
+        """Whether there is such a choice before that layer, and the model can do it."""
+        return (step.layer, step.choice) not in self.barred and _is_there(step)
 
     def first_cuts(self) -> list[Step]:
         """Each choice before each layer, at the most telling share."""
         found = (Step(layer, choice, FIRST_KEEP) for layer, choice in product(self.layers, self.choices))
-        return [step for step in found if _is_there(step)]
+        return [step for step in found if self.has(step)]
 
     def more_cuts(self, table: Mapping[Step, float]) -> list[Step]:
         """Other shares of the choices that are not hopeless before their layer, and late withdrawals of the picture."""
@@ -105,12 +122,11 @@ def schedules(table: Mapping[Step, float], price: Price, budget: float) -> list[
 def cascades(space: Space, price: Price, budget: float) -> list[tuple[Step, ...]]:
     """For each choice two cuts, an eighth and five eighths down, which keep q and its cube with the largest q within
     the budget: what one would set by hand, and so what a search must not be worse than."""
-    depth = max(space.layers) + 1
-    early, late = (min(space.layers, key=lambda layer: abs(layer - depth * share)) for share in _BY_HAND)
     found: list[tuple[Step, ...]] = []
     for choice in space.choices:
+        early, late = (_nearest(space.layers_of(choice), share * (max(space.layers) + 1)) for share in _BY_HAND)
         pairs = [(Step(early, choice, keep), Step(late, choice, round(keep**3, 3))) for keep in KEEPS]
-        pairs = [cuts for cuts in pairs if early < late and all(map(_is_there, cuts))]
+        pairs = [cuts for cuts in pairs if early < late and all(map(space.has, cuts))]
         # A share that keeps less is never dearer: the first that is within the budget is found by halves.
         first = bisect_left(pairs, True, key=lambda cuts: price.share(_schedule(cuts)) <= budget)
         found += pairs[first : first + 1]
@@ -126,7 +142,7 @@ def neighbours(steps: tuple[Step, ...], space: Space) -> list[tuple[Step, ...]]:
         if step.keep:
             moved += [step._replace(keep=round(min(1.0, step.keep * by), 3)) for by in (1.2, 1.08, 1 / 1.08, 1 / 1.2)]
             moved += [step._replace(choice=choice) for choice in space.choices if choice != step.choice]
-        found += [(*steps[:place], each, *steps[place + 1 :]) for each in moved if _is_there(each)]
+        found += [(*steps[:place], each, *steps[place + 1 :]) for each in moved if space.has(each)]
         found.append((*steps[:place], *steps[place + 1 :]))
     return [each for each in found if each and _is_sound(each)]
 
@@ -172,6 +188,10 @@ def _unlike(found: Iterable[tuple[float, tuple[Step, ...]]]) -> Iterator[tuple[f
         seen[kind] += 1
         if seen[kind] <= _ALIKE:
             yield value, cuts
+
+
+def _nearest(layers: Sequence[int], place: float) -> int:
+    return min(layers, key=lambda layer: abs(layer - place))
 
 
 def _schedule(steps: Iterable[Step]) -> Schedule:

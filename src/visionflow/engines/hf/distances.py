@@ -23,7 +23,7 @@ def count_by_column(attention: nn.Module, columns: Columns) -> list[Callable[[],
         if own is None:
             bias: Tensor = forward(relative, queries, keys)
             return bias
-        samples = zip(relative.split(1), *(part.to(relative.device) for part in own), strict=True)
+        samples = zip(torch.split(relative, 1), *(part.to(relative.device) for part in own), strict=True)
         return torch.cat([forward(*sample) for sample in samples])
 
     module.forward = by_column

@@ -44,7 +44,7 @@ def _supported() -> Iterator[Family]:
     )  # fmt: skip
     yield Family("llama4", ("llama4_text",), merger="", decoder="language_model.model")
     # The language model is called with embeddings, in generate by itself.
-    apart: dict[str, Any] = {"merger": "language_model", "image_inputs": ("inputs_embeds",), "ids_apart": True}
+    apart: dict[str, Any] = {"merger": "language_model", "ids_apart": True}
     yield Family(
         "blip-2", ("opt",), decoder="language_model.model.decoder", projection="out_proj", norm="final_layer_norm",
         **apart,

@@ -277,13 +277,14 @@ class Scope:
             cache = new_cache(self.model.config)
         check_cache(cache := whole_cache(cache))
         ids = call.get("input_ids")
-        if self.family.ids_apart and ids is None:
-            ids = self._ids.take(call.get("inputs_embeds"))
+        apart = self._ids.take(call.get("inputs_embeds")) if self.family.ids_apart and ids is None else None
+        ids = ids if apart is None else apart
         batch, length = (ids if ids is not None else call["inputs_embeds"]).shape[:2]
         record = CacheRecord.of(cache, self.backend.layers, self._keyless, batch)
         past = record.total
         check_length(self.model, self.plan, past + length)
-        pictures = any(_given(call.get(name)) for name in (*self.family.image_inputs, "mm_encoder_outputs"))
+        named = (*self.family.image_inputs, "mm_encoder_outputs")
+        pictures = apart is not None or any(_given(call.get(name)) for name in named)
         if past and not pictures:
             self._local.forward = Pass(record, length, self.backend, self.family, cache, self._rotary)
         elif ids is None:
