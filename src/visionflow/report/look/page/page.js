@@ -2,6 +2,7 @@
 // Fills the page from the data in it. All charts are Observable Plot's; what is here chooses their data and their words.
 const data = JSON.parse(document.getElementById("data").textContent);
 const { runs, prompt, views, model } = data;
+for (const run of runs) run.reads = unpacked(run.reads);
 const layers = d3.range(model.layers);
 const attends = (layer) => model.attending.includes(layer);
 const state = { run: runs.length > 1 ? 1 : 0, token: 0, layer: 0, part: 0, flow: 0, first: 0, last: 0 };
@@ -12,6 +13,13 @@ const MOST_SQUARES = 4000; // of a view, each with an outline of its own; of mor
 const several = views.length > ALL_AT_ONCE;
 const moving = views.length > 0 && views.every((view) => view.frame != null);
 const SYMBOLS = ["circle", "square", "triangle", "diamond2", "cross"];
+
+/** Rows of numbers that came as the bytes of fp32, little-endian; null for NaN. */
+function unpacked({ shape: [tokens, depth, columns], fp32 }) {
+  const numbers = new Float32Array(Uint8Array.from(atob(fp32), (letter) => letter.charCodeAt(0)).buffer);
+  const row = (first) => Array.from(numbers.subarray(first, first + columns), (value) => (Number.isNaN(value) ? null : value));
+  return d3.range(tokens).map((token) => d3.range(depth).map((layer) => row((token * depth + layer) * columns)));
+}
 
 // -- small helpers ------------------------------------------------------------------------------------------------------
 
@@ -256,7 +264,7 @@ function strip(said, draw) {
 }
 function keptTable(run, number, stage) {
   const places = new Map(views.flatMap((view, of) => cellsOf(view).map((cell) => [cell.number, { ...cell, of }])));
-  const rows = stage.kept.map((token) => ({ token, place: (stage.present ?? []).indexOf(token), cell: places.get(token) }));
+  const rows = stage.kept.map((token) => ({ token, place: stage.places.get(token), cell: places.get(token) }));
   const ranked = stage.ranks ? d3.sort(rows, (row) => stage.ranks[row.place]) : rows;
   const said = ranked.slice(0, 100).map(({ token, place, cell }) => [`${token}`, cell ? `${cell.row + 1}` : "–", cell ? `${cell.column + 1}` : "–",
     stage.ranks ? `${stage.ranks[place]}` : "–", stage.scores ? d3.format(".4~g")(stage.scores[place]) : "–"]);
@@ -269,8 +277,9 @@ function keptTable(run, number, stage) {
 function showReads() {
   const run = runs[state.run];
   const row = run.reads[state.token]?.[state.layer];
-  for (const id of ["reads", "reads-parts", "thumbs", "words", "shares", "reads-legend"]) $(id).replaceChildren();
+  for (const id of ["reads", "reads-parts", "words", "shares", "reads-legend"]) $(id).replaceChildren();
   if (!row) {
+    $("thumbs").replaceChildren();
     $("reads-what").textContent = `This page has room for the maps of the first ${run.reads.length} tokens; report.data has all.`;
     return;
   }
@@ -312,6 +321,13 @@ function showReadParts(shares, colour) {
 function showThumbs(ofToken) {
   const view = several ? views[state.part] : d3.greatest(views, (each) => each.tokens.length);
   if (!view) return;
+  const shown = `${state.run} ${state.token} ${state.part}`;
+  if ($("thumbs").dataset.shown !== shown || !$("thumbs").children.length) drawThumbs(view, ofToken);
+  $("thumbs").dataset.shown = shown;
+  [...$("thumbs").children].forEach((button, layer) => button.setAttribute("aria-pressed", layer === state.layer));
+}
+function drawThumbs(view, ofToken) {
+  $("thumbs").replaceChildren();
   for (const layer of layers) {
     if (!attends(layer)) { $("thumbs").append(layerButton(layer, "no map")); continue; }
     const most = d3.max(view.tokens, (number) => ofToken[layer][number]) || 1e-6;
@@ -327,7 +343,6 @@ function showThumbs(ofToken) {
 }
 function layerButton(layer, shown) {
   const button = make("button", { type: "button" }, shown, make("span", { textContent: `layer ${layer}` }));
-  button.setAttribute("aria-pressed", layer === state.layer);
   button.onclick = () => { choose({ layer }); $("thumbs").children[layer].focus(); };
   return button;
 }
