@@ -63,7 +63,7 @@ def test_a_scene_is_looked_into(width: int, scheme: str, chromium: Any, app: str
         page.wait_for_selector("#shown img")
         question = page.input_value("#question")
         answered(page)
-        assert page.inner_text("#wrong") == ""
+        assert page.inner_text("#wrong") == page.inner_text("#said") == ""
         frame = shown_page(page)
         assert frame.locator("#question").inner_text() == question
         assert question in page.locator("#history button").first.inner_text()

@@ -97,7 +97,10 @@ function asked() {
 }
 async function look() {
   $("look").disabled = true;
-  const ask = setInterval(async () => { $("said").textContent = (await answer("/step")).step + " …"; }, 700);
+  const ask = setInterval(async () => {
+    const { step } = await answer("/step").catch(() => ({ step: "" }));
+    if ($("look").disabled) $("said").textContent = step && `${step} …`;
+  }, 700);
   try {
     const { number } = await answer("/looks", { method: "POST", body: asked() });
     await showHistory(number);
