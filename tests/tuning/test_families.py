@@ -27,7 +27,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "cost"), [("qwen2_5_vl", "flops"), ("gemma3", "flops"), ("qwen3_vl_moe", "time"), ("paligemma", "flops")]
+    ("name", "cost"), [("qwen2_5_vl", "flops"), ("gemma3", "flops"), ("aria", "time"), ("paligemma", "flops")]
 )
 def test_a_schedule_is_found(name: str, cost: str) -> None:
     entry = ZOO[name]

@@ -56,6 +56,24 @@ def attention(config: Any, gates: int = 0) -> LayerCost:
     return LayerCost(look + 2 * width * query, 4 * query, look=look, cached=2 * key)
 
 
+def compressed(config: Any) -> LayerCost:
+    """DeepSeek-V3's attention: a token's key and value are expanded from a latent of C + R numbers, which is cached.
+
+    With q and v the widths of a head, ``2 (d (C + R) + C H (q - R + v) + H v d)`` a token and what the
+    query takes, through a latent of its own where there is one; a pair takes ``2 H (q + v)``.
+    """
+    width, heads, latent, rotary = (
+        config.hidden_size, config.num_attention_heads, config.kv_lora_rank, config.qk_rope_head_dim,
+    )  # fmt: skip
+    query, value = config.qk_nope_head_dim + rotary, config.v_head_dim
+    through = config.q_lora_rank
+    asked = width * through + through * heads * query if through else width * heads * query
+    expanded = latent * heads * (config.qk_nope_head_dim + value)
+    look = 2 * (asked + width * (latent + rotary) + expanded)
+    written = 2 * heads * value * width
+    return LayerCost(look + written, 2 * heads * (query + value), look=look, cached=latent + rotary)
+
+
 def convolution(channels: int, kernel: int) -> LayerCost:
     """A causal convolution of each channel, ``2 C L (n + L - 1)``: torch pads on both sides."""
     return LayerCost(2 * channels * kernel, constant=2 * channels * kernel * (kernel - 1), state=channels * kernel)
@@ -106,6 +124,32 @@ def routed(config: Any) -> int:
     return 2 * width * experts + gated_network(config, active + shared) + gate
 
 
+def sparse_layers(config: Any) -> list[bool]:
+    """Which layers have experts, as the config has it."""
+    depth, types = config.num_hidden_layers, getattr(config, "mlp_layer_types", None)
+    if types:
+        return [each == "sparse" for each in types[:depth]]
+    first = getattr(config, "first_k_dense_replace", None)
+    if first is not None:
+        return [layer >= first for layer in range(depth)]
+    dense, step = getattr(config, "mlp_only_layers", None) or (), getattr(config, "decoder_sparse_step", 1)
+    return [layer not in dense and (layer + 1) % step == 0 for layer in range(depth)]
+
+
+def _of_experts(attends: Callable[[Any], LayerCost]) -> Callable[[Any], list[LayerCost]]:
+    """Layers alike but for their networks, some of which are experts: those that are active count, and shared ones."""
+
+    def layers(config: Any) -> list[LayerCost]:
+        names = ("n_routed_experts", "num_experts")
+        experts = next(found for name in names if (found := getattr(config, name, None)))
+        active = config.num_experts_per_tok + (getattr(config, "n_shared_experts", None) or 0)
+        routed_here = 2 * config.hidden_size * experts + gated_network(config, active * config.moe_intermediate_size)
+        dense = gated_network(config, config.intermediate_size)
+        return [attends(config).with_network(routed_here if sparse else dense) for sparse in sparse_layers(config)]
+
+    return layers
+
+
 def _qwen(network: Callable[[Any], int]) -> Callable[[Any], list[LayerCost]]:
     def layers(config: Any) -> list[LayerCost]:
         gates = config.num_attention_heads * config.head_dim
@@ -153,5 +197,9 @@ UNEVEN: dict[str, Callable[[Any], list[LayerCost]]] = {
     "lfm2": _lfm2,
     "lfm3": _lfm3,
     "nemotron_h": _nemotron,
+    **dict.fromkeys(
+        ("qwen3_vl_moe_text", "qwen3_omni_moe_text", "glm4v_moe_text", "deepseek_ocr2_text"), _of_experts(attention)
+    ),
+    "deepseek_v3": _of_experts(compressed),
 }
 """The layers of text models that are not all alike, by ``model_type``, from their config."""

@@ -117,12 +117,20 @@ class DecoderShape:
             intermediate_size=text.intermediate_size,
             num_heads=heads,
             num_kv_heads=getattr(text, "num_key_value_heads", None) or heads,
-            head_dim=getattr(text, "head_dim", None) or text.hidden_size // heads,
+            head_dim=_head_dim_of(text),
             vocab_size=text.vocab_size,
             image_tokens=image_tokens_of(config),
             tower_head_dim=_tower_head_dim_of(config),
             layers=tuple(UNEVEN[text.model_type](text)) if text.model_type in UNEVEN else None,
         )
+
+
+def _head_dim_of(text: Any) -> int:
+    """The width of a query and a key of one head; compressed ones have a part with rotary positions and one without."""
+    plain = getattr(text, "qk_nope_head_dim", None)
+    if plain is not None:
+        return int(plain + text.qk_rope_head_dim)
+    return int(getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads)
 
 
 def image_tokens_of(config: Any) -> int | None:

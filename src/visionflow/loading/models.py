@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import transformers
 from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
@@ -216,6 +217,7 @@ def _processor(name: str) -> Any:
     except VisionFlowError as error:
         raise type(error)(f"cannot load the processor of {name}: {error}") from None
     except Exception as error:  # no processor files, no tokenizer, a broken template, ...
+        _check_known(error, name)
         _check_packages(error, f"the processor of {name}")
         raise VisionFlowError(
             f"cannot load the processor of {name} ({_line(error)}): save it there too, with its tokenizer"
@@ -228,6 +230,21 @@ def _processor(name: str) -> Any:
 def _is_pil(image_processor: Any) -> bool:
     """Whether it is in its PIL form already, as those of original checkpoints are, which no file describes."""
     return type(image_processor).__name__.endswith("Pil")
+
+
+def _check_known(error: Exception, name: str) -> None:
+    """Raise what to do where `error` is that a processor is not one of this transformers."""
+    said = str(error)
+    if "custom code" in said:
+        raise UnsupportedModelError(
+            f"the processor of {name} is code of the checkpoint's own, which is not run here: use a checkpoint in "
+            "transformers' own format"
+        ) from error
+    if said.startswith("Unrecognized") and "processor" in said:
+        raise UnsupportedModelError(
+            f"transformers {transformers.__version__} does not know the image processor of {name}: install the version "
+            "that it was saved with"
+        ) from error
 
 
 def _check_packages(error: Exception, what: str) -> None:
