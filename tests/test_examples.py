@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
 import visionflow.checkpoint
@@ -90,6 +91,14 @@ def test_ten_questions(run: Run) -> None:
     assert all(line.split(": ")[1] for line in printed[:-1])
     assert names["trace"].image_tokens[:, 0].tolist() == [144, 144, 72, 72, 18, 18, 18, 18]
     assert printed[-1].endswith("18 image tokens stayed in the last layer")
+
+
+def test_page_vectors(run: Run) -> None:
+    """Vectors of kept tokens alone, of length 1; an index a third of the size."""
+    names, printed = run("page_vectors")
+    assert printed[0].startswith("49 of 144 vectors a page")
+    assert 0.3 < names["size"] < 0.36
+    assert all(torch.allclose(page.norm(dim=1), torch.ones(49)) for page in names["index"])
 
 
 def test_the_notebook_shows_a_page(
