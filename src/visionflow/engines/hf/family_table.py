@@ -105,7 +105,7 @@ _ENCODER = "it is an encoder-decoder, its decoder has no image tokens to drop"
 _PICKED = (
     "its indexer picks places by the length that each layer's cache tells, which dropping tokens changes: run it dense"
 )
-_MASK = "its image tokens are told by a mask argument, not by their id"
+_MASK = "its image tokens are told by a mask argument, not by their id: run it dense"
 
 UNSUPPORTED: dict[str, str] = {
     **dict.fromkeys(("blip", "idefics", "mllama"), _CROSS),
@@ -113,14 +113,14 @@ UNSUPPORTED: dict[str, str] = {
     **dict.fromkeys(
         ("florence2", "pix2struct", "pp_formulanet", "t5gemma2", "udop", "vision-encoder-decoder"), _ENCODER
     ),
-    "git": "its picture features stand before the embeddings without tokens of their own",
+    "git": "its picture features stand before the embeddings without tokens of their own: run it dense",
     **dict.fromkeys(("kosmos-2", "kosmos-2.5"), _MASK),
     "mistral4": "it is a text model and takes no pictures",
     "pi0": "it is a robot policy that gives actions, not tokens",
     "diffusion_gemma": "it denoises a canvas of tokens at once",
-    "minimax_m3_vl": "its layers pick blocks of cache slots, which dropping tokens shifts",
+    "minimax_m3_vl": "its layers pick blocks of cache slots, which dropping tokens shifts: run it dense",
     "inkling2": "its layers read what earlier blocks made of the whole sequence, at its full length: run it dense",
     **dict.fromkeys(("qwen4_exp", "glm5_next"), _PICKED),
-    "unlimited_ocr": "its KV cache lets go of generated tokens by their number, and makes the masks of all layers",
+    "unlimited_ocr": "its KV cache drops generated tokens by their number and makes all masks: run it dense",
 }
 """Why the other classes of transformers' image-text-to-text mapping cannot be pruned."""
