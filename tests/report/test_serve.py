@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from transformers import LlavaConfig, Mistral3Config, Qwen2_5_VLConfig, Qwen3VLMoeConfig
+from transformers import AriaConfig, LlavaConfig, Mistral3Config, Qwen2_5_VLConfig
 
 from visionflow import HiMAP
 from visionflow.methods import parse
@@ -45,4 +45,4 @@ def test_where_pictures_differ_there_is_an_example(config: Any) -> None:
 
 
 def test_where_the_cost_is_not_modelled_there_are_counts() -> None:
-    assert said(Qwen3VLMoeConfig()).endswith("125 from layer 8 on. ")
+    assert said(AriaConfig()).endswith("125 from layer 8 on. ")
