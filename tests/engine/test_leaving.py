@@ -17,6 +17,7 @@ from tests.matrix import prompts
 from tests.reference import fingerprint
 from tests.tiny import batch_of, prompt, tiny_llava
 from visionflow import FastV, HiMAP, UnsupportedUsageError, VisionFlowError, prune, unprune
+from visionflow.engines.hf.scope import scope_on
 
 HIMAP = HiMAP(2, 0.5, 4, 0.75)
 
@@ -36,7 +37,8 @@ def test_a_scope_that_was_left_is_not_entered_again(model: PreTrainedModel) -> N
 def test_a_scope_is_entered_once(model: PreTrainedModel) -> None:
     """The inner `with` would leave it, and the rest of the outer one would run dense."""
     with prune(model, HIMAP) as trace:
-        handle = next(iter(model.model.language_model.layers[0]._forward_pre_hooks.values())).scope
+        handle = scope_on(model)
+        assert handle is not None
         with pytest.raises(UnsupportedUsageError, match="is entered already"), handle:
             pass
         model(**prompt(3, "image", 6).inputs)

@@ -30,8 +30,8 @@ from visionflow.engines.hf.tower import TowerLook
 from visionflow.errors import UnsupportedUsageError
 
 Arguments = dict[str, Any]
-Read = Callable[[int, Tensor, Arguments], None]
-"""Runs a layer as far as its attention, which is shown to the pass and goes no further: see `Pass.sees`."""
+Read = Callable[[Tensor, Arguments], None]
+"""Runs the layer entered as far as its attention, which is shown to the pass and goes no further: see `Pass.sees`."""
 
 
 class Pass:
@@ -193,7 +193,7 @@ class PromptPass(Pass):
             elif part.read == "entry":
                 self.reading = True
                 try:
-                    read(cut.layer, hidden, self._arguments(cut.layer, hidden, kwargs))
+                    read(hidden, self._arguments(cut.layer, hidden, kwargs))
                 finally:
                     self.reading = False
 

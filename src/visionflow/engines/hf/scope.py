@@ -8,7 +8,6 @@ from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn, SupportsIndex
 
-import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
@@ -17,12 +16,11 @@ from visionflow.core.evidence import Tower
 from visionflow.core.plan import Plan
 from visionflow.core.tokens import find_tokens
 from visionflow.core.trace import Trace
-from visionflow.engines.hf.attention_functions import check_sinks, function_of, put_function, softcap_of
-from visionflow.engines.hf.backend import backend_of, check_backend, stand_in
+from visionflow.engines.hf.backend import backend_of, check_backend
 from visionflow.engines.hf.block_masks import Masks
-from visionflow.engines.hf.caches import CacheRecord, check_cache, lead, makes_cache, new_cache, readable, whole_cache
+from visionflow.engines.hf.caches import CacheRecord, check_cache, lead, makes_cache, new_cache, whole_cache
 from visionflow.engines.hf.deepstack import shorten
-from visionflow.engines.hf.distances import biased, count_by_column
+from visionflow.engines.hf.distances import count_by_column
 from visionflow.engines.hf.families import family_of
 from visionflow.engines.hf.guards import (
     check_answered,
@@ -36,11 +34,13 @@ from visionflow.engines.hf.guards import (
     guard_generation,
 )
 from visionflow.engines.hf.ids_apart import IdsApart
+from visionflow.engines.hf.layer_hooks import LayerHooks, owner_of_hook
 from visionflow.engines.hf.layer_kinds import attending, depth_of
-from visionflow.engines.hf.passes import Arguments, Pass, PromptPass
+from visionflow.engines.hf.passes import Pass, PromptPass
 from visionflow.engines.hf.running import Running
 from visionflow.engines.hf.tower import TowerLook
-from visionflow.errors import UnsupportedModelError, UnsupportedUsageError
+from visionflow.engines.hf.watched import read, watch
+from visionflow.errors import UnsupportedUsageError
 
 _opening = threading.Lock()
 
@@ -150,10 +150,11 @@ class Scope:
         self._keep(merger.register_forward_pre_hook(self._begin, with_kwargs=True))
         self._keep(decoder.register_forward_hook(self._restore))  # first, where the decoder is the merger
         self._keep(merger.register_forward_hook(self._end, always_call=True))
-        self._unhook = [self._hook(index) for index in range(len(self.layers))]
-        self._undo.append(self._unhook_all)
-        for index in self.plan.attended_layers(len(self.layers)):
-            self._wrap_attention(index)
+        attended = self.plan.attended_layers(len(self.layers))
+        self._layer_hooks = LayerHooks(self, self.layers, attended, self._before_layer)
+        self._undo.append(self._layer_hooks.take_off)
+        for index in attended:
+            self._undo += watch(self.family.attention_of(self.layers[index]), index, self._active)
         for index in attending(self.backend.layers):
             of_layer = partial(self._columns, index)
             self._undo += count_by_column(self.family.attention_of(self.layers[index]), of_layer)
@@ -163,73 +164,11 @@ class Scope:
         if self.model.can_generate():
             self._undo.append(guard_generation(self.model, self._generation))
 
-    def _hook(self, index: int) -> Callable[[], None]:
-        """Come before a layer, and outside of what is compiled of it; what comes back takes it off again.
-
-        A layer whose attention is looked at runs as if it were not compiled.
-        """
-        layer, hook = self.layers[index], _LayerHook(self, index)
-        compiled = layer._compiled_call_impl
-        if compiled is None:
-            return layer.register_forward_pre_hook(hook, with_kwargs=True).remove
-        attended = index in self.plan.attended_layers(len(self.layers))
-        behind = layer._compiled_call_impl = _Compiled(hook, layer._call_impl if attended else compiled)
-
-        def unhook() -> None:
-            if layer._compiled_call_impl is behind:  # and not compiled once more
-                layer._compiled_call_impl = compiled
-
-        return unhook
-
-    def _unhook_all(self) -> None:
-        while self._unhook:
-            self._unhook.pop()()
-
-    def _follow_compilation(self) -> None:
-        """Come outside of layers that were compiled in the scope."""
-        check_compiled(self.layers, self.family.attention)
-        for index, layer in enumerate(self.layers):
-            if layer._compiled_call_impl is not None and not isinstance(layer._compiled_call_impl, _Compiled):
-                self._unhook[index]()
-                self._unhook[index] = self._hook(index)
-
     def _keep(self, handle: RemovableHandle) -> None:
         self._undo.append(handle.remove)
 
     def _columns(self, layer: int) -> tuple[Tensor, Tensor] | None:
         return self._active().fitting.columns(layer)
-
-    def _wrap_attention(self, layer: int) -> None:
-        """Give one attention module its own attention function: the one it had, with the pass looking on."""
-        module = self.family.attention_of(self.layers[layer])
-        attend, unwatched = function_of(module), stand_in(module)
-
-        def attend_watched(
-            module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **kwargs: Any
-        ) -> tuple[Tensor, Tensor | None]:
-            forward = self._active()
-            kwargs.setdefault("scaling", query.shape[3] ** -0.5)
-            check_sinks(module, kwargs.get("s_aux"))
-            softcap = softcap_of(kwargs.get("softcap"), attend)
-            own = {name: kwargs.pop(name) for name in ("softcap",) if name in kwargs}
-
-            def attend_natively(
-                query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
-            ) -> tuple[Tensor, Tensor | None]:
-                read: tuple[Tensor, Tensor | None]
-                read = attend(unwatched, query, key, value, forward.masks.native(mask), **own, **options)
-                return read
-
-            mask = forward.masks.gatherable(attention_mask)
-            if kwargs.get("position_bias") is not None:
-                mask = biased(mask, kwargs.pop("position_bias"))
-            forward.sees(layer, query, key, mask, kwargs["scaling"], softcap)
-            if forward.reading:
-                raise _Seen
-            return forward.attend(layer, attend_natively, query, key, value, mask, softcap, **kwargs)
-
-        # Named after the module: what was compiled while an earlier scope was open is good for this one, too.
-        self._undo += put_function(module, f"visionflow_{id(module)}_{layer}", attend_watched)
 
     # -- one forward pass ---------------------------------------------------------------------------------------------
 
@@ -269,13 +208,21 @@ class Scope:
         call = {**dict(zip(self._merger_parameters, args, strict=False)), **kwargs}
         check_call(self.model, call)
         check_plan(self.family, self.plan, call)
-        self._follow_compilation()
+        check_compiled(self.layers, self.family.attention)
+        self._layer_hooks.follow_compilation()
         if getattr(self._local, "pictured", None) is None:  # generate may have had them encoded before
             self._forget_pictures()
         cache = call.get("past_key_values")
         if cache is None and makes_cache(self.model, call):
             cache = new_cache(self.model.config)
         check_cache(cache := whole_cache(cache))
+        self._local.forward = self._pass_of(call, cache)
+        lead(cache, True)
+        made = cache is not None and call.get("past_key_values") is None
+        return (args, {**kwargs, "past_key_values": cache}) if made else None
+
+    def _pass_of(self, call: dict[str, Any], cache: Any) -> Pass:
+        """What begins with this call: a prompt, a turn with pictures, or what goes on without any."""
         ids = call.get("input_ids")
         apart = self._ids.take(call.get("inputs_embeds")) if self.family.ids_apart and ids is None else None
         ids = ids if apart is None else apart
@@ -286,20 +233,16 @@ class Scope:
         named = (*self.family.image_inputs, "mm_encoder_outputs")
         pictures = apart is not None or any(_given(call.get(name)) for name in named)
         if past and not pictures:
-            self._local.forward = Pass(record, length, self.backend, self.family, cache, self._rotary)
-        elif ids is None:
+            return Pass(record, length, self.backend, self.family, cache, self._rotary)
+        if ids is None:
             raise UnsupportedUsageError("inputs_embeds do not tell which tokens are image tokens: pass input_ids")
-        else:
-            image_token_ids = self.family.image_token_ids(self.model) if pictures else None
-            tokens = find_tokens(ids, call.get("attention_mask"), image_token_ids, past, self._answer_tokens)
-            if any(tokens.image.counts):
-                check_unpacked(call, tokens, masks_tell=self.backend.kind != "keys")
-            trace = self.trace.of_turn(batch) if past else self.trace.of_prompt(batch)
-            parts = (tokens, record, trace, self.backend, cache, self._rotary, self._towers)
-            self._local.forward = PromptPass(self.plan, self.family, *parts)
-        lead(cache, True)
-        made = cache is not None and call.get("past_key_values") is None
-        return (args, {**kwargs, "past_key_values": cache}) if made else None
+        image_token_ids = self.family.image_token_ids(self.model) if pictures else None
+        tokens = find_tokens(ids, call.get("attention_mask"), image_token_ids, past, self._answer_tokens)
+        if any(tokens.image.counts):
+            check_unpacked(call, tokens, masks_tell=self.backend.kind != "keys")
+        trace = self.trace.of_turn(batch) if past else self.trace.of_prompt(batch)
+        parts = (tokens, record, trace, self.backend, cache, self._rotary, self._towers)
+        return PromptPass(self.plan, self.family, *parts)
 
     def _before_layer(self, layer: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         forward = self._active()
@@ -310,7 +253,8 @@ class Scope:
         kwargs = {**dict(zip(self._parameters[layer], args, strict=False)), **kwargs}
         masks = forward.masks if self.backend.layers[layer].attends else Masks()
         kwargs["attention_mask"] = masks.gatherable(kwargs.get("attention_mask"))
-        hidden, kwargs = forward.enter(layer, kwargs.pop("hidden_states"), kwargs, self._read)
+        look = partial(read, forward, self.layers[layer], layer)
+        hidden, kwargs = forward.enter(layer, kwargs.pop("hidden_states"), kwargs, look)
         return (hidden,), {**kwargs, "attention_mask": masks.native(kwargs.get("attention_mask"))}
 
     def _restore(self, decoder: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
@@ -331,17 +275,6 @@ class Scope:
                 forward.leave()
         self._running.end_pass()
 
-    def _read(self, layer: int, hidden: Tensor, kwargs: Arguments) -> None:
-        """Run a layer as far as its attention function; nothing is written to the cache."""
-        cache = kwargs.get("past_key_values")
-        kwargs = {**kwargs, "attention_mask": self._active().masks.native(kwargs.get("attention_mask"))}
-        try:
-            with torch.no_grad():
-                self.layers[layer].forward(hidden, **{**kwargs, "past_key_values": readable(cache, layer)})
-        except _Seen:
-            return
-        raise UnsupportedModelError(f"layer {layer} never came to its attention function")
-
     def _tell(self, forward: PromptPass) -> None:
         """Let the trace tell of a prompt.
 
@@ -355,41 +288,9 @@ class Scope:
             self._local.pictured = beside or forward.pictured
 
 
-class _Seen(Exception):
-    """The attention of a layer that was to be read was seen."""
-
-
-class _LayerHook:
-    """The pre-hook of one decoder layer; its type is how a scope is found on a model."""
-
-    def __init__(self, scope: Scope, layer: int) -> None:
-        self.scope = scope
-        self.layer = layer
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return self.scope._before_layer(self.layer, args, kwargs)
-
-
-class _Compiled:
-    """A compiled layer behind its hook: it runs as if there were no scope."""
-
-    def __init__(self, hook: _LayerHook, run: Callable[..., Any]) -> None:
-        self.hook = hook
-        self.run = run
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        given = self.hook(self.hook.scope.layers[self.hook.layer], args, kwargs)
-        args, kwargs = (args, kwargs) if given is None else given
-        return self.run(*args, **kwargs)
-
-
 def scope_on(model: nn.Module) -> Scope | None:
     """The scope that is open on a model, or on a part or a wrapper of it."""
-    for module in model.modules():
-        for hook in (*module._forward_pre_hooks.values(), getattr(module._compiled_call_impl, "hook", None)):
-            if isinstance(hook, _LayerHook):
-                return hook.scope
-    return None
+    return next((owner for module in model.modules() if (owner := owner_of_hook(module)) is not None), None)
 
 
 def adapted(model: Any) -> Any:
