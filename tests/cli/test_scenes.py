@@ -52,6 +52,10 @@ def test_force_replaces(scenes: Run, folder: Path) -> None:
     [
         ([], "Missing option '--out'"),
         (["--out", "new.parquet", "--task", "magic"], "unknown task 'magic': choose one of choice, science, exist"),
+        (
+            ["--out", "new.parquet", "--task", "pair"],
+            "the plain world has no task 'pair': choose one of choice, science",
+        ),
         (["--out", "new.parquet", "--split", "dev"], "unknown split 'dev': choose one of train, validation, test"),
         (["--out", "new.parquet", "--limit", "0"], "'--limit': it must be a whole number from 1 to 1000000, not '0'"),
         (["--out", "new.parquet", "--limit", "many"], "Invalid value for '--limit'"),

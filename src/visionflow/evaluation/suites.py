@@ -6,6 +6,7 @@ from pathlib import Path
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation.datafile import suite_in
 from visionflow.evaluation.samples import FORMS, AnswerForm, Sample, Suite
+from visionflow.scenes.tasks import TASKS
 from visionflow.scenes.world import Split
 
 
@@ -51,7 +52,7 @@ def _scenes(split: Split, task: str, number: int) -> Sample:
     )
 
 
-_ASKED: dict[str, AnswerForm] = {name: FORMS[name] for name in ("choice", "science", "existence", "caption", "open")}
+_ASKED: dict[str, AnswerForm] = {task: FORMS[task] for task in TASKS}
 
 SUITES: dict[str, Suite] = {"scenes": Suite("scenes", _ASKED, partial(_scenes, "test"))}
 

@@ -124,7 +124,7 @@ def check_export(path: Path, tasks: Sequence[str], split: str, limit: int, force
     """
     for task in tasks:
         if task not in tasks_of(world):
-            raise VisionFlowError(f"unknown task {task!r}: choose one of {', '.join(tasks_of(world))}")
+            raise VisionFlowError(f"the {world} world has no task {task!r}: choose one of {', '.join(tasks_of(world))}")
     if split not in SPLITS:
         raise VisionFlowError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
     if limit < 1:
