@@ -13,7 +13,6 @@ VISION4 = {
     "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
     "num_key_value_heads": 2, "head_dim": 8, "patch_size": 4, "pooling_kernel_size": 2, "position_embedding_size": 64,
 }  # fmt: skip
-EXPERTS = {"enable_moe_block": True, "num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 24}
 
 
 def image_columns(ids: Tensor, generated: Tensor) -> dict[str, Tensor]:
