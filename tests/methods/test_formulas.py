@@ -24,6 +24,7 @@ from visionflow import (
     UnsupportedUsageError,
     prune,
 )
+from visionflow.flow.choices import noted
 from visionflow.methods import VisionZip
 from visionflow.serving.settings import Settings
 
@@ -147,6 +148,18 @@ def test_autoprune(model: PreTrainedModel) -> None:
     assert told["counts"] == trace.image_tokens[:, 0].tolist() == method.counts(50, information)
     first = sorted(attention.sum(0).topk(told["counts"][1]).indices.tolist())
     assert [IMAGE.index(column) for column in trace.stages[0].kept[0].tolist()] == first
+
+
+@pytest.mark.parametrize("depth", [4, 32])
+def test_autoprune_for_another_depth_is_refused(model: PreTrainedModel, depth: int) -> None:
+    """Its share would be that over other layers, and of a shallower model nothing might go."""
+    method = AutoPrune(0.5, depth)
+    with pytest.raises(UnsupportedUsageError, match=f"is set for depth={depth} .* has 6: use depth=6"):
+        prune(model, method)
+    noticed = noted(method.plan(), print)
+    with pytest.raises(UnsupportedUsageError, match=f"is set for depth={depth} .* has 6"):
+        noticed.check_depth(6)
+    noticed.check_depth(depth)
 
 
 def test_the_budget_of_autoprune_holds_whatever_the_information() -> None:

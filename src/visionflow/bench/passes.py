@@ -101,6 +101,10 @@ class _TimedCuts(AdaptiveCuts):
     def named_layers(self) -> dict[str, int]:
         return self.cuts.named_layers
 
+    @property
+    def depth(self) -> int | None:
+        return self.cuts.depth
+
     def start(self, tokens: Tokens) -> Decider:
         return cast(Decider, _TimedDecider(self.cuts.start(tokens), self.clock))
 

@@ -55,6 +55,11 @@ class AdaptiveCuts(Form, ABC):
         """The layers that it names, as the method calls them; the first is the first whose attention is looked at."""
 
     @property
+    def depth(self) -> int | None:
+        """The number of decoder layers that its settings are for; None for any."""
+        return None
+
+    @property
     def first(self) -> int:
         """The first layer that is looked at; the earliest cut is before the layer after it."""
         return next(iter(self.named_layers.values()))

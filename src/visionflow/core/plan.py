@@ -162,6 +162,12 @@ class Plan(Form):
                     f"use a k between {cut.evidence.earliest} and {num_layers - 1}"
                 )
         self._check_attention(num_layers)
+        meant = self.adaptive.depth if self.adaptive else None
+        if meant not in (None, num_layers):
+            raise UnsupportedUsageError(
+                f"this method is set for depth={meant} decoder layers, and the model has {num_layers}: "
+                f"use depth={num_layers}"
+            )
         for name, layer in self.adaptive.named_layers.items() if self.adaptive else ():
             if not 0 <= layer < num_layers - 1:
                 raise UnsupportedUsageError(

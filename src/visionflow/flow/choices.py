@@ -66,6 +66,10 @@ class _NotedCuts(AdaptiveCuts):
     def named_layers(self) -> dict[str, int]:
         return self.cuts.named_layers
 
+    @property
+    def depth(self) -> int | None:
+        return self.cuts.depth
+
     def start(self, tokens: Tokens) -> Decider:
         return _NotedDecider(self.cuts.start(tokens), self.note)
 

@@ -100,6 +100,11 @@ class Retention(AdaptiveCuts):
         """The layer whose attention decides."""
         return {"first": dict(self.options)["first"]}
 
+    @property
+    def depth(self) -> int:
+        """The depth that the curves are drawn over."""
+        return int(dict(self.options)["depth"])
+
     def start(self, tokens: Tokens) -> "Curves":
         """The curves of one prompt."""
         return Curves(AutoPrune(**dict(self.options)))
