@@ -146,7 +146,7 @@ class Scope:
         merger, decoder = self.family.merger_of(self.model), self.family.decoder_of(self.model)
         self._merger_parameters = _parameters_of(merger)
         if self.family.ids_apart:
-            self._keep(self.model.register_forward_pre_hook(self._note_ids, with_kwargs=True))
+            self._undo += self._ids.follow(self.model)
         self._keep(merger.register_forward_pre_hook(self._begin, with_kwargs=True))
         self._keep(decoder.register_forward_hook(self._restore))  # first, where the decoder is the merger
         self._keep(merger.register_forward_hook(self._end, always_call=True))
@@ -184,9 +184,8 @@ class Scope:
     def _generation(self, ids: Tensor | None) -> Iterator[None]:
         """Around a call of `generate` for a prompt of `ids`."""
         outer = getattr(self._local, "pictured", None)
-        with self._running.generation():
+        with self._running.generation(), self._ids.noted(ids):
             self._local.pictured = False
-            self._ids.note(ids)
             self._forget_pictures()
             try:
                 yield
@@ -198,9 +197,6 @@ class Scope:
         """What the tower showed this thread is not of the pictures that come next."""
         for tower in self._towers.values():
             tower.forget()
-
-    def _note_ids(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._ids.note({**dict(zip(_parameters_of(model), args, strict=False)), **kwargs}.get("input_ids"))
 
     def _begin(self, merger: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not self._running.begin_pass():
