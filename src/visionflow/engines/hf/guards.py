@@ -1,6 +1,7 @@
 """Ways of running a model that would go wrong silently under a pruning scope, refused before they start."""
 
 import copy
+import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -187,10 +188,12 @@ def guard_generation(
     Each call of `generate` runs `inside` a context of its own, which is told the ids of the prompt.
     """
     generate = model.generate
+    names = list(inspect.signature(generate).parameters)  # of some classes others than of most
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        with inside(kwargs.get("input_ids")):
-            _check_generation(model, *args, **kwargs)
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        with inside(given.get("input_ids")):
+            _check_generation(model, **given)
             return generate(*args, **kwargs)
 
     def refused(*args: Any, **kwargs: Any) -> Any:
@@ -211,9 +214,7 @@ def guard_generation(
 
 def _check_generation(
     model: PreTrainedModel,
-    inputs: Tensor | None = None,
     generation_config: GenerationConfig | None = None,
-    *args: Any,
     assistant_model: Any = None,
     attention_mask: Tensor | None = None,
     **kwargs: Any,
