@@ -9,7 +9,7 @@ from tests.zoo import ZOO
 from tests.zoo.entry import Entry
 from tests.zoo.oracles import cached_equals_uncached, drop_equals_mask, model_of
 from visionflow import FastV, HiMAP, UnsupportedUsageError, VisiPruner, prune
-from visionflow.core import Block
+from visionflow.core import Block, Withhold
 from visionflow.core.plan import Plan
 from visionflow.engines.hf.families import FAMILIES
 from visionflow.engines.hf.scope import Scope
@@ -43,6 +43,17 @@ def test_no_cut_falls_between_a_layer_and_those_that_read_what_it_made(entry: En
             prune(model, FastV(layer, 0.5))
     for oracle in (drop_equals_mask, cached_equals_uncached):
         oracle(entry, HiMAP(1, 0.5, 4, 0.5))
+
+
+@pytest.mark.parametrize("entry", [KEYS, PICKS, ZOO["gemma4"]], ids=["keys", "picks", "gemma4"])
+def test_keys_that_later_layers_read_as_well_are_not_withheld(entry: Entry) -> None:
+    """Of the layer just before the first that is closed; the others let go of theirs."""
+    model = model_of(entry)
+    first = min(FAMILIES[entry.model_type].closed_to_cuts(model))
+    with Scope(model, Plan(withheld=(Withhold((first - 2,), "image"),))):
+        pass
+    with pytest.raises(UnsupportedUsageError, match="read the keys of earlier ones"):
+        Scope(model, Plan(withheld=(Withhold((first - 1,), "image"),)))
 
 
 def test_who_reads_whose_keys() -> None:

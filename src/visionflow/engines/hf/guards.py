@@ -165,13 +165,15 @@ def check_shared_keys(family: Family, model: PreTrainedModel, plan: Plan) -> Non
     """Refuse what reaches into the layers that read the keys of earlier ones, or at the places that these picked.
 
     Raises:
-        UnsupportedUsageError: a cut after the layer whose keys are read again, or something else in the layers that do.
+        UnsupportedUsageError: a cut after the layer whose keys are read again, something else in the layers that do, or
+            keys withheld of that layer.
     """
     closed = family.closed_to_cuts(model)
     if not closed:
         return
     others: tuple[Block | Withhold | Watch, ...] = (*plan.blocks, *plan.withheld, *plan.watches)
     reached = {cut.layer for cut in plan.cuts} | {layer for part in others for layer in part.layers}
+    reached |= {layer + 1 for part in plan.withheld for layer in part.layers}  # who comes after reads what is left
     if plan.adaptive or reached & closed:
         possible = [layer for layer in range(len(family.layers_of(model))) if layer not in closed]
         raise UnsupportedUsageError(
