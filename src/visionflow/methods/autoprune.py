@@ -10,8 +10,7 @@ from visionflow.core.layer import LayerAttention
 from visionflow.core.plan import Cut, Plan
 from visionflow.core.tokens import Tokens
 from visionflow.core.work import Probed
-from visionflow.errors import VisionFlowError
-from visionflow.methods.base import Method, check_layer, check_ratio
+from visionflow.methods.base import Method, check_layer, check_range, check_ratio
 
 
 @dataclass(frozen=True)
@@ -55,9 +54,7 @@ class AutoPrune(Method):
         check_layer("first", self.first, least=0)
         check_layer("depth", self.depth, least=self.first + 2)
         for name in ("midpoint", "steepness", "sensitivity"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
-                raise VisionFlowError(f"{name} must be 0 to 100, not {value!r}")
+            check_range(name, getattr(self, name), 0, 100)
 
     def cuts(self) -> tuple[Cut, ...]:
         """None at given layers."""

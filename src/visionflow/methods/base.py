@@ -15,7 +15,7 @@ from visionflow.core.keep import Ratio, check_ratio
 from visionflow.core.plan import Cut, Plan
 from visionflow.errors import VisionFlowError
 
-__all__ = ["Method", "Ratio", "check_layer", "check_ratio", "check_schedule", "check_seed", "keep_ratio"]
+__all__ = ["Method", "Ratio", "check_layer", "check_range", "check_ratio", "check_schedule", "check_seed", "keep_ratio"]
 
 
 class Method(ABC):
@@ -110,6 +110,12 @@ def check_layer(name: str, k: int, least: int = 1) -> None:
     """Refuse a `k` that is not a whole number of layers, at least `least`."""
     if isinstance(k, bool) or not isinstance(k, int) or k < least:
         raise VisionFlowError(f"{name} must be a whole number of layers, at least {least}, not {k!r}")
+
+
+def check_range(name: str, value: float, least: float, most: float, why: str = "") -> None:
+    """Refuse a number that is not from `least` to `most`; `why` ends the sentence."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise VisionFlowError(f"{name} must be {least} to {most}{why}, not {value!r}")
 
 
 def check_schedule(layers: tuple[int, ...], ratios: tuple[float, ...], least: int = 1) -> None:

@@ -8,8 +8,7 @@ from visionflow.core.keep import Ratio
 from visionflow.core.plan import Cut
 from visionflow.core.reductions import ReceivedAfter
 from visionflow.core.towers import TowerRows
-from visionflow.errors import VisionFlowError
-from visionflow.methods.base import Method, check_layer, check_ratio
+from visionflow.methods.base import Method, check_layer, check_range, check_ratio
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,7 @@ class DeFT(Method):
     def __post_init__(self) -> None:
         check_ratio("r", self.r)
         check_layer("k", self.k)
-        if isinstance(self.alpha, bool) or not isinstance(self.alpha, int | float) or not 0 <= self.alpha <= 1:
-            raise VisionFlowError(f"alpha must be 0 to 1, not {self.alpha!r}")
+        check_range("alpha", self.alpha, 0, 1)
         self.cuts()
 
     def cuts(self) -> tuple[Cut, ...]:

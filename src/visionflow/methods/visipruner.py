@@ -8,7 +8,7 @@ from visionflow.core.flows import Block, BlockMode, Withhold
 from visionflow.core.plan import Cut, Plan
 from visionflow.core.tokens import GroupName, Tokens
 from visionflow.errors import VisionFlowError
-from visionflow.methods.base import Method
+from visionflow.methods.base import Method, check_range
 from visionflow.methods.visipruner_phases import Phases, Selection
 
 Phase = Literal["shallow", "middle", "deep"]
@@ -95,8 +95,8 @@ class VisiPruner(Method):
         for name, least in (("shallow_layers", 0), ("exit_patience", 1), ("at_least", 0)):
             _check_whole(name, getattr(self, name), least)
         for name in ("layer_threshold", "exit_threshold"):
-            _check_range(name, getattr(self, name), -1, 1, "it is a cosine")
-        _check_range("token_threshold", self.token_threshold, 0, float("inf"), "it is a norm")
+            check_range(name, getattr(self, name), -1, 1, ", for it is a cosine")
+        check_range("token_threshold", self.token_threshold, 0, float("inf"), ", for it is a norm")
         if self.at_most is not None:
             _check_whole("at_most", self.at_most, max(1, self.at_least))
         if self.fallback_layer is not None:
@@ -205,8 +205,3 @@ class FiringCuts(AdaptiveCuts):
 def _check_whole(name: str, value: int, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise VisionFlowError(f"{name} must be a whole number, at least {least}, not {value!r}")
-
-
-def _check_range(name: str, value: float, least: float, most: float, why: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise VisionFlowError(f"{name} must be {least} to {most}, for {why}, not {value!r}")
