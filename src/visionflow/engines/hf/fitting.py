@@ -76,8 +76,9 @@ class Fitting:
             assert self._rotary is not None
             assert given is not None
             assert layout.closed is not None
-            places = self._numbered(kwargs["position_ids"]) if self._compact else None
-            if places is None:
+            if self._compact:
+                places = self._numbered(kwargs["position_ids"])
+            else:
                 places = given - layout.closed.to(given.device).unsqueeze(1)
             return {"position_ids": places, "position_embeddings": self._rotary(embeddings[0], places)}
 
