@@ -188,6 +188,17 @@ def same_length() -> list[Prompt]:
     return [prompt(3, "image", 40), prompt(3, "image", 7, "image", 8, seed=2)]
 
 
+def test_fillers_are_read_by_no_answer_though_nothing_is_padded(exact: PreTrainedModel) -> None:
+    """sdpa takes no mask for a single token then, and is given one."""
+    both, more = same_length(), torch.tensor([[5], [5]])
+    with torch.no_grad(), prune(exact, HIMAP):
+        caches = [exact(**inputs).past_key_values for inputs in (batch_of(both), *(each.inputs for each in both))]
+        together, *alone = (
+            exact(input_ids=more[: len(cache.layers[0].keys)], past_key_values=cache).logits for cache in caches
+        )
+    torch.testing.assert_close(together, torch.cat(alone))
+
+
 @pytest.mark.parametrize(
     ("attention", "samples", "more"),
     [

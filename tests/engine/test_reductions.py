@@ -1,5 +1,8 @@
 """The reductions are plain functions of tensors; chunks, fillers and masks of either kind change nothing."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from torch._subclasses import FakeTensorMode
@@ -103,6 +106,25 @@ def test_what_rows_pay_from_the_log_sum_exp(
     # The kernels that processors with vectors have take a fast exp in half precision: 5.4e-5 seen, where 2e-6 else.
     accuracy = 1e-5 if dtype == torch.float32 else 2e-4
     torch.testing.assert_close(paid(rows, "image", exclude_self), plain, rtol=0, atol=accuracy)
+
+
+UNLIKE_PLAIN: dict[str, dict[str, Any]] = {
+    "a mask": {"mask": torch.ones(1, 24, dtype=torch.bool)},
+    "keys of earlier turns": {"key": torch.randn(1, 2, 29, 8)},
+    "a softcap": {"softcap": 30.0},
+    "the maximum of heads": {"joined": "max"},
+    "heads held elsewhere": {"group": object()},
+}
+
+
+@pytest.mark.parametrize("what", UNLIKE_PLAIN)
+def test_rows_that_are_not_plain_have_no_log_sum_exp(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel would give that of other rows."""
+    monkeypatch.setattr(log_sum_exp, "_WORTHWHILE", {"cpu": 1})
+    tokens = find_tokens(torch.full((1, 24), IMAGE), None, IMAGE)
+    rows = AttentionRows(torch.randn(1, 4, 24, 8), torch.randn(1, 2, 24, 8), 0.7, None, *tokens.image.index(), tokens)
+    assert log_sum_exp.log_sum_exp(rows) is not None
+    assert log_sum_exp.log_sum_exp(replace(rows, **UNLIKE_PLAIN[what])) is None
 
 
 def test_cuda_has_the_kernel_as_it_is_called() -> None:

@@ -60,6 +60,16 @@ def test_uneven_samples_and_text_alone_get_what_they_get_by_themselves(entry: En
 
 
 @hybrids
+def test_samples_that_are_left_alike_need_no_padding_any_more(entry: Entry) -> None:
+    """Pictures of two sizes are all gone: the mask that came with the padding is too long for what is left."""
+    model, prompts = model_of(entry), [entry.prompt(3, "image", 6), entry.prompt(3, "wide", 6, seed=1)]
+    with prune(model, VTW(1)):
+        alone = [logits_of(model, entry.batch([prompt]))[0, -6:] for prompt in prompts]
+        together = logits_of(model, entry.batch(prompts))[:, -6:]
+    close(together, torch.stack(alone))
+
+
+@hybrids
 def test_the_first_layer_with_attention_tells_the_length(entry: Entry) -> None:
     """Also where it comes after the cut: positions of the answer follow from it."""
     positions_are_kept(entry, VTW(1))

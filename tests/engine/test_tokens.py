@@ -45,6 +45,21 @@ def test_without_pictures_the_placeholder_is_text(prompts: list[list[int]], left
     assert tokens.system.counts == tokens.lengths()
 
 
+@given(st.lists(pieces, min_size=1, max_size=4), st.integers(1, 4))
+@settings(max_examples=30, deadline=None)
+def test_an_answer_is_what_comes_after_the_prompt_whatever_its_tokens(prompts: list[list[int]], answer: int) -> None:
+    ids, mask = batch(prompts, left=True)
+    prompt = find_tokens(ids, mask, IMAGE)
+    along = torch.full((len(ids), answer), IMAGE)
+    tokens = find_tokens(torch.cat([ids, along], 1), torch.cat([mask, torch.ones_like(along)], 1), IMAGE, 0, answer)
+    for name in ("system", "image", "instruction", "last"):
+        group, alone = tokens.group(name), prompt.group(name)
+        assert torch.equal(group.mask[:, :-answer], alone.mask)
+        assert group.counts == alone.counts
+    assert torch.equal(tokens.answer.mask, torch.cat([mask == 2, along == IMAGE], 1))
+    assert tokens.lengths() == tuple((mask.sum(1) + answer).tolist())
+
+
 @given(st.lists(st.lists(st.booleans(), min_size=7, max_size=7), min_size=1, max_size=4), st.integers(0, 3))
 @settings(max_examples=60, deadline=None)
 def test_packing_keeps_members_in_order(rows: list[list[bool]], spare: int) -> None:
