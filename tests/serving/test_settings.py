@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from tests.matrix import METHODS
+from tests.matrix import LAYERS, METHODS
 from visionflow import FastV, HiMAP, Method
 from visionflow.core import Cut, Features, MaxMin, Ratio
 from visionflow.core.cutting import refusal
@@ -94,10 +94,10 @@ def test_what_cannot_be_is_refused_in_one_line(given: Any, why: str) -> None:
 @pytest.mark.parametrize("method", METHODS, ids=str)
 def test_every_method_is_served_or_refused_by_name(method: Method) -> None:
     if refusal(method.plan(), "", CANNOT) is None:  # those are compared with transformers in tests/vllm
-        assert settings(method.spec).method == method
+        assert settings(method.spec, LAYERS).method == method
         return
     with pytest.raises(VisionFlowError, match=f"a server with method {method.name} cannot carry this out"):
-        settings(method.spec)
+        settings(method.spec, LAYERS)
 
 
 def test_a_request_has_the_servers_cuts_or_its_own_at_the_same_layers() -> None:
