@@ -4,9 +4,10 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from tests.zoo import ZOO
-from tests.zoo.entry import Entry
+from tests.zoo.entry import IMAGE, Entry
 from tests.zoo.oracles import cached_equals_uncached, drop_equals_mask, model_of
 from visionflow import FastV, HiMAP, UnsupportedUsageError, VisiPruner, prune
 from visionflow.core import Block, Withhold
@@ -54,6 +55,17 @@ def test_keys_that_later_layers_read_as_well_are_not_withheld(entry: Entry) -> N
         pass
     with pytest.raises(UnsupportedUsageError, match="read the keys of earlier ones"):
         Scope(model, Plan(withheld=(Withhold((first - 1,), "image"),)))
+
+
+@torch.no_grad()
+def test_an_indexer_lets_go_of_what_its_layer_lets_go_of() -> None:
+    model, inputs = model_of(LARGE), LARGE.batch([LARGE.prompt(3, "image", 6)])
+    dense = model(**inputs).past_key_values.layers[0]
+    with Scope(model, Plan(withheld=(Withhold((0,), "image"),))):
+        held = model(**inputs).past_key_values.layers[0]
+    stays = inputs["input_ids"][0] != IMAGE
+    assert torch.equal(held.keys, dense.keys[:, :, stays])
+    assert torch.equal(held.indexer_keys, dense.indexer_keys[:, stays])
 
 
 def test_who_reads_whose_keys() -> None:
