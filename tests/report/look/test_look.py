@@ -225,8 +225,10 @@ def test_the_page_is_one_file_that_carries_the_data() -> None:
     reads = content["runs"][1]["reads"]
     numbers = np.frombuffer(base64.b64decode(reads["fp32"]), "<f4").reshape(reads["shape"])
     np.testing.assert_array_equal(numbers, plain_report().data["runs"][1]["reads"])
-    script = (Path(page.__file__).parent / "page" / "page.js").read_text()
-    assert set(re.findall(r'\$\("([\w-]+)"\)', script)) <= set(found.ids)
+    scripts = {file.name: file.read_text() for file in (Path(page.__file__).parent / "page").glob("*.js")}
+    assert set(page.SCRIPTS) == scripts.keys() - {"d3.min.js", "plot.umd.min.js"}
+    named = {name for file in page.SCRIPTS for name in re.findall(r'\$\("([\w-]+)"\)', scripts[file])}
+    assert named <= set(found.ids)
 
 
 def test_a_question_cannot_end_the_script() -> None:

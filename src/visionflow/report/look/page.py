@@ -1,4 +1,4 @@
-"""The page as one file: the template, the style, the script and the libraries of `page/`, filled with data.
+"""The page as one file: the template, the style, the scripts and the libraries of `page/`, filled with data.
 
 The libraries are D3 7.9.2 and Observable Plot 0.6.17 as npm has them (dist/d3.min.js, dist/plot.umd.min.js), both under
 the ISC licence: page/LICENSES.txt.
@@ -8,6 +8,7 @@ import base64
 import json
 from collections.abc import Sequence
 from functools import cache
+from html import escape
 from importlib.resources import files
 from io import BytesIO
 from string import Template
@@ -22,7 +23,14 @@ SHARPEST = 900  # longer side of a picture on the page, in pixels
 MOST_PIXELS = 4_000_000  # of all pictures on the page, some 1.5 MB: many have fewer each
 DIGITS = 4
 
-_PARTS = {"style": "page.css", "script": "page.js", "d3": "d3.min.js", "plot": "plot.umd.min.js"}
+ELEMENTS = "elements.js"
+SCRIPTS = (
+    ELEMENTS, "data.js", "words.js", "charts.js", "picture.js",
+    "answers.js", "kept.js", "reads.js", "lens.js", "flows.js", "cost.js", "page.js",
+)  # fmt: skip
+"""Joined in this order: what all have, then a script for each section, and last the one that draws them."""
+
+_PARTS = {"style": "page.css", "d3": "d3.min.js", "plot": "plot.umd.min.js"}
 
 
 def page_of(data: dict[str, Any], pictures: Sequence[Image.Image]) -> str:
@@ -37,9 +45,13 @@ def page_of(data: dict[str, Any], pictures: Sequence[Image.Image]) -> str:
     runs = [{**run, "reads": _packed(reads)} for run, reads in zip(data["runs"], _fitting(data["runs"]), strict=True)]
     content = plain({**data, "runs": runs, "shown": _shown(data["views"], pictures)}, DIGITS)
     filled = {name: _part(file) for name, file in _PARTS.items()}
+    script = "\n".join(map(_part, SCRIPTS))
     title = f"{data['question'] or 'one prompt'} · visionflow look"
     return Template(_part("page.html")).substitute(
-        filled, title=_escaped(title), data=json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
+        filled,
+        title=escape(title),
+        script=script,
+        data=json.dumps(content, separators=(",", ":")).replace("<", "\\u003c"),
     )
 
 
@@ -82,9 +94,3 @@ def _url(picture: Image.Image, longest: int) -> str:
 @cache
 def _part(name: str) -> str:
     return files("visionflow.report.look").joinpath("page", name).read_text(encoding="utf-8")
-
-
-def _escaped(text: str) -> str:
-    from html import escape
-
-    return escape(text)

@@ -38,6 +38,7 @@ layout, of which `SCHEMA` is the name and version (a field that goes or changes 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,6 @@ class LookReport:
 
     def _repr_html_(self) -> str:
         """The page in a frame of its own, as a notebook shows it."""
-        from html import escape
-
         return (
             f'<iframe title="visionflow look" srcdoc="{escape(self.html())}" '
             'style="width: 100%; height: 900px; border: 1px solid #8888"></iframe>'
