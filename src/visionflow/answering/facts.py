@@ -58,7 +58,12 @@ def facts_of(model: PreTrainedModel, inputs: Any, trace: PruningTrace) -> list[F
 
 def kv_bytes(cache: Any) -> int:
     """Measured size of what the layers keep of a prompt: keys, values, an indexer's keys, and states."""
-    return sum(part.nbytes for layer in cache.layers for part in _held(layer))
+    return sum(kv_bytes_by_layer(cache))
+
+
+def kv_bytes_by_layer(cache: Any) -> list[int]:
+    """The same of each layer."""
+    return [sum(part.nbytes for part in _held(layer)) for layer in cache.layers]
 
 
 def _held(layer: Any) -> list[Tensor]:

@@ -147,6 +147,7 @@ def test_a_layer_without_attention_has_no_map_and_the_page_can_say_so() -> None:
     assert data["model"]["attending"] == [1, 4]
     there = ~np.isnan(data["runs"][1]["reads"]).all(axis=(0, 2))
     assert there.nonzero()[0].tolist() == [1, 4]
+    assert min(data["runs"][0]["kv_bytes"]) > 0  # states are kept, too
     assert data["saliency"] is data["knock_outs"] is None
     assert "only 1, 4 have any" in data["no_saliency"]
     assert "only 1, 4 have attention" in data["no_knock_outs"]

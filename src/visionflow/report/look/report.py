@@ -18,7 +18,7 @@ layout, of which `SCHEMA` is the name and version (a field that goes or changes 
   - ``stages``: for each cut ``layer`` (the first that sees fewer), ``kept`` (numbers), and of what was there before:
     ``present`` (numbers), ``scores`` and ``ranks`` (from 1) or None where nothing was scored; ``merged``, columns;
   - per decoder layer of the prefill: ``image_tokens``, ``lengths`` (all tokens), ``flops`` (2 per multiply-add,
-    probes and head left out; None where not modelled, see ``uncosted``) and ``kv_bytes`` (measured);
+    probes and head left out; None where not modelled, see ``uncosted``) and ``kv_bytes`` (measured, states too);
     ``flops_total`` with probes and head;
   - ``reads``: fp32 ``[answer tokens, layers, columns of the prompt + answer tokens - 1]``, attention of the row that
     chose each answer token, mean over heads; NaN (null in JSON) where the layer does not hold that token, and all over

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from visionflow.answering import enough_memory, greedy, scope_of
+from visionflow.answering.facts import kv_bytes_by_layer
 from visionflow.answering.timing import seconds
 from visionflow.core.plan import Cut, Plan
 from visionflow.cost import conventions
@@ -127,8 +128,7 @@ def _plain(
     with scope_of(model, method):
         first_token_s = median(seconds(model.device, first_token) for _ in range(ROUNDS))
         answer_s = seconds(model.device, lambda: model.generate(**inputs, **greedy(max_new_tokens)))
-    parts = [(getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in cache.layers]
-    return first_token_s, answer_s, [sum(part.nbytes for part in of if part is not None) for of in parts]
+    return first_token_s, answer_s, kv_bytes_by_layer(cache)
 
 
 def _stages(trace: PruningTrace, choices: list[Choice], image_columns: Tensor) -> list[dict[str, Any]]:

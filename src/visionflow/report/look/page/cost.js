@@ -7,7 +7,7 @@ function showCost() {
   $("cost-keys").replaceChildren(keys(series("lengths")));
   lines(node, "Tokens in each layer (text included)", d3.format(","), "tokens", series("lengths"));
   if (runs[0].flops) lines(node, "FLOPs of each layer", si, "FLOPs", series("flops"), { ticks });
-  lines(node, "Keys and values of each layer", bytes, "bytes", series("kv_bytes"), { ticks });
+  lines(node, "What each layer keeps in the KV cache", bytes, "bytes", series("kv_bytes"), { ticks });
   $("totals").replaceChildren(table(["of the run", ...runs.map((_, number) => shortName(number))], totals()));
 }
 function totals() {
