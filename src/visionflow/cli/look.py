@@ -8,35 +8,35 @@ import typer
 from visionflow.cli.method_options import method_option, named_method, with_options
 from visionflow.cli.options import (
     MOST_LAYERS,
-    MOST_TOKENS,
+    AnswerTokens,
     Attention,
     Device,
     Dtype,
     Json,
     Model,
+    MorePictures,
+    Picture,
+    Question,
     Threads,
     option,
     use_threads,
 )
 from visionflow.cli.places import check_place, free_name
-from visionflow.cli.values import place, whole, word
+from visionflow.cli.values import place, whole
 from visionflow.errors import VisionFlowError
 
 
 def look(
     context: typer.Context,
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="A picture: a path, a URL, or - for standard input.")],
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question, in quotes.")],
-    more_images: Annotated[
-        list[str] | None,
-        option(word, "IMAGE", "A further picture, for models that take several. Repeatable.", "--image"),
-    ] = None,
+    image: Picture,
+    question: Question,
+    more_images: MorePictures = None,
     model: Model = "embedded",
     method: Annotated[Any, method_option()] = "himap",
     beside: Annotated[
         list[Any] | None, option(named_method, "METHOD", "A further method, shown beside the first. Repeatable.")
     ] = None,
-    max_new_tokens: Annotated[int, option(whole(1, MOST_TOKENS), "N", "Length of the answers, at most.")] = 64,
+    max_new_tokens: AnswerTokens = 64,
     blocks: Annotated[
         int,
         option(

@@ -34,6 +34,14 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+Picture = Annotated[str, typer.Argument(metavar="IMAGE", help="A picture: a path, a URL, or - for standard input.")]
+Question = Annotated[str, typer.Argument(metavar="QUESTION", help="The question, in quotes.")]
+MorePictures = Annotated[
+    list[str] | None,
+    option(word, "IMAGE", "A further picture, for models that take several. Repeatable.", "--image"),
+]
+AnswerTokens = Annotated[int, option(whole(1, MOST_TOKENS), "N", "Length of the answers, at most.")]
+
 MODEL_HELP = "a directory, owner/name on the Hub, or embedded, the small model of this package"
 
 Model = Annotated[str, option(word, "MODEL", f"A saved model: {MODEL_HELP}.")]
