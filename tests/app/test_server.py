@@ -36,7 +36,7 @@ def test_the_form_and_what_it_is_made_of(client: Any) -> None:
     assert front.mimetype == "text/html"
     assert "default-src 'none'" in front.headers["Content-Security-Policy"]
     assert client.get("/look.css").mimetype == client.get("/page/app.css").mimetype == "text/css"
-    assert client.get("/page/app.js").status_code == 200
+    assert client.get("/elements.js").mimetype == client.get("/page/app.js").mimetype == "text/javascript"
     assert client.get("/offers").json["model"]["name"] == "tiny"
     scene = client.get("/scenes/3").json
     assert scene["picture"].startswith("data:image/png;base64,")

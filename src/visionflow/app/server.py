@@ -12,7 +12,7 @@ from visionflow.app import asking
 from visionflow.app.offers import offers
 from visionflow.app.session import Session
 from visionflow.errors import VisionFlowError
-from visionflow.report.look.page import style as style_of_page
+from visionflow.report.look import page as look_page
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -56,7 +56,10 @@ def app_of(session: Session) -> "Flask":
         return app.send_static_file("app.html")
 
     def style() -> Any:
-        return flask.Response(style_of_page(), mimetype="text/css")
+        return flask.Response(look_page.style(), mimetype="text/css")
+
+    def elements() -> Any:
+        return flask.Response(look_page.elements(), mimetype="text/javascript")
 
     def ask() -> Any:
         asked = asking.read(flask.request.form, _files("picture"), _files("plan"))
@@ -68,6 +71,7 @@ def app_of(session: Session) -> "Flask":
     for address, name, method, view in (
         ("/", "front", "GET", front),
         ("/look.css", "style", "GET", style),
+        ("/elements.js", "elements", "GET", elements),
         ("/offers", "offers", "GET", lambda: offered),
         ("/scenes/<int:number>", "scene", "GET", _scene),
         ("/step", "step", "GET", lambda: {"step": session.step}),

@@ -1,11 +1,5 @@
 "use strict";
 // The form of the app: what there is to choose comes from /offers, what is chosen goes to /looks, the page comes from there.
-const $ = (id) => document.getElementById(id);
-const make = (tag, options = {}, ...children) => {
-  const node = Object.assign(document.createElement(tag), options);
-  node.append(...children);
-  return node;
-};
 const DENSE = "dense", PLAN = "plan";
 let offered, pictures = [], scenes = 0;
 

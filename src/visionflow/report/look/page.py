@@ -23,9 +23,9 @@ SHARPEST = 900  # longer side of a picture on the page, in pixels
 MOST_PIXELS = 4_000_000  # of all pictures on the page, some 1.5 MB: many have fewer each
 DIGITS = 4
 
-ELEMENTS = "elements.js"
+_ELEMENTS = "elements.js"
 SCRIPTS = (
-    ELEMENTS, "data.js", "words.js", "charts.js", "picture.js",
+    _ELEMENTS, "data.js", "words.js", "charts.js", "picture.js",
     "answers.js", "kept.js", "reads.js", "lens.js", "flows.js", "cost.js", "page.js",
 )  # fmt: skip
 """Joined in this order: what all have, then a script for each section, and last the one that draws them."""
@@ -64,6 +64,11 @@ def _packed(numbers: np.ndarray[Any, Any]) -> dict[str, Any]:
 def style() -> str:
     """The style sheet of the page, for what is to look like it."""
     return _part(_PARTS["style"])
+
+
+def elements() -> str:
+    """The script with which the page makes its elements, for what does so, too."""
+    return _part(_ELEMENTS)
 
 
 def _fitting(runs: Sequence[dict[str, Any]]) -> list[np.ndarray[Any, Any]]:
