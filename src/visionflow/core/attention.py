@@ -75,9 +75,15 @@ class AttentionRows:
 
     @classmethod
     def of(
-        cls, chosen: GroupName, query: Tensor, key: Tensor, scaling: float, mask: Tensor | None, tokens: Tokens,
+        cls,
+        chosen: GroupName,
+        query: Tensor,
+        key: Tensor,
+        scaling: float,
+        mask: Tensor | None,
+        tokens: Tokens,
         **options: Any,
-    ) -> Self:  # fmt: skip
+    ) -> Self:
         """The rows of a group of tokens, whose number is known on the host.
 
         Args:

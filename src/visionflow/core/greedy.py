@@ -152,8 +152,9 @@ class TextAndImageCoverage(Select):
             return alike.softmax(2) * there.unsqueeze(2) / count
 
         tables = [
-            table(words, said, self.text_temperature), self.image_share * table(unit, real, self.image_temperature)
-        ]  # fmt: skip
+            table(words, said, self.text_temperature),
+            self.image_share * table(unit, real, self.image_temperature),
+        ]
         return _covering(torch.cat(tables, 1), torch.ones_like(unit[..., 0]), place, real, tokens, counts)
 
     def pairs(self, n: int, kept: int, text: int) -> int:

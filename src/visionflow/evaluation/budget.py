@@ -26,9 +26,21 @@ from visionflow.methods import Method, method
 
 CONTROLS = ("random", "grid", "unlike-mean")
 COMPARED = (
-    "fastv", "himap", "text-rows", "pyramiddrop", "sparsevlm", "dart", "deft", "divprune", "visionzip", "cdpruner",
-    "scope", "mmtok", "flowcut", "vtw",
-)  # fmt: skip
+    "fastv",
+    "himap",
+    "text-rows",
+    "pyramiddrop",
+    "sparsevlm",
+    "dart",
+    "deft",
+    "divprune",
+    "visionzip",
+    "cdpruner",
+    "scope",
+    "mmtok",
+    "flowcut",
+    "vtw",
+)
 ORACLE = "oracle-margin"
 """The row that knows the relevant patches, and keeps others by lot until the budget is used up."""
 RESIZE = "resize"
@@ -81,11 +93,15 @@ class Budget:
         """
         costs = [
             cost_of(
-                method, self.shape, "flops", image_tokens=each.image,
-                text_tokens=each.system + each.instruction, instruction_tokens=each.instruction,
+                method,
+                self.shape,
+                "flops",
+                image_tokens=each.image,
+                text_tokens=each.system + each.instruction,
+                instruction_tokens=each.instruction,
             )
             for each in self.prompts
-        ]  # fmt: skip
+        ]
         return sum(cost.pruned for cost in costs) / sum(cost.dense for cost in costs)
 
     def met_by(self, given: Method) -> Method:

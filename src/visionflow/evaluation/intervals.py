@@ -110,9 +110,13 @@ def sign_flips(method: ArrayLike, reference: ArrayLike, seed: int = 0) -> float:
     except ImportError as error:
         raise VisionFlowError("paired tests need scipy: pip install 'visionflow[eval]'") from error
     found = permutation_test(
-        (differences,), np.mean, permutation_type="samples", n_resamples=9_999, vectorized=True,
+        (differences,),
+        np.mean,
+        permutation_type="samples",
+        n_resamples=9_999,
+        vectorized=True,
         rng=np.random.default_rng(seed),
-    )  # fmt: skip
+    )
     return float(found.pvalue)
 
 

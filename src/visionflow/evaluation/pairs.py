@@ -56,9 +56,7 @@ def pairs(
     for metric in COMPARED:
         rows = {name: each[metric] for name, each in scores.items() if metric in each}
         others = [name for name in against if name in rows]
-        chosen = [
-            (row, other) for place, other in enumerate(others) for row in rows if row not in others[: place + 1]
-        ]  # fmt: skip
+        chosen = [(row, other) for place, other in enumerate(others) for row in rows if row not in others[: place + 1]]
         tests = [
             mcnemar(rows[row], rows[other]).p_value if metric in yes_or_no else sign_flips(rows[row], rows[other], seed)
             for row, other in chosen

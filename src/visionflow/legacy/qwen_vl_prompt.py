@@ -19,9 +19,15 @@ TAGS = ("<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>")  # part of an
 # In the order of their ids, which follow those of the file. The original code fills the places of a picture with the
 # bytes of its path, and then with "<imgpad>"; its features overwrite them all.
 SPECIALS = (
-    "<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<|extra_{i}|>" for i in range(205)), *TAGS,
-    "<img>", "</img>", "<imgpad>",
-)  # fmt: skip
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    *(f"<|extra_{i}|>" for i in range(205)),
+    *TAGS,
+    "<img>",
+    "</img>",
+    "<imgpad>",
+)
 
 # One system message, pictures numbered through the chat, and "Picture 1: " as in the README (the helper in the
 # tokenizer's code leaves the space out).

@@ -64,13 +64,32 @@ __all__ = [
 ]
 
 _MODULES = {
-    "AutoPrune": "autoprune", "CDPruner": "cdpruner", "DART": "dart", "DeFT": "deft", "DivPrune": "divprune",
-    "FastV": "fastv", "FlowCut": "flowcut", "Grid": "grid", "HiMAP": "himap", "Method": "base", "method": "spec",
-    "MMTok": "mmtok", "parse": "spec", "PlanFile": "plan_file", "PyramidDrop": "pyramiddrop",
-    "RandomPruning": "random", "Schedule": "schedule", "SCOPE": "scope", "SparseVLM": "sparsevlm", "Spec": "spec",
-    "TextRows": "text_rows", "UnlikeMean": "unlike_mean", "VisionZip": "visionzip", "VisiPruner": "visipruner",
+    "AutoPrune": "autoprune",
+    "CDPruner": "cdpruner",
+    "DART": "dart",
+    "DeFT": "deft",
+    "DivPrune": "divprune",
+    "FastV": "fastv",
+    "FlowCut": "flowcut",
+    "Grid": "grid",
+    "HiMAP": "himap",
+    "Method": "base",
+    "method": "spec",
+    "MMTok": "mmtok",
+    "parse": "spec",
+    "PlanFile": "plan_file",
+    "PyramidDrop": "pyramiddrop",
+    "RandomPruning": "random",
+    "Schedule": "schedule",
+    "SCOPE": "scope",
+    "SparseVLM": "sparsevlm",
+    "Spec": "spec",
+    "TextRows": "text_rows",
+    "UnlikeMean": "unlike_mean",
+    "VisionZip": "visionzip",
+    "VisiPruner": "visipruner",
     "VTW": "vtw",
-}  # fmt: skip
+}
 
 
 def __getattr__(name: str) -> Any:

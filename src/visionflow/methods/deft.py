@@ -54,9 +54,7 @@ class DeFT(Method):
         """A cut by the tower, and one by the text."""
         first = (1 - self.alpha) * self.r
         text = Attention("instruction", ReceivedAfter(), when=self.when)
-        return (
-            Cut(0, Ratio(first), Tower(self.rows)), Cut(self.k, Ratio(self.alpha * self.r / (1 - first)), text)
-        )  # fmt: skip
+        return (Cut(0, Ratio(first), Tower(self.rows)), Cut(self.k, Ratio(self.alpha * self.r / (1 - first)), text))
 
     @classmethod
     def defaults(cls, num_layers: int, model: str = "") -> dict[str, Any]:

@@ -35,7 +35,8 @@ def _moved(method: Method, unsaid: Collection[str], layer: int, place: int) -> M
     for name in unsaid:
         value: Any = getattr(method, name)
         if isinstance(value, tuple) and layer in value:
-            return replace(method, **{name: tuple(sorted({place if each == layer else each for each in value}))})  # type: ignore[type-var]
+            moved = {place if each == layer else each for each in value}
+            return replace(method, **{name: tuple(sorted(moved))})  # type: ignore[type-var]
         if type(value) is int and value == layer:
             return replace(method, **{name: place})  # type: ignore[type-var]
     return method

@@ -20,8 +20,11 @@ EMBEDDED = "embedded"  # as `visionflow.loading.models` calls the model of this 
 
 # From `visionflow.tuning.thresholds` on the embedded model: docs/results/visipruner.md.
 _EMBEDDED_DEFAULTS = {
-    "shallow_layers": 1, "layer_threshold": 0.964, "token_threshold": 0.008, "token_scale": "relative",
-}  # fmt: skip
+    "shallow_layers": 1,
+    "layer_threshold": 0.964,
+    "token_threshold": 0.008,
+    "token_scale": "relative",
+}
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,11 @@ class VisiPruner(Method):
         if self.fallback_layer is not None:
             _check_whole("fallback_layer", self.fallback_layer, self.shallow_layers)
         for name, choices in (
-            ("token_scale", TokenScale), ("exit_rule", ExitRule), ("selection", Selection), ("freed_mass", FreedMass),
-        ):  # fmt: skip
+            ("token_scale", TokenScale),
+            ("exit_rule", ExitRule),
+            ("selection", Selection),
+            ("freed_mass", FreedMass),
+        ):
             if getattr(self, name) not in get_args(choices):
                 raise VisionFlowError(
                     f"{name} must be one of {', '.join(get_args(choices))}, not {getattr(self, name)!r}"

@@ -7,9 +7,19 @@ from visionflow.core import *  # noqa: F403
 
 _CORE = ("attention", "contribution", "draw", "layer", "plan", "reductions", "tokens", "trace", "work")
 _ENGINE = (
-    "backend", "block_masks", "blocking", "caches", "families", "family", "family_table", "guards", "masks",
-    "running", "scope", "skip",
-)  # fmt: skip
+    "backend",
+    "block_masks",
+    "blocking",
+    "caches",
+    "families",
+    "family",
+    "family_table",
+    "guards",
+    "masks",
+    "running",
+    "scope",
+    "skip",
+)
 
 for _name in (*(f"core.{name}" for name in _CORE), *(f"engines.hf.{name}" for name in _ENGINE)):
     _module = import_module(f"visionflow.{_name}")

@@ -18,10 +18,17 @@ SHADOW = "shadow"
 
 CANNOT = frozenset(
     {
-        "adaptive cuts", "unknown counts", "blocks", "withheld keys", "watches", "tower", "two kinds of evidence",
-        "weighed rows", "compact positions",
+        "adaptive cuts",
+        "unknown counts",
+        "blocks",
+        "withheld keys",
+        "watches",
+        "tower",
+        "two kinds of evidence",
+        "weighed rows",
+        "compact positions",
     }
-)  # fmt: skip
+)
 """What of a plan the engine does not do, by the names of `visionflow.core.cutting.asked_of`."""
 
 _EXAMPLE = '{"visionflow": {"method": "himap:k1=2,r1=0.5,k2=8,r2=0.75"}}'
@@ -79,9 +86,15 @@ class Settings:
 
     @classmethod
     def of(
-        cls, method: Method, depth: int, image_token_ids: tuple[int, ...], step_tokens: int, report: bool = False,
-        shadow: float = 0.0, processes: int = 1,
-    ) -> "Settings":  # fmt: skip
+        cls,
+        method: Method,
+        depth: int,
+        image_token_ids: tuple[int, ...],
+        step_tokens: int,
+        report: bool = False,
+        shadow: float = 0.0,
+        processes: int = 1,
+    ) -> "Settings":
         """Settings with that method.
 
         Raises:

@@ -101,8 +101,14 @@ def _growth(axis: Any, name: str, points: Sequence[Mapping[str, Any]], found: Ma
                 for place, (_, row) in enumerate(measured)
                 if quantity != "flops" and not repeated(row["prefill_s"])
             ]
-            axis.plot([sizes[place] for place in once], [values[place] for place in once], color=colour, marker=marker,
-                      markerfacecolor="white", linestyle="none")  # fmt: skip
+            axis.plot(
+                [sizes[place] for place in once],
+                [values[place] for place in once],
+                color=colour,
+                marker=marker,
+                markerfacecolor="white",
+                linestyle="none",
+            )
     axis.set_xscale("log")
     axis.set_yscale("log")
     sizes = [each[name] for each in points]
@@ -113,16 +119,36 @@ def _growth(axis: Any, name: str, points: Sequence[Mapping[str, Any]], found: Ma
 
 
 def _first_tokens(
-    axis: Any, places: Sequence[float], rows: Sequence[Mapping[str, Any]], model: Mapping[str, Any], colour: str,
+    axis: Any,
+    places: Sequence[float],
+    rows: Sequence[Mapping[str, Any]],
+    model: Mapping[str, Any],
+    colour: str,
     width: float,
-) -> None:  # fmt: skip
+) -> None:
     """Vision encoder below, prefill on top; the whiskers are the quartiles of their sum."""
     name, encoder = f"{model['model']}, {model['layers']} layers", model["encoder_s"]["median"]
-    axis.bar(places, [encoder] * len(rows), width, color=colour, alpha=0.35, hatch="//", edgecolor="white",
-             label=f"{name}: vision encoder")  # fmt: skip
+    axis.bar(
+        places,
+        [encoder] * len(rows),
+        width,
+        color=colour,
+        alpha=0.35,
+        hatch="//",
+        edgecolor="white",
+        label=f"{name}: vision encoder",
+    )
     totals = [row["first_token_s"] for row in rows]
-    axis.bar(places, [each["median"] - encoder for each in totals], width, bottom=encoder, color=colour,
-             label=f"{name}: prefill", yerr=_reach(totals), capsize=3)  # fmt: skip
+    axis.bar(
+        places,
+        [each["median"] - encoder for each in totals],
+        width,
+        bottom=encoder,
+        color=colour,
+        label=f"{name}: prefill",
+        yerr=_reach(totals),
+        capsize=3,
+    )
 
 
 def _bars(
@@ -138,8 +164,13 @@ def _dense_line(axis: Any, models: Sequence[Mapping[str, Any]]) -> None:
     """How long the smallest model takes unpruned, where there are several: does a larger one, pruned, beat it?"""
     if len(models) > 1:
         smallest = min(models, key=lambda model: model["weights_bytes"])
-        axis.axhline(smallest["rows"][0]["first_token_s"]["median"], color="0.3", linestyle="--", linewidth=1,
-                     label=f"{smallest['model']}, unpruned")  # fmt: skip
+        axis.axhline(
+            smallest["rows"][0]["first_token_s"]["median"],
+            color="0.3",
+            linestyle="--",
+            linewidth=1,
+            label=f"{smallest['model']}, unpruned",
+        )
 
 
 def _reach(values: Sequence[Mapping[str, Any]]) -> list[list[float]] | None:

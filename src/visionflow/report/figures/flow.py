@@ -115,9 +115,15 @@ def draw_shift(found: Mapping[str, Any], path: Path) -> None:
         label, colour, marker = _STYLES[style]
         values = [row[name] for row in windows]
         above.errorbar(
-            [place + aside for place in places], [each["value"] for each in values], _reach(values),
-            label=label.rsplit(" (", 1)[0], color=colour, marker=marker, capsize=3, linewidth=1.4,
-        )  # fmt: skip
+            [place + aside for place in places],
+            [each["value"] for each in values],
+            _reach(values),
+            label=label.rsplit(" (", 1)[0],
+            color=colour,
+            marker=marker,
+            capsize=3,
+            linewidth=1.4,
+        )
     above.set_ylabel("lost when blocked (E)")
     above.set_ylim(bottom=0)
     above.set_title("What the answer loses when a visual flow is blocked")
@@ -151,9 +157,16 @@ def _bars(axis: Any, rows: Sequence[Mapping[str, Any]], name: str) -> None:
         of_window = {tuple(row["layers"]): row[name] for row in rows if row["target"] == target}
         values = [of_window[window] for window in windows]
         axis.bar(
-            [place + shift for place in range(len(values))], [each["value"] for each in values], 0.38, label=label,
-            yerr=_reach(values), color=colour, hatch=hatch, edgecolor="white", capsize=4,
-        )  # fmt: skip
+            [place + shift for place in range(len(values))],
+            [each["value"] for each in values],
+            0.38,
+            label=label,
+            yerr=_reach(values),
+            color=colour,
+            hatch=hatch,
+            edgecolor="white",
+            capsize=4,
+        )
     axis.set_xticks(range(len(windows)), [f"layers {layers_named(window)}" for window in windows])
 
 
@@ -167,8 +180,16 @@ def _shift(axis: Any, ratios: Sequence[Mapping[str, Any]]) -> None:
         )
     for place, each in enumerate(ratios):
         if each["value"] is None:
-            axis.annotate("undefined", (place, 0), rotation=90, ha="center", va="center", color="0.4", fontsize=8,
-                          backgroundcolor="white")  # fmt: skip
+            axis.annotate(
+                "undefined",
+                (place, 0),
+                rotation=90,
+                ha="center",
+                va="center",
+                color="0.4",
+                fontsize=8,
+                backgroundcolor="white",
+            )
     axis.set_ylabel("D = ln(E_vv / E_vt)")
     axis.margins(y=0.25)
     # Above the panel: inside it lay on the "undefined" of the last windows, where that is most frequent.

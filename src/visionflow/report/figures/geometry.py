@@ -15,8 +15,17 @@ Size = tuple[int, int]  # width and height, in pixels
 # processor's picture and sees the embedding of that very token change. The first read one picture as one input, the
 # others as patches with a grid of their own.
 ONE_INPUT = (
-    "llava", "vipllava", "paligemma", "gemma3", "shieldgemma2", "internvl", "idefics3", "smolvlm", "mobilevlm", "qwen",
-)  # fmt: skip
+    "llava",
+    "vipllava",
+    "paligemma",
+    "gemma3",
+    "shieldgemma2",
+    "internvl",
+    "idefics3",
+    "smolvlm",
+    "mobilevlm",
+    "qwen",
+)
 GRIDDED = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
 
 

@@ -10,8 +10,14 @@ from visionflow.errors import VisionFlowError
 
 # Okabe and Ito's colours, which colour-blind readers tell apart.
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
-    "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7",
-)  # fmt: skip
+    "#000000",
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+)
 
 
 def check_matplotlib() -> None:

@@ -25,9 +25,19 @@ DIGITS = 4
 
 _ELEMENTS = "elements.js"
 SCRIPTS = (
-    _ELEMENTS, "data.js", "words.js", "charts.js", "picture.js",
-    "answers.js", "kept.js", "reads.js", "lens.js", "flows.js", "cost.js", "page.js",
-)  # fmt: skip
+    _ELEMENTS,
+    "data.js",
+    "words.js",
+    "charts.js",
+    "picture.js",
+    "answers.js",
+    "kept.js",
+    "reads.js",
+    "lens.js",
+    "flows.js",
+    "cost.js",
+    "page.js",
+)
 """Joined in this order: what all have, then a script for each section, and last the one that draws them."""
 
 _PARTS = {"style": "page.css", "d3": "d3.min.js", "plot": "plot.umd.min.js"}

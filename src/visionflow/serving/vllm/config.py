@@ -50,8 +50,10 @@ def configure(config: Any) -> None:
     config.scheduler_config.scheduler_cls = SCHEDULER
     logger.info(
         "visionflow: %s cuts before layer %s; prompts of more than %d tokens are served dense",
-        settings.method.spec, ", ".join(map(str, settings.cut_layers)), settings.step_tokens,
-    )  # fmt: skip
+        settings.method.spec,
+        ", ".join(map(str, settings.cut_layers)),
+        settings.step_tokens,
+    )
 
 
 def settings_of(config: Any) -> Settings:

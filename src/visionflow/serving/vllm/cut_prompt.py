@@ -45,9 +45,16 @@ class CutPrompt:
         query, key = (self._by_head(each, attention.head_size) for each in (query, key))
         softcap = getattr(attention.impl, "logits_soft_cap", None) or None
         rows = AttentionRows.of(
-            cut.evidence.rows, query, key, attention.impl.scale, None, self.tokens, group=group, softcap=softcap,
+            cut.evidence.rows,
+            query,
+            key,
+            attention.impl.scale,
+            None,
+            self.tokens,
+            group=group,
+            softcap=softcap,
             joined=cut.evidence.heads,
-        )  # fmt: skip
+        )
         self._shown = cutting.probe(rows, cut.evidence)
 
     def _by_head(self, states: Tensor, size: int) -> Tensor:

@@ -67,9 +67,11 @@ class Pruner:
         served = [self._served[name][1] for name in requests]
         self.told = True
         self.step = Step.of(
-            served, [rows[name] for name in requests], [computed[name] for name in requests],
+            served,
+            [rows[name] for name in requests],
+            [computed[name] for name in requests],
             len(self.settings.cut_layers),
-        )  # fmt: skip
+        )
 
     def rest(self) -> None:
         """The next step has no requests."""
