@@ -16,9 +16,15 @@ def resampled_means(values: NDArray[np.float64], seed: int) -> NDArray[np.float6
     """Means of each row of ``[rows, samples]`` over the same samples drawn with replacement, ``[rows, RESAMPLES]``."""
     samples = values.shape[1]
     rng = np.random.default_rng(seed)
-    step = max(1, _NUMBERS_AT_ONCE // values.size)
-    draws = (rng.integers(samples, size=(min(step, RESAMPLES - at), samples)) for at in range(0, RESAMPLES, step))
-    return np.concatenate([values[:, index].mean(axis=2) for index in draws], axis=1)
+    step = max(1, _NUMBERS_AT_ONCE // samples)
+    drawn = (_times_drawn(rng, min(step, RESAMPLES - at), samples) for at in range(0, RESAMPLES, step))
+    return np.concatenate([np.stack([times @ row for row in values]) / samples for times in drawn], axis=1)
+
+
+def _times_drawn(rng: np.random.Generator, resamples: int, samples: int) -> NDArray[np.float64]:
+    """How often each sample is in each resample, ``[resamples, samples]``: all rows are read by the same counts."""
+    places = rng.integers(samples, size=(resamples, samples)) + samples * np.arange(resamples)[:, None]
+    return np.bincount(places.ravel(), minlength=resamples * samples).reshape(resamples, samples).astype(np.float64)
 
 
 def bounds(means: NDArray[np.float64], confidence: float = CONFIDENCE) -> tuple[float, float]:

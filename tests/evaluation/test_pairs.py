@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import permutation_test
 
 from visionflow.evaluation.intervals import bootstrap_difference, holm, mcnemar, sign_flips
 from visionflow.evaluation.pairs import pairs
@@ -37,6 +38,13 @@ def test_random_signs_are_those_of_all_signs(differences: list[int]) -> None:
         return
     means = np.array([abs((given * signs).mean()) for signs in product((-1, 1), repeat=len(given))])
     assert sign_flips(given, 0 * given) == pytest.approx((means >= abs(given.mean()) - 1e-12).mean())
+
+
+def test_drawn_signs_agree_with_scipy() -> None:
+    for shift in (0.0, 0.1, -0.2):
+        given = np.random.default_rng(1).normal(size=60) + shift
+        theirs = permutation_test((given,), np.mean, permutation_type="samples", n_resamples=9_999, rng=2).pvalue
+        assert sign_flips(given, 0 * given) == pytest.approx(theirs, abs=0.02)  # both are drawn
 
 
 def test_pairs_are_each_there_once_and_corrected_together() -> None:

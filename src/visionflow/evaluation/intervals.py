@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from visionflow.bootstrap import CONFIDENCE, bounds, resampled_means
 from visionflow.errors import VisionFlowError
+
+_FLIPS = 9_999  # of signs, drawn
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,14 @@ def bootstrap_mean(values: ArrayLike, seed: int = 0, confidence: float = CONFIDE
     Raises:
         VisionFlowError: a value is not a finite number.
     """
-    numbers = _numbers(values)
-    return Interval(*bounds(resampled_means(numbers[None], seed)[0], confidence)) if len(numbers) else None
+    return bootstrap_means(_numbers(values)[None], seed, confidence)[0]
+
+
+def bootstrap_means(rows: NDArray[np.float64], seed: int = 0, confidence: float = CONFIDENCE) -> list[Interval | None]:
+    """The same of each of several rows [rows, n] of finite numbers: of all from the same draws, made once."""
+    if not rows.size:
+        return [None] * len(rows)
+    return [Interval(*bounds(means, confidence)) for means in resampled_means(rows, seed)]
 
 
 def bootstrap_difference(
@@ -97,27 +106,22 @@ def mcnemar(method: ArrayLike, reference: ArrayLike) -> McNemar:
 def sign_flips(method: ArrayLike, reference: ArrayLike, seed: int = 0) -> float:
     """How likely a mean difference at least as large is, were each question as likely to go the other way; both [n].
 
-    The two-sided permutation test of paired scores that are more or less, by 9,999 draws (scipy's `permutation_test`).
+    The two-sided permutation test of paired scores that are more or less: over all ways to flip the signs of the
+    differences where these are no more than 9,999, else over so many draws and what was seen, as scipy's
+    `permutation_test` has it.
 
     Raises:
-        VisionFlowError: scipy is missing, a value is not a finite number, or the two differ in length.
+        VisionFlowError: a value is not a finite number, or the two differ in length.
     """
     differences = np.subtract(*_paired(method, reference))
     if not differences.any():
         return 1.0
-    try:
-        from scipy.stats import permutation_test
-    except ImportError as error:
-        raise VisionFlowError("paired tests need scipy: pip install 'visionflow[eval]'") from error
-    found = permutation_test(
-        (differences,),
-        np.mean,
-        permutation_type="samples",
-        n_resamples=9_999,
-        vectorized=True,
-        rng=np.random.default_rng(seed),
-    )
-    return float(found.pvalue)
+    every = 2 ** len(differences) <= _FLIPS
+    signs = _all_signs(len(differences)) if every else _drawn_signs(len(differences), seed)
+    flipped, seen = signs @ differences, differences.sum()
+    seen_too, alike = 0 if every else 1, 1e-12 * np.abs(differences).sum()
+    tails = ((flipped >= seen - alike).sum(), (flipped <= seen + alike).sum())
+    return float(min(1.0, 2 * (min(tails) + seen_too) / (len(flipped) + seen_too)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -131,6 +135,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
         corrected[place] = largest
     return corrected
+
+
+def _all_signs(count: int) -> NDArray[np.float64]:
+    return np.array(list(product((1.0, -1.0), repeat=count)))
+
+
+def _drawn_signs(count: int, seed: int) -> NDArray[np.float64]:
+    ones: NDArray[np.int8] = np.random.default_rng(seed).integers(2, size=(_FLIPS, count), dtype=np.int8)
+    return 2 * ones.astype(np.float64) - 1
 
 
 def _binomial_test(right: int, total: int) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visionflow.bootstrap import CONFIDENCE
-from visionflow.evaluation.intervals import Interval, bootstrap_difference, holm, mcnemar, sign_flips
+from visionflow.evaluation.intervals import Interval, bootstrap_means, holm, mcnemar, sign_flips
 
 Metric = Literal["accuracy", "cider", "exact", "f1", "names_every"]
 """``exact``, ``f1`` and ``names_every`` are of captions: see `visionflow.evaluation.answers`."""
@@ -61,9 +61,12 @@ def pairs(
             mcnemar(rows[row], rows[other]).p_value if metric in yes_or_no else sign_flips(rows[row], rows[other], seed)
             for row, other in chosen
         ]
-        confidence = 1 - (1 - CONFIDENCE) / max(1, len(chosen))
-        for (row, other), p_value, p_holm in zip(chosen, tests, holm(tests), strict=True):
-            difference = float(rows[row].mean() - rows[other].mean())
-            interval = bootstrap_difference(rows[row], rows[other], seed, confidence)
-            found.append(Pair(row, other, metric, difference, interval, p_value, p_holm))
+        if not chosen:
+            continue
+        differences = np.stack([rows[row] - rows[other] for row, other in chosen])
+        intervals = bootstrap_means(differences, seed, 1 - (1 - CONFIDENCE) / len(chosen))
+        found += [
+            Pair(row, other, metric, float(rows[row].mean() - rows[other].mean()), interval, p_value, p_holm)
+            for (row, other), interval, p_value, p_holm in zip(chosen, intervals, tests, holm(tests), strict=True)
+        ]
     return found

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from visionflow.answering import Facts, answers, greedy
 from visionflow.cost import Convention
+from visionflow.engines.hf.encoded_once import encoded_once
 from visionflow.engines.hf.layer_kinds import depth_of
 from visionflow.evaluation.batches import batches_of, inputs_of, relevant_tokens
 from visionflow.evaluation.records import Record, Records
@@ -72,12 +73,13 @@ def run_batch(loaded: Loaded, samples: Sequence[Sample], rows: Sequence[Configur
     inputs = {look: inputs_of(loaded, samples, look[0], longest, look[1]) for look in looks}
     relevant = relevant_tokens(loaded.model, samples)
     records = [_record(sample, None if relevant is None else relevant[n]) for n, sample in enumerate(samples)]
-    for row in rows:
-        seen, method = inputs[row.sight, row.scale], row.on(relevant)
-        said = answers(loaded.model, loaded.processor, seen, method, _WAY_OUT, **greedy(longest))
-        for record, sample, text, facts in zip(records, samples, said.texts, said.facts, strict=True):
-            answer = text.strip()
-            record["rows"][row.name] = {"answer": answer, "right": sample.is_right(answer)} | _told(facts)
+    with encoded_once(loaded.model):
+        for row in rows:
+            seen, method = inputs[row.sight, row.scale], row.on(relevant)
+            said = answers(loaded.model, loaded.processor, seen, method, _WAY_OUT, **greedy(longest))
+            for record, sample, text, facts in zip(records, samples, said.texts, said.facts, strict=True):
+                answer = text.strip()
+                record["rows"][row.name] = {"answer": answer, "right": sample.is_right(answer)} | _told(facts)
     return records
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from visionflow.evaluation.answers import YesNoConvention, naming, yes_no
 from visionflow.evaluation.captions import cider
-from visionflow.evaluation.intervals import Interval, McNemar, bootstrap_difference, bootstrap_mean, mcnemar, wilson
+from visionflow.evaluation.intervals import Interval, McNemar, bootstrap_means, mcnemar, wilson
 from visionflow.evaluation.pairs import Metric, Pair, Scores, pairs
 from visionflow.evaluation.records import Record
 from visionflow.evaluation.rows import NO_IMAGE, REFERENCE
@@ -157,15 +157,16 @@ def to_json(tables: Sequence[TaskSummary]) -> dict[str, Any]:
 
 
 def _lines(records: Sequence[Record], scores: Mapping[str, dict[Metric, Scores]], seed: int) -> list[Line]:
-    dense, dense_spent = scores[REFERENCE], _spent(records, REFERENCE, None)
+    dense_spent = _spent(records, REFERENCE, None)
+    figures = {
+        metric: _figures(metric, {name: each[metric] for name, each in scores.items()}, seed)
+        for metric in scores[REFERENCE]
+    }
     return [
         Line(
             name,
             _spent(records, name, dense_spent),
-            {
-                metric: _figure(metric, each, dense[metric] if name != REFERENCE else None, seed)
-                for metric, each in scores[name].items()
-            },
+            {metric: by_row[name] for metric, by_row in figures.items()},
             _by_kind(records, name),
             _lost(records, name),
             _pope(records, name) if records[0]["form"] == "yes_no" else {},
@@ -190,15 +191,21 @@ def _scores(records: Sequence[Record], name: str) -> dict[Metric, Scores]:
     }
 
 
-def _figure(metric: Metric, scores: Scores, dense: Scores | None, seed: int) -> Figure:
-    share = metric in YES_OR_NO
-    return Figure(
-        value=float(scores.mean()),
-        interval=wilson(int(scores.sum()), len(scores)) if share else bootstrap_mean(scores, seed),
-        difference=None if dense is None else float(scores.mean() - dense.mean()),
-        difference_interval=None if dense is None else bootstrap_difference(scores, dense, seed),
-        test=mcnemar(scores, dense) if share and dense is not None else None,
-    )
+def _figures(metric: Metric, scores: Mapping[str, Scores], seed: int) -> dict[str, Figure]:
+    """One metric of all rows, from the scores of each."""
+    dense, table, share = scores[REFERENCE], np.stack(list(scores.values())), metric in YES_OR_NO
+    alone = [wilson(int(row.sum()), len(row)) for row in table] if share else bootstrap_means(table, seed)
+    paired = bootstrap_means(table - dense, seed)
+    return {
+        name: Figure(
+            value=float(row.mean()),
+            interval=interval,
+            difference=None if name == REFERENCE else float(row.mean() - dense.mean()),
+            difference_interval=None if name == REFERENCE else difference,
+            test=mcnemar(row, dense) if share and name != REFERENCE else None,
+        )
+        for (name, row), interval, difference in zip(scores.items(), alone, paired, strict=True)
+    }
 
 
 def _spent(records: Sequence[Record], name: str, dense: Spent | None) -> Spent:

@@ -6,6 +6,7 @@ from math import inf
 from statistics import mean
 from typing import Any
 
+from visionflow.engines.hf.encoded_once import encoded_once
 from visionflow.engines.hf.families import check_head, family_of
 from visionflow.evaluation.budget import Budget, budget_of, budget_rows
 from visionflow.evaluation.oracle import Oracle
@@ -128,11 +129,13 @@ def measure(
     Raises:
         VisionFlowError: a prompt is too long, or there is not enough memory.
     """
-    answered = [Answered.of(loaded.model, each, new_tokens) for each in prompts_of(loaded, samples, batch, new_tokens)]
+    prompts = prompts_of(loaded, samples, batch, new_tokens)
     kl: list[float] = []
-    for done, row in enumerate(table.rows, start=1):
-        kl.append(known.kl(loaded.model, row.method, "validation", answered, inf) or 0.0)
-        on_step("KL", done, len(table.rows))
+    with encoded_once(loaded.model):
+        answered = [Answered.of(loaded.model, each, new_tokens) for each in prompts]
+        for done, row in enumerate(table.rows, start=1):
+            kl.append(known.kl(loaded.model, row.method, "validation", answered, inf) or 0.0)
+            on_step("KL", done, len(table.rows))
     if records is None:
         return [Point(**vars(row), kl=value, right=None) for row, value in zip(table.rows, kl, strict=True)], None
     told = evaluate(

@@ -3,12 +3,14 @@
 import math
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
 
+from visionflow.engines.hf.encoded_once import encoded_once
 from visionflow.engines.hf.families import check_head, family_of
 from visionflow.errors import VisionFlowError
 from visionflow.methods.plan_file import PlanFile
@@ -159,11 +161,12 @@ def tune(
     space = Space.of(model, choices)
     price, note = price_of(model, searched, cost)
     known = Measurements() if known is None else known
-    answered = _answered(model, [*searched, *other], new_tokens, on_step)
-    mine, theirs = answered[: len(searched)], answered[len(searched) :]
-    left = minutes * 60 - (time.monotonic() - began)
-    search = Search(model, space, price, budget, mine, theirs, known, left, on_step)
-    return _tuned(model, search.run(), price, budget, (mine, theirs), note)
+    with encoded_once(model) if price.name != "time" else nullcontext():  # the tower has its part of measured time
+        answered = _answered(model, [*searched, *other], new_tokens, on_step)
+        mine, theirs = answered[: len(searched)], answered[len(searched) :]
+        left = minutes * 60 - (time.monotonic() - began)
+        found = Search(model, space, price, budget, mine, theirs, known, left, on_step).run()
+    return _tuned(model, found, price, budget, (mine, theirs), note)
 
 
 def _parts(batches: list[Prompts], validation: Iterable[Prompts] | None) -> tuple[list[Prompts], list[Prompts]]:

@@ -110,6 +110,11 @@ class Scope:
     ) -> None:
         self.remove()
 
+    @property
+    def looks_at_tower(self) -> bool:
+        """Whether the plan has evidence from the vision tower, which then has to run inside the scope."""
+        return bool(self._towers)
+
     def enter(self) -> None:
         """What a `with` statement does first.
 
