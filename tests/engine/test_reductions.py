@@ -15,6 +15,17 @@ from visionflow.core.tokens import find_tokens
 IMAGE = 9
 
 
+def uneven_rows(kv_heads: int, dtype: torch.dtype) -> AttentionRows:
+    """Rows of pictures in different places in each sample, and more rows in one."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.full((2, 24), IMAGE)
+    ids[0, :3], ids[0, 20:], ids[1, :1], ids[1, 9:11], ids[1, 22:] = 5, 5, 5, 5, 5
+    tokens = find_tokens(ids, None, IMAGE)
+    query = (4 * torch.randn(2, 4, 24, 8, generator=generator)).to(dtype)
+    key = torch.randn(2, kv_heads, 24, 8, generator=generator).to(dtype)
+    return AttentionRows(query, key, 0.7, None, *tokens.image.index(), tokens)
+
+
 def rows_of(group: str, mask_kind: str, kv_heads: int = 2) -> tuple[AttentionRows, torch.Tensor]:
     """Rows of a random padded batch, and the whole head-mean attention ``[batch, tokens, tokens]`` in fp64."""
     generator = torch.Generator().manual_seed(0)
@@ -90,14 +101,7 @@ def test_bias_of_the_two_deep_criteria_under_uniform_attention() -> None:
 def test_what_rows_pay_from_the_log_sum_exp(
     kv_heads: int, dtype: torch.dtype, exclude_self: bool, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pictures in different places in each sample, and more rows in one."""
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.full((2, 24), IMAGE)
-    ids[0, :3], ids[0, 20:], ids[1, :1], ids[1, 9:11], ids[1, 22:] = 5, 5, 5, 5, 5
-    tokens = find_tokens(ids, None, IMAGE)
-    query = (4 * torch.randn(2, 4, 24, 8, generator=generator)).to(dtype)
-    key = torch.randn(2, kv_heads, 24, 8, generator=generator).to(dtype)
-    rows = AttentionRows(query, key, 0.7, None, *tokens.image.index(), tokens)
+    rows = uneven_rows(kv_heads, dtype)
     plain = paid(rows, "image", exclude_self)
     assert log_sum_exp.log_sum_exp(rows) is None
     monkeypatch.setattr(attention, "CHUNK_ELEMENTS", chunk)
@@ -108,12 +112,30 @@ def test_what_rows_pay_from_the_log_sum_exp(
     torch.testing.assert_close(paid(rows, "image", exclude_self), plain, rtol=0, atol=accuracy)
 
 
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("exclude_self", [False, True])
+def test_what_rows_read_from_two_log_sum_exps(
+    kv_heads: int, dtype: torch.dtype, exclude_self: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = uneven_rows(kv_heads, dtype)
+    plain = received(rows, exclude_self)
+    assert log_sum_exp.received_from(rows) is None
+    monkeypatch.setattr(log_sum_exp, "_WORTHWHILE_RECEIVED", {"cpu": 1})
+    found = received(rows, exclude_self)
+    assert not torch.equal(found, plain)  # they were counted in another way
+    accuracy = 1e-5 if dtype == torch.float32 else 2e-4
+    torch.testing.assert_close(found, plain, rtol=accuracy, atol=accuracy)
+    assert torch.equal(received_after(rows), received(rows))
+
+
 UNLIKE_PLAIN: dict[str, dict[str, Any]] = {
     "a mask": {"mask": torch.ones(1, 24, dtype=torch.bool)},
     "keys of earlier turns": {"key": torch.randn(1, 2, 29, 8)},
     "a softcap": {"softcap": 30.0},
     "the maximum of heads": {"joined": "max"},
     "heads held elsewhere": {"group": object()},
+    "rows that count for more": {"share": torch.ones(1, 24)},
 }
 
 
@@ -121,10 +143,24 @@ UNLIKE_PLAIN: dict[str, dict[str, Any]] = {
 def test_rows_that_are_not_plain_have_no_log_sum_exp(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel would give that of other rows."""
     monkeypatch.setattr(log_sum_exp, "_WORTHWHILE", {"cpu": 1})
+    monkeypatch.setattr(log_sum_exp, "_WORTHWHILE_RECEIVED", {"cpu": 1})
     tokens = find_tokens(torch.full((1, 24), IMAGE), None, IMAGE)
     rows = AttentionRows(torch.randn(1, 4, 24, 8), torch.randn(1, 2, 24, 8), 0.7, None, *tokens.image.index(), tokens)
     assert log_sum_exp.log_sum_exp(rows) is not None
-    assert log_sum_exp.log_sum_exp(replace(rows, **UNLIKE_PLAIN[what])) is None
+    assert log_sum_exp.received_from(rows) is not None
+    unlike = replace(rows, **UNLIKE_PLAIN[what])
+    assert log_sum_exp.log_sum_exp(unlike) is None
+    assert log_sum_exp.received_from(unlike) is None
+
+
+@pytest.mark.parametrize("size", [248, 256])
+def test_a_head_needs_room_for_what_its_row_is_divided_by(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flash attention takes heads of 256 dimensions at most."""
+    monkeypatch.setattr(log_sum_exp, "_WORTHWHILE_RECEIVED", {"cpu": 1})
+    tokens = find_tokens(torch.full((1, 4), IMAGE), None, IMAGE)
+    query = torch.randn(1, 2, 4, size)
+    rows = AttentionRows(query, query, 0.1, None, *tokens.image.index(), tokens)
+    assert (log_sum_exp.received_from(rows) is None) == (size == 256)
 
 
 def test_cuda_has_the_kernel_as_it_is_called() -> None:

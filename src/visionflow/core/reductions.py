@@ -9,7 +9,7 @@ from torch import Tensor
 
 from visionflow.core.attention import AttentionRows
 from visionflow.core.forms import Form
-from visionflow.core.log_sum_exp import log_sum_exp, masses_from
+from visionflow.core.log_sum_exp import log_sum_exp, masses_from, received_from
 from visionflow.core.tokens import Group, GroupName, concatenated
 
 
@@ -74,7 +74,8 @@ def received(rows: AttentionRows, exclude_self: bool = False) -> Tensor:
     Returns:
         fp32 ``[batch, tokens]``.
     """
-    return _received(rows, _without_own if exclude_self else _all)
+    read = received_from(rows, exclude_self)
+    return _received(rows, _without_own if exclude_self else _all) if read is None else read
 
 
 def received_after(rows: AttentionRows) -> Tensor:
@@ -85,7 +86,7 @@ def received_after(rows: AttentionRows) -> Tensor:
     Returns:
         fp32 ``[batch, tokens]``.
     """
-    return _received(rows, _all if rows.by_place else _of_earlier)
+    return received(rows) if rows.by_place else _received(rows, _of_earlier)
 
 
 def _received(rows: AttentionRows, counted: Callable[[AttentionRows, Tensor, Tensor], Tensor]) -> Tensor:
