@@ -23,8 +23,8 @@ TOOLS_READY := $(TOOLS)/.ready
 # A release is tried out in an environment with nothing else.
 DIST := .venv-dist
 
-.PHONY: demo test slow oracles test-distributed test-lmms test-vllm test-processors look lint types check matrix matrix-newest \
-	newest lock breaks house operations gpu docs dist hooks clean
+.PHONY: demo test slow oracles test-distributed test-lmms test-vllm test-processors test-triton look lint types check matrix \
+	matrix-newest newest lock breaks house operations gpu docs dist hooks clean
 
 demo: $(READY)
 	$(BIN)/visionflow ask examples/scene.png "How many red objects are there?"
@@ -46,6 +46,15 @@ oracles: $(READY)
 		ATEN_CPU_CAPABILITY=$$kernels ONEDNN_MAX_CPU_ISA=AVX2 \
 			$(BIN)/pytest -n 2 -m "not slow" tests/engine tests/flow tests/methods tests/legacy || exit 1; \
 	done
+
+# The fused kernels in Triton's interpreter, and compiled for a GPU that is not here.
+test-triton: $(READY) build/triton
+	PYTHONPATH=build/triton TRITON_INTERPRET=1 $(BIN)/pytest tests/core/test_contribution_kernel.py
+
+# Beside the environment, as users of torch for the CPU have none.
+build/triton: locks/vllm.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target build/triton \
+		$$(grep '^triton==' locks/vllm.txt)
 
 # Tensor parallel: two processes on the CPU, each with half of the heads.
 test-distributed: $(READY)

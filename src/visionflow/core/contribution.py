@@ -1,7 +1,12 @@
 """What one row's attention output loses with each of the tokens it reads: leave-one-out in closed form."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
+from functools import cache, reduce
+from importlib import import_module
+from importlib.util import find_spec
+from os import environ
+from shutil import which
 
 import torch
 from torch import Tensor
@@ -11,6 +16,11 @@ from visionflow.core.tokens import concatenated
 
 PRODUCTS = 3
 """Products of the row with all keys or values: its weights, its output, the output with each value."""
+
+_LEAST_KEYS = {"cuda": 4096}
+"""Keys from which on the fused kernels are used, by device: estimated. For fewer they save next to nothing."""
+
+_Terms = Callable[[AttentionRows, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,34 @@ def contribution(rows: AttentionRows, value: Tensor) -> Contribution:
         rows: one query row per sample, for example that of the last token.
         value: ``[batch, kv_heads, keys, head_dim]``.
     """
+    dot, square, norm = _terms_for(rows, value)(rows, value)
+    if rows.group is not None:  # all three are sums over heads, and some of these are elsewhere
+        sums = over_processes(torch.cat([dot, square, norm.square()], 1), rows.group)
+        dot, square, total = torch.split(sums, [dot.shape[1], square.shape[1], 1], 1)
+        norm = total.sqrt()
+    return Contribution(dot[:, rows.before :], square[:, rows.before :], norm)
+
+
+def _terms_for(rows: AttentionRows, value: Tensor) -> _Terms:
+    """The fused kernels where they do these rows and there are keys enough for them, and else what they are made of."""
+    least = _LEAST_KEYS.get(value.device.type)
+    fits = rows.softcap is None and value.dtype != torch.float64 and not value.requires_grad
+    if least is None or value.shape[2] < least or not fits or not _has_triton():
+        return _terms
+    fused: _Terms = import_module("visionflow.core.contribution_kernel").terms
+    return fused
+
+
+@cache
+def _has_triton() -> bool:
+    """Whether Triton is there, as beside torch for CUDA, with the C compiler that it calls and a GPU that it is for."""
+    if torch.cuda.is_available() and torch.cuda.get_device_capability() < (8, 0):
+        return False
+    return find_spec("triton") is not None and any(map(which, (environ.get("CC", "cc"), "gcc", "clang")))
+
+
+def _terms(rows: AttentionRows, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """``o . c_j`` and ``||c_j||^2`` of all keys here, ``[batch, keys]``, and ``||o||``, ``[batch, 1]``."""
     [(_, _, weights)] = rows.heads()
     chunks = list(zip(torch.split(weights, CHUNK_KEYS, 3), torch.split(value, CHUNK_KEYS, 2), strict=True))
     output = reduce(torch.add, [per_group(a, exact(v)) for a, v in chunks])
@@ -62,11 +100,7 @@ def contribution(rows: AttentionRows, value: Tensor) -> Contribution:
         squares.append(_square_norms(a, v))
     dot, square = concatenated(dots, 1), concatenated(squares, 1)
     norm = torch.linalg.vector_norm(output, dim=(1, 2, 3)).unsqueeze(1)
-    if rows.group is not None:  # all three are sums over heads, and some of these are elsewhere
-        sums = over_processes(torch.cat([dot, square, norm.square()], 1), rows.group)
-        dot, square, total = torch.split(sums, [dot.shape[1], square.shape[1], 1], 1)
-        norm = total.sqrt()
-    return Contribution(dot[:, rows.before :], square[:, rows.before :], norm)
+    return dot, square, norm
 
 
 def _square_norms(weights: Tensor, value: Tensor) -> Tensor:
