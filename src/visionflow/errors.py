@@ -11,3 +11,8 @@ class UnsupportedModelError(VisionFlowError):
 
 class UnsupportedUsageError(VisionFlowError):
     """The model is supported, this way of running it is not."""
+
+
+def line_of(error: Exception) -> str:
+    """The first line of what a library's error says."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -20,7 +20,7 @@ from transformers import (
 from transformers.utils import requires_backends
 
 from visionflow.engines.hf.families import family_of_config
-from visionflow.errors import UnsupportedModelError, VisionFlowError
+from visionflow.errors import UnsupportedModelError, VisionFlowError, line_of
 from visionflow.loading.hub import place_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -256,5 +256,4 @@ def _check_packages(error: Exception, what: str) -> None:
 
 def _line(error: Exception) -> str:
     """The first sentence of a library's error."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].partition(". ")[0].strip().rstrip(":.").removeprefix("Error ")
+    return line_of(error).partition(". ")[0].strip().rstrip(":.").removeprefix("Error ")

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from itertools import cycle
 from typing import Any
 
+import numpy as np
+import torch
 from PIL import Image
 from transformers import PreTrainedModel
 
 from visionflow.cost.shape import image_tokens_of
 from visionflow.engines.hf.families import family_of
-from visionflow.errors import VisionFlowError
+from visionflow.errors import VisionFlowError, line_of
+from visionflow.loading.videos import Video
 
 _ENDLESS = 2**20  # tokens, where positions have no end
 
@@ -58,13 +61,9 @@ def make_prompts(
             can place.
     """
     before = [()] * len(questions) if before is None else before
-    names = ("image_token", "image_placeholder_token")
-    marks = [str(mark) for name in names if (mark := getattr(processor, name, None))]
+    marks = _marks(processor)
     for question in questions:
-        check_question(question)
-        for mark in marks:
-            if mark in question:
-                raise VisionFlowError(f"the question holds {mark}, which stands for a picture: leave it out")
+        _check_words(question, marks)
     if _layout(processor) is None and not getattr(processor, "chat_template", None):
         raise VisionFlowError("the model's processor has no chat template, so its prompt is unknown: add one to it")
     try:
@@ -76,9 +75,40 @@ def make_prompts(
     except VisionFlowError:
         raise
     except Exception as error:  # templates raise their own errors; the processor, when pictures and marks differ
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise VisionFlowError(f"the model's processor cannot make this prompt: {reason}") from error
+        raise VisionFlowError(f"the model's processor cannot make this prompt: {line_of(error)}") from error
     _check_image_tokens(model, inputs, sum(map(len, pictures)))
+    _check_length(model, inputs["input_ids"].shape[1], new_tokens)
+    return inputs.to(model.device, dtype=model.dtype)
+
+
+def make_video_prompt(model: PreTrainedModel, processor: Any, video: Video, question: str, new_tokens: int = 0) -> Any:
+    """The inputs of `model` (batch of one, on its device) for one question about a video: all its frames are taken.
+
+    Raises:
+        VisionFlowError: the model takes no videos, or as `make_prompts` does.
+    """
+    _check_words(question, [*_marks(processor), *_marks(processor, "video_token")])
+    if getattr(processor, "video_processor", None) is None or not getattr(processor, "chat_template", None):
+        raise VisionFlowError(
+            f"a {model.config.model_type} model takes pictures, not videos: choose one that does, as Qwen2-VL to "
+            "Qwen3-VL, LLaVA-OneVision or LLaVA-NeXT-Video"
+        )
+    chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": question}]}]
+    try:
+        text = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        inputs = processor(
+            text=[text],
+            videos=[np.stack([np.asarray(frame) for frame in video.frames])],
+            video_metadata=[video.metadata],
+            do_sample_frames=False,
+            return_tensors="pt",
+            **_token_types(processor),
+            **({"add_special_tokens": False} if text.startswith(processor.tokenizer.bos_token or "\0") else {}),
+        )
+    except Exception as error:  # templates and processors raise their own errors
+        raise VisionFlowError(f"the model's processor cannot make this prompt: {line_of(error)}") from error
+    if not torch.isin(inputs["input_ids"], torch.tensor(family_of(model).image_token_ids(model))).any():
+        raise VisionFlowError("the prompt has no tokens of the video: the model's chat template leaves it out")
     _check_length(model, inputs["input_ids"].shape[1], new_tokens)
     return inputs.to(model.device, dtype=model.dtype)
 
@@ -126,8 +156,7 @@ def _inputs(
         texts = [prompt_text(processor, *asked) for asked in zip(pictures, questions, strict=True)]
         images = [picture for shown in pictures for picture in shown]
         return processor(images=images or None, text=texts, return_tensors="pt", **options)
-    if "mm_token_type_ids" in processor.model_input_names:  # some processors make them only when asked
-        options["return_mm_token_type_ids"] = True
+    options |= _token_types(processor)
     return processor.apply_chat_template(
         [_chat(*asked) for asked in zip(pictures, questions, before, strict=True)],
         add_generation_prompt=True,
@@ -150,6 +179,24 @@ def _chat(pictures: Sequence[Image.Image], question: str, before: Sequence[str])
     ]
     chat[0]["content"][:0] = [{"type": "image", "image": picture} for picture in pictures]
     return chat
+
+
+def _token_types(processor: Any) -> dict[str, Any]:
+    """Some processors make them only when asked."""
+    return {"return_mm_token_type_ids": True} if "mm_token_type_ids" in processor.model_input_names else {}
+
+
+def _marks(processor: Any, *names: str) -> list[str]:
+    """What stands for a picture in a prompt, or for what `names` say."""
+    names = names or ("image_token", "image_placeholder_token")
+    return [str(mark) for name in names if (mark := getattr(processor, name, None))]
+
+
+def _check_words(question: str, marks: Sequence[str]) -> None:
+    check_question(question)
+    for mark in marks:
+        if mark in question:
+            raise VisionFlowError(f"the question holds {mark}, which stands for a picture: leave it out")
 
 
 def check_question(question: str) -> None:

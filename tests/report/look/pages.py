@@ -73,6 +73,12 @@ def dynamic_report(*pictures: Image.Image) -> LookReport:
 
 
 @cache
+def two_models_report() -> LookReport:
+    """The tiny LLaVA and LLaVA-NeXT, asked the same about the same picture."""
+    return plain_report().against(tiled_report())
+
+
+@cache
 def hybrid_report() -> LookReport:
     """Qwen3.5, in which layers 1 and 4 alone have attention."""
     entry = ZOO["qwen3_5"]

@@ -21,6 +21,7 @@ from tests.report.look.pages import (
     hybrid_report,
     plain_report,
     tiled_report,
+    two_models_report,
     video_report,
 )
 from tests.report.test_geometry import deaf
@@ -221,27 +222,62 @@ def test_the_page_is_one_file_that_carries_the_data() -> None:
     assert "default-src 'none'" in text
     content = json.loads(found.data)
     expected = plain_report().to_json()
-    assert content.keys() - {"shown"} == expected.keys()
+    [shown] = content["looks"]
+    assert shown.keys() == expected.keys()
     assert content["shown"][0].startswith("data:image/png;base64,")
-    reads = content["runs"][1]["reads"]
+    reads = shown["runs"][1]["reads"]
     numbers = np.frombuffer(base64.b64decode(reads["fp32"]), "<f4").reshape(reads["shape"])
     np.testing.assert_array_equal(numbers, plain_report().data["runs"][1]["reads"])
     scripts = {file.name: file.read_text() for file in (Path(page.__file__).parent / "page").glob("*.js")}
-    assert set(page.SCRIPTS) == scripts.keys() - {"d3.min.js", "plot.umd.min.js"}
-    named = {name for file in page.SCRIPTS for name in re.findall(r'\$\("([\w-]+)"\)', scripts[file])}
+    own = (*page.COMMON, *page.SCRIPTS)
+    assert set(own) == scripts.keys() - {"d3.min.js", "plot.umd.min.js"}
+    named = {name for file in own for name in re.findall(r'\$\("([\w-]+)"\)', scripts[file])}
     assert named <= set(found.ids)
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["llava", "llava_next"])
+def test_two_models_on_one_page_have_each_their_own_numbers(number: int) -> None:
+    """All of them are the library's own; tokens, layers and the picture's views are the model's."""
+    model = (MODEL, ZOO["llava_next"].build())[number]
+    processor = (PROCESSOR, tiny_llava_next_processor())[number]
+    inputs = make_prompt(model, processor, [gradient(60, 40)], QUESTION)
+    content = json.loads(Reader(two_models_report().html()).data)
+    look = content["looks"][number]
+    assert len(content["shown"]) == 1
+    assert look["prompt"]["ids"] == inputs["input_ids"][0].tolist()
+    assert [len(view["tokens"]) for view in look["views"]] == ([25], [4, 8])[number]
+    attention, dense = picture_attention(model, inputs), look["runs"][0]
+    reads = np.frombuffer(base64.b64decode(dense["reads"]["fp32"]), "<f4").reshape(dense["reads"]["shape"])
+    columns = attention.columns[0].tolist()
+    np.testing.assert_allclose(reads[0][:, columns], attention.image[0], rtol=1e-4, atol=1e-7)
+    lens = logit_lens(model, inputs)
+    assert dense["lens"]["ids"][0] == lens.ids[0].tolist()
+    read = saliency(model, inputs, [dense["tokens"][0]["id"]]).to_dict()["layers"]
+    for told, own in zip(look["saliency"]["layers"], read, strict=True):
+        assert told == pytest.approx(own, rel=1e-3)
+
+
+def test_looks_on_one_page_are_of_one_question_and_one_picture() -> None:
+    one, more = two_models_report(), two_models_report().against(plain_report())
+    assert len(one.data["against"]) == 1
+    assert [look["model"]["name"] for look in more.to_json()["against"]] == ["llava_next", "llava"]
+    assert [look["against"] for look in more.data["against"]] == [[], []]
+    with pytest.raises(VisionFlowError, match="one page has one question, not 'w12 w13 w14' and ''"):
+        plain_report().against(video_report())
+    with pytest.raises(VisionFlowError, match="the same pictures for all models"):
+        plain_report().against(LookReport(plain_report().data, [gradient(60, 41)]))
 
 
 def test_a_question_cannot_end_the_script() -> None:
     report = LookReport({**plain_report().data, "question": "</script><b>&"}, plain_report().pictures)
     text = report.html()
     assert "<title>&lt;/script&gt;&lt;b&gt;&amp;" in text
-    assert json.loads(Reader(text).data)["question"] == "</script><b>&"
+    assert json.loads(Reader(text).data)["looks"][0]["question"] == "</script><b>&"
 
 
 def test_maps_of_long_answers_are_thinned_to_what_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "MOST_NUMBERS", 3 * int(np.prod(plain_report().data["runs"][0]["reads"].shape[1:])) * 2)
-    content = json.loads(Reader(plain_report().html()).data)
+    [content] = json.loads(Reader(plain_report().html()).data)["looks"]
     assert [run["reads"]["shape"][0] for run in content["runs"]] == [2] * 3
     assert [len(run["tokens"]) for run in content["runs"]] == [4] * 3
 

@@ -49,7 +49,8 @@ def look(
     The prompt is answered greedily, dense and with each method. For every answer token the row of attention that chose
     it is taken as generation goes by, in every layer, beside sdpa: ``answer tokens x layers x (prompt + answer)``
     numbers, never a map of n x n. The dense model is then run once backward (the saliency of its own first answer
-    token) and some times forward (flows knocked out). The model is left as it was.
+    token) and some times forward (flows knocked out). The model is left as it was. Two models stand on one page by
+    `LookReport.against`.
 
     Args:
         model: a model of `visionflow.engines.hf.families.FAMILIES` with its head, in eval mode, with sdpa or eager
@@ -107,6 +108,7 @@ def look(
         "no_saliency": no_saliency,
         "knock_outs": knocked,
         "no_knock_outs": no_knock_outs,
+        "against": [],
     }
     return LookReport(data, shown)
 

@@ -24,8 +24,9 @@ MOST_PIXELS = 4_000_000  # of all pictures on the page, some 1.5 MB: many have f
 DIGITS = 4
 
 _ELEMENTS = "elements.js"
+COMMON = (_ELEMENTS, "looks.js")
+"""Joined in this order: what the page has once."""
 SCRIPTS = (
-    _ELEMENTS,
     "data.js",
     "words.js",
     "charts.js",
@@ -38,7 +39,7 @@ SCRIPTS = (
     "cost.js",
     "page.js",
 )
-"""Joined in this order: what all have, then a script for each section, and last the one that draws them."""
+"""What each look has, in this order: what all sections have, a script for each, and last the one that draws them."""
 
 _PARTS = {"style": "page.css", "d3": "d3.min.js", "plot": "plot.umd.min.js"}
 
@@ -52,17 +53,29 @@ def page_of(data: dict[str, Any], pictures: Sequence[Image.Image]) -> str:
     """
     from visionflow.report.look.report import plain
 
-    runs = [{**run, "reads": _packed(reads)} for run, reads in zip(data["runs"], _fitting(data["runs"]), strict=True)]
-    content = plain({**data, "runs": runs, "shown": _shown(data["views"], pictures)}, DIGITS)
+    looks = [data, *data["against"]]
+    views = [view for look in looks for view in look["views"]]
+    content = plain({"shown": _shown(views, pictures), "looks": _packed_looks(looks)}, DIGITS)
     filled = {name: _part(file) for name, file in _PARTS.items()}
-    script = "\n".join(map(_part, SCRIPTS))
     title = f"{data['question'] or 'one prompt'} · visionflow look"
     return Template(_part("page.html")).substitute(
         filled,
         title=escape(title),
-        script=script,
+        common="\n".join(map(_part, COMMON)),
+        script="\n".join(map(_part, SCRIPTS)),
         data=json.dumps(content, separators=(",", ":")).replace("<", "\\u003c"),
     )
+
+
+def _packed_looks(looks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same with as many maps as there is room for on the page, packed."""
+    room = MOST_NUMBERS // len(looks)
+    packed = []
+    for look in looks:
+        reads = [_packed(numbers) for numbers in _fitting(look["runs"], room)]
+        runs = [{**run, "reads": fitting} for run, fitting in zip(look["runs"], reads, strict=True)]
+        packed.append({**look, "against": [], "runs": runs})
+    return packed
 
 
 def _packed(numbers: np.ndarray[Any, Any]) -> dict[str, Any]:
@@ -81,12 +94,12 @@ def elements() -> str:
     return _part(_ELEMENTS)
 
 
-def _fitting(runs: Sequence[dict[str, Any]]) -> list[np.ndarray[Any, Any]]:
-    """The maps of as many answer tokens as there is room for, the same number of each run."""
+def _fitting(runs: Sequence[dict[str, Any]], room: int) -> list[np.ndarray[Any, Any]]:
+    """The maps of as many answer tokens as there is room for, in numbers, the same number of each run."""
     reads = [run["reads"] for run in runs]
     longest = max(map(len, reads))
     numbers = sum(int(np.prod(each.shape[1:])) for each in reads)
-    return [each[: max(1, min(longest, MOST_NUMBERS // max(1, numbers)))] for each in reads]
+    return [each[: max(1, min(longest, room // max(1, numbers)))] for each in reads]
 
 
 def _shown(views: Sequence[dict[str, Any]], pictures: Sequence[Image.Image]) -> list[str]:

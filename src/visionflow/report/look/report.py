@@ -33,6 +33,7 @@ layout, of which `SCHEMA` is the name and version (a field that goes or changes 
 - ``knock_outs``: ``first_token``, ``blocks`` and ``cells``: ``source``, ``target``, ``first``, ``last``, ``of_clean``
   (the probability of that token), and the likeliest ``ids``, ``words``, ``probabilities``; or None, and
   ``no_knock_outs`` says why.
+- ``against``: all of this for each further model on the page; there, an empty list.
 """
 
 import json
@@ -66,6 +67,26 @@ class LookReport:
     data: dict[str, Any]
     pictures: Sequence[Image.Image] = field(default=(), repr=False)
 
+    def against(self, other: "LookReport") -> "LookReport":
+        """The two on one page, side by side: what two models do with the same pictures and question.
+
+        ::
+
+            look(one, processor=..., pictures=picture, question=text).against(look(other, ...)).save("page.html")
+
+        The data are this one's, with the other's in ``against``; a third comes by a further call.
+
+        Raises:
+            VisionFlowError: the questions or the pictures are not the same.
+        """
+        asked, other_asked = self.data["question"], other.data["question"]
+        if asked != other_asked:
+            raise VisionFlowError(f"one page has one question, not {asked!r} and {other_asked!r}: ask the same twice")
+        if list(self.pictures) != list(other.pictures):
+            raise VisionFlowError("one page has the same pictures for all models: give both looks the same, in order")
+        others = [*self.data["against"], {**other.data, "against": []}, *other.data["against"]]
+        return LookReport({**self.data, "against": others}, self.pictures)
+
     def to_json(self) -> dict[str, Any]:
         """`data` of JSON's types alone."""
         found: dict[str, Any] = plain(self.data)
@@ -91,19 +112,11 @@ class LookReport:
 
     def show(self, console: Console) -> None:
         """The answers and what they took, a line each; the rest is on the page."""
-        table = Sheet("", "answer", "image tokens", "FLOPs", "first token", left=("answer",))
-        for run in self.data["runs"]:
-            first, last = run["image_tokens"][0], run["image_tokens"][-1]
-            flops = NOT_MODELLED if run["flops_total"] is None else amount(run["flops_total"], SI, ".2f")
-            table.add_row(
-                run["method"] or "dense",
-                run["answer"] or "(no text)",
-                f"{first}" if first == last else f"{first} to {last}",
-                flops,
-                amount(run["times"]["first_token_s"], SECONDS, ".3g"),
-            )
         console.print(Pairs({"question": self.data["question"]}))
-        console.print(table)
+        for look in (self.data, *self.data["against"]):
+            if self.data["against"]:
+                console.print(f"\n{look['model']['name']}", markup=False, highlight=False)
+            console.print(_answers(look["runs"]))
 
     def _repr_html_(self) -> str:
         """The page in a frame of its own, as a notebook shows it."""
@@ -111,6 +124,22 @@ class LookReport:
             f'<iframe title="visionflow look" srcdoc="{escape(self.html())}" '
             'style="width: 100%; height: 900px; border: 1px solid #8888"></iframe>'
         )
+
+
+def _answers(runs: Sequence[dict[str, Any]]) -> Sheet:
+    """A line for each run of one model."""
+    table = Sheet("", "answer", "image tokens", "FLOPs", "first token", left=("answer",))
+    for run in runs:
+        first, last = run["image_tokens"][0], run["image_tokens"][-1]
+        flops = NOT_MODELLED if run["flops_total"] is None else amount(run["flops_total"], SI, ".2f")
+        table.add_row(
+            run["method"] or "dense",
+            run["answer"] or "(no text)",
+            f"{first}" if first == last else f"{first} to {last}",
+            flops,
+            amount(run["times"]["first_token_s"], SECONDS, ".3g"),
+        )
+    return table
 
 
 def plain(value: Any, digits: int | None = None) -> Any:

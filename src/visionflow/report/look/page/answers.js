@@ -1,6 +1,5 @@
-// The head of the page, what can be chosen, and the answers.
+// What the model is, what can be chosen, and the answers.
 function showHead() {
-  $("question").textContent = data.question || "One prompt, looked into";
   const tokens = d3.rollup(
     prompt.groups,
     (all) => all.length,

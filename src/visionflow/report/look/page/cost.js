@@ -1,4 +1,4 @@
-// What it costs, and what the page is.
+// What it costs.
 function showCost() {
   const node = $("cost");
   node.replaceChildren();
@@ -25,13 +25,4 @@ function totals() {
       ({ memory }) => `${bytes(memory.rows_bytes)}, ${bytes(memory.states_bytes)}`,
     ),
   ];
-}
-function showAbout() {
-  const said = [
-    "Attention and logit lens are rows of the answer as it was generated, beside the model's own attention function: " +
-      "answer tokens × layers × tokens numbers are held, never a map of tokens × tokens.",
-    `Made by visionflow ${data.visionflow} (Apache-2.0), data layout ${data.schema}. Charts by D3 7.9.2 and Observable ` +
-      "Plot 0.6.17 (ISC licence, Mike Bostock and Observable, Inc.), inside this file, which asks nothing of any network.",
-  ];
-  $("about").replaceChildren(...said.map((textContent) => make("p", { textContent })));
 }

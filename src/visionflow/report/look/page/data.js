@@ -1,5 +1,4 @@
-// What is shown, and what of it is chosen.
-const data = JSON.parse($("data").textContent);
+// What is shown of a look, and what of it is chosen.
 const { runs, prompt, views, model } = data;
 for (const run of runs) run.reads = unpacked(run.reads);
 for (const stage of runs.flatMap((run) => run.stages)) {

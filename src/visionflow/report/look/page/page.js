@@ -18,8 +18,6 @@ function showAll() {
 
 showHead();
 showAll();
-showAbout();
-$("controls").onsubmit = (event) => event.preventDefault();
 for (const name of ["run", "token"]) $(name).onchange = (event) => choose({ [name]: Number(event.target.value) });
 for (const name of ["layer", "part"]) $(name).oninput = (event) => choose({ [name]: Number(event.target.value) });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showAll);

@@ -76,7 +76,7 @@ function overPicture(view, label, width, marks, color) {
   const height = width * Math.min(2, (y[1] - y[0]) / (x[1] - x[0]));
   const ground = () =>
     Plot.image([picture], {
-      src: () => data.shown[view.picture],
+      src: () => shown[view.picture],
       x: picture.width / 2,
       y: picture.height / 2,
       width: (width * picture.width) / (x[1] - x[0]),
@@ -113,9 +113,9 @@ function strip(said, draw) {
     button.style.setProperty("--shape", view.columns / view.rows);
     button.setAttribute("aria-pressed", part === state.part);
     button.onclick = () => {
-      const here = node.parentNode.id;
+      const around = node.parentNode;
       choose({ part });
-      $(here).querySelectorAll(".strip button")[part].focus();
+      around.querySelectorAll(".strip button")[part].focus();
     };
     node.append(button);
     watch.observe(button);
