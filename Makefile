@@ -23,8 +23,8 @@ TOOLS_READY := $(TOOLS)/.ready
 # A release is tried out in an environment with nothing else.
 DIST := .venv-dist
 
-.PHONY: demo test slow oracles test-distributed test-lmms test-vllm test-processors test-triton look lint types check matrix \
-	matrix-newest newest lock breaks house operations gpu docs dist hooks clean
+.PHONY: demo test slow oracles test-distributed test-lmms test-vllm test-processors test-triton look look-pictures lint \
+	types check matrix matrix-newest newest lock breaks house operations gpu docs dist hooks clean
 
 demo: $(READY)
 	$(BIN)/visionflow ask examples/scene.png "How many red objects are there?"
@@ -68,13 +68,17 @@ test-lmms: $(LMMS_READY)
 test-vllm: $(VLLM_READY)
 	OMP_NUM_THREADS=1 $(VLLM)/bin/pytest tests/vllm
 
-# `ask` and `eval` on every family's own processor, with all the packages that docs/processors.md names.
+# `ask` and `eval` on every family's own processor, with all the packages that docs/processors.md names; and videos.
 test-processors: $(LMMS_READY)
-	$(LMMS)/bin/pytest -m "" tests/cli/test_families.py
+	$(LMMS)/bin/pytest -m "" tests/cli/test_families.py tests/cli/test_look.py tests/loading/test_videos.py
 
 # The pages of `visionflow look` and the app in Chromium: every control, accessibility, screenshots in build/look.
 look: $(BROWSER_READY)
 	$(BROWSER)/bin/pytest tests/browser tests/app
+
+# The pictures of these in docs/, made anew with the embedded model as it is: look at each before it is committed.
+look-pictures: $(BROWSER_READY)
+	OMP_NUM_THREADS=1 $(BROWSER)/bin/python -m tests.browser.pictures
 
 lint: $(READY)
 	$(BIN)/ruff check src tests docs examples

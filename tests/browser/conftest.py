@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from tests.report.look.pages import dynamic_report, hybrid_report, plain_report, tiled_report, video_report
+from tests.report.look.pages import (
+    dynamic_report,
+    hybrid_report,
+    plain_report,
+    tiled_report,
+    two_models_report,
+    video_report,
+)
 
 CHROMIUM = Path("/usr/bin/chromium")
 PAGES = {
@@ -16,6 +23,7 @@ PAGES = {
     "dynamic": dynamic_report,
     "video": video_report,
     "hybrid": hybrid_report,
+    "models": two_models_report,
 }
 OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync")
 

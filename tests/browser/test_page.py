@@ -17,7 +17,11 @@ SHOTS = Path("build/look")  # to be looked at
 looks = pytest.mark.parametrize(
     ("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")], ids=lambda value: str(value)
 )
-names = pytest.mark.parametrize("name", ["plain", "tiles", "dynamic", "video"])
+looked = pytest.mark.parametrize(
+    ("name", "of"),
+    [("plain", ""), ("tiles", ""), ("dynamic", ""), ("video", ""), ("models", ""), ("models", "-2")],
+    ids=["plain", "tiles", "dynamic", "video", "first model", "second model"],
+)
 
 
 @contextmanager
@@ -39,7 +43,7 @@ def overflow(page: Any) -> int:
 
 
 @looks
-@pytest.mark.parametrize("name", ["plain", "tiles", "dynamic", "video", "hybrid"])
+@pytest.mark.parametrize("name", ["plain", "tiles", "dynamic", "video", "hybrid", "models"])
 def test_it_fits_is_accessible_and_is_pictured(
     name: str, width: int, scheme: str, chromium: Any, files: dict[str, Path]
 ) -> None:
@@ -51,34 +55,39 @@ def test_it_fits_is_accessible_and_is_pictured(
         page.screenshot(path=SHOTS / f"{name}-{width}-{scheme}.png", full_page=True)
 
 
-@names
-def test_every_control_moves_what_it_names(name: str, chromium: Any, files: dict[str, Path]) -> None:
+@looked
+def test_every_control_moves_what_it_names(name: str, of: str, chromium: Any, files: dict[str, Path]) -> None:
+    """And nothing of another model: `of` is at the end of the names of all that is of one."""
     with opened(chromium, files[name]) as page:
-        runs = page.locator("#run option").count()
+        others = page.locator(f"#reads{'' if of else '-2'}, #kept{'' if of else '-2'}")
+        before = others.evaluate_all("all => all.map((each) => each.outerHTML)")
+        runs = page.locator(f"#run{of} option").count()
         for run in range(runs):
-            page.select_option("#run", str(run))
-            for token in range(page.locator("#token option").count()):
-                page.select_option("#token", str(token))
-                assert f"token {token + 1} " in page.inner_text("#reads-what")
-        layers = int(page.get_attribute("#layer", "max") or 0) + 1
+            page.select_option(f"#run{of}", str(run))
+            for token in range(page.locator(f"#token{of} option").count()):
+                page.select_option(f"#token{of}", str(token))
+                assert f"token {token + 1} " in page.inner_text(f"#reads-what{of}")
+        layers = int(page.get_attribute(f"#layer{of}", "max") or 0) + 1
         seen = set()
         for layer in range(layers):
-            page.locator("#thumbs button").nth(layer).click()
-            assert page.inner_text("#layer-number") == page.input_value("#layer") == str(layer)
-            seen.add(page.inner_html("#reads"))
+            page.locator(f"#thumbs{of} button").nth(layer).click()
+            assert page.inner_text(f"#layer-number{of}") == page.input_value(f"#layer{of}") == str(layer)
+            seen.add(page.inner_html(f"#reads{of}"))
         assert len(seen) == layers
         for card in range(runs):
-            page.locator("#answers .card").nth(card).locator("button").first.click()
-            assert (page.input_value("#run"), page.input_value("#token")) == (str(card), "0")
-        flows = page.locator("#knocked select").first
+            page.locator(f"#answers{of} .card").nth(card).locator("button").first.click()
+            assert (page.input_value(f"#run{of}"), page.input_value(f"#token{of}")) == (str(card), "0")
+        flows = page.locator(f"#knocked{of} select").first
         said = set()
         for flow in range(flows.locator("option").count()):
             flows.select_option(str(flow))
             for place in (1, 2):
-                select = page.locator("#knocked select").nth(place)
+                select = page.locator(f"#knocked{of} select").nth(place)
                 select.select_option(index=select.locator("option").count() - 1)
-            said.add(page.inner_html("#knocked"))
-        assert len(said) == page.locator("#knocked select").first.locator("option").count()
+            said.add(page.inner_html(f"#knocked{of}"))
+        assert len(said) == page.locator(f"#knocked{of} select").first.locator("option").count()
+        assert others.evaluate_all("all => all.map((each) => each.outerHTML)") == before
+        assert len(before) == (2 if name == "models" else 0)
         for details in page.locator("details").all():
             details.locator("summary").click()
             assert details.locator("tbody tr").count() > 0
@@ -139,6 +148,17 @@ def test_a_patch_tells_rank_and_score_where_the_mouse_is(chromium: Any, files: d
         assert "row " in told
         assert "rank " in told
         assert "score" in told
+
+
+def test_two_models_stand_side_by_side_and_on_a_phone_one_below_the_other(
+    chromium: Any, files: dict[str, Path]
+) -> None:
+    for width, beside in ((1280, True), (390, False)):
+        with opened(chromium, files["models"], width) as page:
+            first, second = (page.locator(f"#{part}").bounding_box() for part in ("kept", "kept-2"))
+            assert (first["y"] == second["y"], first["x"] < second["x"]) == (beside, beside)
+            groups = page.locator("main .models, #controls .models").count()
+            assert page.locator(".model-name:visible").count() == 2 * groups
 
 
 @pytest.mark.parametrize(("across", "down"), [(0.1, 0.1), (0.9, 0.1), (0.1, 0.9)], ids=["first", "end", "below"])
