@@ -126,7 +126,7 @@ def prune(model: PreTrainedModel, method: Method) -> Pruning:
     Raises:
         UnsupportedModelError: the model is not supported.
         UnsupportedUsageError: a layer beyond the model's depth, or a scope is open on this model already. Later, inside
-            the scope: a way of running the model that cannot be right (a static cache, chunked prefill, assisted
+            the scope: a way of running the model that cannot be right (a quantized cache, chunked prefill, assisted
             decoding, continuous batching, samples packed in one row, training mode).
         VisionFlowError: `method` is not a method.
     """

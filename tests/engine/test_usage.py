@@ -16,7 +16,6 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedModel,
     ShieldGemma2ForImageClassification,
-    StaticCache,
 )
 from transformers.generation.configuration_utils import (
     DEPRECATED_STATIC_CACHE_IMPLEMENTATIONS,
@@ -237,7 +236,6 @@ def scope(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"cache_implementation": "static"}, "static"),
         ({"cache_implementation": "quantized"}, "quantized"),
         ({"prefill_chunk_size": 8}, "prefill_chunk_size"),
         ({"prompt_lookup_num_tokens": 3}, "assisted generation"),
@@ -283,7 +281,7 @@ def test_the_caches_that_are_refused_are_those_that_generate_would_make(scope: P
     """All that transformers knows of, but the dynamic ones: a name that is new to it is looked at here."""
     inputs = prompt(3, "image", 6).inputs
     for name in (*STATIC_CACHE_IMPLEMENTATIONS, *DEPRECATED_STATIC_CACHE_IMPLEMENTATIONS, "quantized", "paged"):
-        if name == "hybrid":
+        if name in ("hybrid", "static"):
             continue
         with pytest.raises(UnsupportedUsageError, match=f"cache_implementation='{name}' cannot hold"):
             scope.generate(**inputs, max_new_tokens=1, cache_implementation=name)
@@ -314,12 +312,6 @@ def test_continuous_batching_is_refused(scope: PreTrainedModel) -> None:
         scope.generate_batch([[1, 2, 3]])
     with pytest.raises(UnsupportedUsageError, match="continuous batching"):
         scope.init_continuous_batching()
-
-
-def test_a_static_cache_is_refused_in_forward(scope: PreTrainedModel) -> None:
-    cache = StaticCache(config=scope.config.get_text_config(), max_cache_len=64)
-    with pytest.raises(UnsupportedUsageError, match="StaticCache"):
-        scope(**prompt(3, "image", 6).inputs, past_key_values=cache)
 
 
 def test_training_is_refused(scope: PreTrainedModel) -> None:

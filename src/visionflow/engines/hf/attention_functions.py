@@ -47,7 +47,7 @@ def put_function(module: nn.Module, name: str, function: Callable[..., Any]) -> 
     ALL_ATTENTION_FUNCTIONS[name] = function
     own_config = copy.copy(config)
     # The public setter reaches into sub-configs, which are shared.
-    own_config._attn_implementation_internal = _Named(name, own)
+    own_config._attn_implementation_internal = _Named(name, own) if hasattr(module, "indexer") else name
     module.config = own_config
     return [partial(ALL_ATTENTION_FUNCTIONS.pop, name), partial(setattr, module, "config", config)]
 

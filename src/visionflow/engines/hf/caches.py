@@ -188,7 +188,7 @@ class CacheRecord:
 def lead(cache: Any, led: bool) -> None:
     """Tell the layers of a cache, or None, that a pass of a scope begins or is over."""
     for layer in cache.layers if cache is not None else ():
-        if isinstance(layer, PrunedLayer):
+        if hasattr(layer, "led"):
             layer.led = led
 
 

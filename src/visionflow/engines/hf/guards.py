@@ -25,8 +25,8 @@ _SAFE_MODES = (
     GenerationMode.BEAM_SEARCH,
     GenerationMode.BEAM_SAMPLE,
 )
-_SAFE_CACHES = (None, "dynamic", "offloaded", "hybrid")
-"""What generate makes a DynamicCache of; "hybrid", which checkpoints with windows carry, it takes for None."""
+_SAFE_CACHES = (None, "dynamic", "offloaded", "hybrid", "static")
+"""Those that are known; "hybrid", which checkpoints with windows carry, generate takes for None."""
 
 
 def check_call(model: PreTrainedModel, call: dict[str, Any]) -> None:
@@ -97,7 +97,8 @@ def check_length(model: PreTrainedModel, plan: Plan, total: int) -> None:
     if (plan.cuts or plan.adaptive) and longest is not None and total >= longest:
         raise UnsupportedUsageError(
             f"from {longest} tokens on a {config.model_type} scales attention by a count of the tokens that are left, "
-            f"which dropping changes, and this sequence has {total}: make it shorter, or run it dense"
+            f"which dropping changes, and this sequence, or its static cache, is {total} long: make it shorter, or run "
+            "it dense"
         )
 
 
@@ -183,11 +184,14 @@ def check_shared_keys(family: Family, model: PreTrainedModel, plan: Plan) -> Non
 
 
 def guard_generation(
-    model: PreTrainedModel, inside: Callable[[Tensor | None], AbstractContextManager[None]]
+    model: PreTrainedModel,
+    inside: Callable[[Tensor | None], AbstractContextManager[None]],
+    check_static: Callable[[], None],
 ) -> Callable[[], None]:
     """Check the arguments of `model.generate` first, and refuse `model.generate_batch`, until the result is called.
 
-    Each call of `generate` runs `inside` a context of its own, which is told the ids of the prompt.
+    Each call of `generate` runs `inside` a context of its own, which is told the ids of the prompt; `check_static` is
+    called where it is to make a static cache.
     """
     generate = model.generate
     names = list(inspect.signature(generate).parameters)  # of some classes others than of most
@@ -195,7 +199,9 @@ def guard_generation(
     def guarded(*args: Any, **kwargs: Any) -> Any:
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         with inside(given.get("input_ids")):
-            _check_generation(model, **given)
+            config = _checked_config(model, **given)
+            if config.use_cache is not False and config.cache_implementation == "static":
+                check_static()
             return generate(*args, **kwargs)
 
     def refused(*args: Any, **kwargs: Any) -> Any:
@@ -214,13 +220,18 @@ def guard_generation(
     return undo
 
 
-def _check_generation(
+def _checked_config(
     model: PreTrainedModel,
     generation_config: GenerationConfig | None = None,
     assistant_model: Any = None,
     attention_mask: Tensor | None = None,
     **kwargs: Any,
-) -> None:
+) -> GenerationConfig:
+    """What `generate` is to do.
+
+    Raises:
+        UnsupportedUsageError: it would go wrong.
+    """
     config = copy.deepcopy(model.generation_config)
     if generation_config is not None:
         config.update(**{name: value for name, value in generation_config.to_dict().items() if value is not None})
@@ -242,3 +253,4 @@ def _check_generation(
         raise UnsupportedUsageError(
             "some prompts end in padding: generate needs it on the left (processor.tokenizer.padding_side = 'left')"
         )
+    return config

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 
 class Memo:
     """Results by the objects that they were made of."""
@@ -11,7 +13,9 @@ class Memo:
         self._made: dict[tuple[int, ...], tuple[object, Any]] = {}
 
     def once(self, parts: tuple[object, ...], make: Callable[[], Any]) -> Any:
-        """`make()`, once for the same `parts`."""
+        """`make()`, once for the same `parts`; what is compiled is made again, and found to be the same there."""
+        if torch.compiler.is_compiling():
+            return make()
         key = tuple(id(part) for part in parts)
         if key not in self._made:
             self._made[key] = (parts, make())  # the parts are kept alive, so that their ids stay theirs

@@ -26,6 +26,7 @@ from visionflow.engines.hf.layout import prompt
 from visionflow.engines.hf.memo import Memo
 from visionflow.engines.hf.present import Present
 from visionflow.engines.hf.skip import Attend
+from visionflow.engines.hf.static_caches import Loosened
 from visionflow.engines.hf.tower import TowerLook
 from visionflow.errors import UnsupportedUsageError
 
@@ -51,6 +52,7 @@ class Pass:
         self, record: CacheRecord, length: int, backend: Backend, family: Family, cache: Any, rotary: Any
     ) -> None:
         self.cache = cache
+        self.loosened: Loosened | None = None
         self.memo = Memo()
         self.masks = backend.masks(self.memo)
         self.reading = False

@@ -8,9 +8,10 @@ from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn, SupportsIndex
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, StaticCache
 
 from visionflow.core.evidence import Tower
 from visionflow.core.plan import Plan
@@ -22,6 +23,7 @@ from visionflow.engines.hf.caches import CacheRecord, check_cache, lead, makes_c
 from visionflow.engines.hf.deepstack import shorten
 from visionflow.engines.hf.distances import count_by_column
 from visionflow.engines.hf.families import family_of
+from visionflow.engines.hf.given import has_pictures, tokens_in
 from visionflow.engines.hf.guards import (
     check_answered,
     check_call,
@@ -38,6 +40,7 @@ from visionflow.engines.hf.layer_hooks import LayerHooks, owner_of_hook
 from visionflow.engines.hf.layer_kinds import attending, depth_of
 from visionflow.engines.hf.passes import Pass, PromptPass
 from visionflow.engines.hf.running import Running
+from visionflow.engines.hf.static_caches import Loosened, check_static, goes_on, layouts_of
 from visionflow.engines.hf.tower import TowerLook
 from visionflow.engines.hf.watched import read, watch
 from visionflow.errors import UnsupportedUsageError
@@ -167,7 +170,8 @@ class Scope:
             self._undo += tower.install()
         self._undo += shorten(decoder, lambda visual, features: self._active().picture_features(visual, features))
         if self.model.can_generate():
-            self._undo.append(guard_generation(self.model, self._generation))
+            check = partial(check_static, self.backend, self._keyless)
+            self._undo.append(guard_generation(self.model, self._generation, check))
 
     def _keep(self, handle: RemovableHandle) -> None:
         self._undo.append(handle.remove)
@@ -204,16 +208,20 @@ class Scope:
             tower.forget()
 
     def _begin(self, merger: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call = {**dict(zip(self._merger_parameters, args, strict=False)), **kwargs}
+        cache = call.get("past_key_values")
+        if goes_on(cache) and tokens_in(call).shape[1] == 1 and not has_pictures(call, self.family.image_inputs):
+            return self._begin_step(call, cache)
         if not self._running.begin_pass():
             return None
-        call = {**dict(zip(self._merger_parameters, args, strict=False)), **kwargs}
         check_call(self.model, call)
         check_plan(self.family, self.plan, call)
         check_compiled(self.layers, self.family.attention)
         self._layer_hooks.follow_compilation()
         if getattr(self._local, "pictured", None) is None:  # generate may have had them encoded before
             self._forget_pictures()
-        cache = call.get("past_key_values")
+        if isinstance(cache, StaticCache):
+            return self._begin_static(call, cache)
         if cache is None and makes_cache(self.model, call):
             cache = new_cache(self.model.config)
         check_cache(cache := whole_cache(cache))
@@ -222,17 +230,46 @@ class Scope:
         made = cache is not None and call.get("past_key_values") is None
         return (args, {**kwargs, "past_key_values": cache}) if made else None
 
+    def _begin_static(self, call: dict[str, Any], cache: StaticCache) -> Any:
+        """A prompt, or more of a conversation, on a static cache, whose layers grow meanwhile."""
+        check_static(self.backend, self._keyless)
+        length = tokens_in(call).shape[1]
+        loosened = Loosened(cache, length, getattr(self.model.config.get_text_config(), "sliding_window", None))
+        try:
+            check_length(self.model, self.plan, loosened.columns)
+            mask = call.get("attention_mask")
+            if getattr(mask, "ndim", 0) == 2 or getattr(self._local, "pictured", None) is not None:
+                call = {**call, "attention_mask": loosened.mask(mask, length)}  # generate made it for static layers
+            self._local.forward = forward = self._pass_of(call, cache)
+        except BaseException:
+            loosened.end(None)
+            raise
+        forward.loosened = loosened
+        lead(cache, True)
+        return (), call
+
+    def _begin_step(self, call: dict[str, Any], cache: StaticCache) -> None:
+        """A token on a static cache: nothing is read from the device, and the whole pass may be compiled."""
+        if not torch.compiler.is_compiling():
+            if not self._running.begin_pass():
+                return
+            check_compiled(self.layers, self.family.attention)
+            self._layer_hooks.follow_compilation()
+        check_call(self.model, call)
+        record = CacheRecord(layouts_of(cache, len(tokens_in(call))), cache.get_max_length() - 1)
+        self._local.forward = Pass(record, 1, self.backend, self.family, cache, self._rotary)
+        lead(cache, True)
+
     def _pass_of(self, call: dict[str, Any], cache: Any) -> Pass:
         """What begins with this call: a prompt, a turn with pictures, or what goes on without any."""
         ids = call.get("input_ids")
         apart = self._ids.take(call.get("inputs_embeds")) if self.family.ids_apart and ids is None else None
         ids = ids if apart is None else apart
-        batch, length = (ids if ids is not None else call["inputs_embeds"]).shape[:2]
+        batch, length = (tokens_in(call) if ids is None else ids).shape[:2]
         record = CacheRecord.of(cache, self.backend.layers, self._keyless, batch)
         past = record.total
         check_length(self.model, self.plan, past + length)
-        named = (*self.family.image_inputs, "mm_encoder_outputs")
-        pictures = apart is not None or any(_given(call.get(name)) for name in named)
+        pictures = apart is not None or has_pictures(call, self.family.image_inputs)
         if past and not pictures:
             return Pass(record, length, self.backend, self.family, cache, self._rotary)
         if ids is None:
@@ -274,7 +311,10 @@ class Scope:
                 self._tell(forward)
             if forward.cache is not None and output is not None:
                 forward.leave()
-        self._running.end_pass()
+            if forward.loosened is not None:
+                forward.loosened.end(None if output is None else forward.fitting.total)
+        if not torch.compiler.is_compiling():
+            self._running.end_pass()
 
     def _tell(self, forward: PromptPass) -> None:
         """Let the trace tell of a prompt.
@@ -302,8 +342,3 @@ def adapted(model: Any) -> Any:
 def _parameters_of(module: nn.Module) -> list[str]:
     """Names of what a module takes, in their order."""
     return list(inspect.signature(module.forward).parameters)
-
-
-def _given(pictures: Any) -> bool:
-    """Whether an argument carries pictures: pixels, or a non-empty mapping of encoder outputs."""
-    return pictures is not None and (isinstance(pictures, Tensor) or bool(pictures))
