@@ -7,16 +7,16 @@ from what is lost to the pruning. Prints a table, or with --json one object.
 """
 
 import json
-import time
 from typing import Annotated, Any
 
 import torch
 import typer
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
+from torch import nn
 
-from visionflow.bench.rounds import in_turns, ratio_of_medians
+from visionflow.bench.clock import clock_for
+from visionflow.bench.products import linear_layers, product_times, products_ratio
 from visionflow.bench.rows import bench_rows
 from visionflow.bench.shapes import SHAPES, random_model, shape_config
 from visionflow.core.plan import Plan
@@ -26,27 +26,7 @@ from visionflow.loading.models import check_dtype
 def products(shape: str, dtype: torch.dtype) -> list[nn.Linear]:
     """The linear layers of one decoder layer of `shape`, on the CPU."""
     model: Any = random_model(shape_config(shape, 1), dtype, torch.device("cpu"))
-    return [part for part in model.get_decoder().layers[0].modules() if isinstance(part, nn.Linear)]
-
-
-@torch.inference_mode()
-def seconds(layers: list[nn.Linear], inputs: dict[int, Tensor]) -> float:
-    """Of one product with each."""
-    start = time.perf_counter()
-    for layer in layers:
-        layer(inputs[layer.in_features])
-    return time.perf_counter() - start
-
-
-def timed(layers: list[nn.Linear], counts: list[int], rounds: int) -> dict[int, list[float]]:
-    """Seconds of the products on each number of tokens, round by round; a round more warms up."""
-    widths = {layer.in_features for layer in layers}
-    inputs = {n: {width: torch.randn(n, width).to(layers[0].weight.dtype) for width in widths} for n in counts}
-    times: dict[int, list[float]] = {n: [] for n in counts}
-    for turn in in_turns(counts, rounds + 1):
-        for n in turn:
-            times[n].append(seconds(layers, inputs[n]))
-    return {n: of_n[1:] for n, of_n in times.items()}
+    return linear_layers(model.get_decoder().layers[0])
 
 
 def main(
@@ -69,16 +49,14 @@ def main(
     present = {name: plan.work(image_tokens, 35, text_tokens - 35, depth).rows for name, plan in plans.items()}
     counts = sorted({n for layers in present.values() for n in layers}, reverse=True)
     layers = products(shape, number)
-    times = timed(layers, counts, rounds)
+    times = product_times(layers, counts, rounds, clock_for(torch.device("cpu")))
     weights = sum(layer.weight.numel() for layer in layers)
-    totals = {name: [sum(of_round) for of_round in zip(*(times[n] for n in of_row), strict=True)]
-              for name, of_row in present.items()}  # fmt: skip
     found = {
         "shape": shape, "dtype": dtype, "image_tokens": image_tokens, "text_tokens": text_tokens, "rounds": rounds,
         "gflops_per_second": {n: 2 * n * weights / sorted(times[n])[len(times[n]) // 2] / 1e9 for n in counts},
         "rows": {
             name: {"bound": sum(present["none"]) / sum(present[name]),
-                   "realised": vars(ratio_of_medians(totals["none"], totals[name]))}
+                   "realised": vars(products_ratio(present["none"], present[name], times))}
             for name in present
         },
     }  # fmt: skip

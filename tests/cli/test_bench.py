@@ -67,11 +67,13 @@ def test_json_and_figure(visionflow: Run, tmp_path: Path) -> None:
     assert len(model["order"]) == 2
     for row in model["rows"]:
         assert keys(row) == {
-            "name", "method", "flops", "bound", "realised", "realised_processor", "efficiency", "prefill_s",
-            "prefill_processor_s", "first_token_s", "decode_s", "decode_speedup", "answer_s", "probe_s", "probe_share",
+            "name", "method", "flops", "bound", "realised", "realised_processor", "efficiency", "efficiency_processor",
+            "products_efficiency", "prefill_s", "prefill_processor_s", "first_token_s",
+            "decode_s", "decode_speedup", "answer_s", "probe_s", "probe_share",
             "kv_bytes", "peak_bytes", "host_waits_prefill", "host_waits_answer", "note",
         }  # fmt: skip
-        for name in ("realised", "realised_processor", "efficiency", "decode_speedup"):
+        ratios = ("realised", "realised_processor", "efficiency", "efficiency_processor", "products_efficiency")
+        for name in (*ratios, "decode_speedup"):
             assert keys(row[name]) == {"value", "low", "high"}
         for name in ("prefill_s", "prefill_processor_s", "first_token_s", "decode_s", "answer_s"):
             assert keys(row[name]) == {"median", "q1", "q3", "values"}
@@ -89,7 +91,8 @@ def test_for_people(visionflow: Run) -> None:
         "RandomPruning(k=1, r=0.5)",
         "efficiency",
         "per further token",
-        "processor",
+        "in processor time",
+        "products allow",
         "host waits",
         "vision encoder",
         "Rounds: 1. Medians",
@@ -117,6 +120,16 @@ def test_models_side_by_side_and_methods_with_settings(visionflow: Run, checkpoi
     for model in models:
         assert [row["method"] for row in model["rows"]] == ["no pruning", "FastV(k=3, r=0.75)", "VTW(k=3)"]
         assert model["rows"][1]["bound"] == models[0]["rows"][1]["bound"]
+    assert drawn(tmp_path / "bench.png")
+
+
+def test_sizes_of_prompts_stand_side_by_side(visionflow: Run, tmp_path: Path) -> None:
+    options = ("--methods", "fastv", "--batch", "1,2", "--image-tokens", "16,32", "--repeats", 1, "--out", tmp_path)
+    code, out, err = visionflow("bench", *SMALL, *options, "--json")
+    models = json.loads(out)["models"]
+    assert (code, err) == (0, "")
+    assert [(each["batch"], each["image_tokens"]) for each in models] == [(1, 16), (1, 32), (2, 16), (2, 32)]
+    assert models[3]["rows"][0]["kv_bytes"] == 2 * models[1]["rows"][0]["kv_bytes"]
     assert drawn(tmp_path / "bench.png")
 
 

@@ -2,11 +2,12 @@
 
 - ``bound`` = F_dense / F_pruned, true FLOPs of the prefill, all tokens, probes included;
 - ``realised`` = T_dense / T_pruned of the same prefill: medians, same process, same weights, runs taken in turns;
-- ``efficiency`` = realised / bound.
+- ``efficiency`` = realised / bound;
+- ``products_efficiency``: that of the decoder's linear layers by themselves on as many tokens: what the machine allows.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -17,12 +18,14 @@ from transformers import PreTrainedModel
 from visionflow.answering import enough_memory
 from visionflow.bench.clock import Clock, clock_for
 from visionflow.bench.passes import answer
+from visionflow.bench.products import linear_layers, product_times
 from visionflow.bench.prompt import PICTURE, BenchPrompt, make_prompt
 from visionflow.bench.results import ENCODER, ModelResult, variant_result
 from visionflow.bench.rounds import Summary, TimeLimit, in_turns
 from visionflow.bench.rows import Variant, all_methods, bench_rows, rows_that_fit
 from visionflow.bench.subject import Subject
-from visionflow.bench.unclocked import run_unclocked, running_as
+from visionflow.bench.unclocked import Unclocked, run_unclocked, running_as
+from visionflow.engines.hf.families import family_of
 from visionflow.engines.hf.layer_kinds import depth_of
 
 
@@ -44,7 +47,7 @@ class Settings:
     batch: int = 1
     image_tokens: int | None = None
     text_tokens: int = 64
-    new_tokens: int = 5
+    new_tokens: int = 32
     repeats: int = 5
     time_limit_s: float = 480.0
 
@@ -88,6 +91,7 @@ def measure(
         for row in rows:
             unclocked[row.name] = run_unclocked(row, model, inputs, prompt.image_tokens, steps)
             on_step(f"{row.name}: memory and probes", len(unclocked), total)
+        products = _products(model, unclocked, settings.repeats)
         rounds = _Rounds(model, prompt, inputs, rows, steps, clock or clock_for(model.device))
         rounds.run(settings.repeats, limit, lambda what, done: on_step(what, len(rows) + done, total))
     return ModelResult(
@@ -102,13 +106,20 @@ def measure(
         notes=[note for note in (subject.note, *left_out) if note],
         order=rounds.order,
         encoder_s=Summary.of([lap for [lap] in rounds.laps[ENCODER]]),
-        rows=[variant_result(row, unclocked, rounds.laps, rounds.processor, steps) for row in rows],
+        rows=[variant_result(row, unclocked, products, rounds.laps, rounds.processor, steps) for row in rows],
     )
 
 
 @torch.inference_mode()
 def _encoded(model: PreTrainedModel, prompt: BenchPrompt) -> dict[str, Any]:
     return prompt.decoder_inputs(prompt.features(model))
+
+
+def _products(model: PreTrainedModel, unclocked: Mapping[str, Unclocked], rounds: int) -> dict[int, list[float]]:
+    """Seconds of the products of one decoder layer, by tokens; empty where its weights are no linear layers."""
+    layers = linear_layers(family_of(model).layers_of(model)[0])
+    counts = {n for each in unclocked.values() for n in each.rows}
+    return product_times(layers, counts, rounds, clock_for(model.device)) if layers else {}
 
 
 class _Rounds:

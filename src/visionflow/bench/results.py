@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from visionflow.bench.products import products_efficiency
 from visionflow.bench.rounds import Ratio, Summary, ratio_of_medians
 from visionflow.bench.rows import DENSE, Variant
 from visionflow.bench.unclocked import Unclocked
@@ -28,6 +29,9 @@ class VariantResult:
         bound: FLOPs of the dense prefill over `flops`.
         realised: time of the dense prefill over that of this row, medians.
         efficiency: realised over bound.
+        efficiency_processor: `realised_processor` over bound.
+        products_efficiency: of the decoder's linear layers by themselves, the ratio of their times over that of their
+            FLOPs: what the machine's own products allow; None where there are no linear layers.
         prefill_s: the decoder on given embeddings, to the logits of the last token.
         prefill_processor_s: the same in processor time of this process, all threads: what others do on a shared machine
             is not in it, and what a GPU does is not, either.
@@ -50,6 +54,8 @@ class VariantResult:
     bound: float
     realised: Ratio
     efficiency: Ratio
+    efficiency_processor: Ratio
+    products_efficiency: Ratio | None
     prefill_s: Summary
     prefill_processor_s: Summary
     realised_processor: Ratio
@@ -103,12 +109,18 @@ class ModelResult:
 
 
 def variant_result(
-    row: Variant, unclocked: Mapping[str, Unclocked], laps: Laps, processor: Laps, steps: int
+    row: Variant,
+    unclocked: Mapping[str, Unclocked],
+    products: Mapping[int, Sequence[float]],
+    laps: Laps,
+    processor: Laps,
+    steps: int,
 ) -> VariantResult:
     """The figures of one row, beside those of the unpruned model.
 
     Args:
         unclocked: of each row.
+        products: of `product_times`, or empty.
         processor: as `laps`, in processor time.
         steps: decoding steps of each answer.
     """
@@ -118,6 +130,7 @@ def variant_result(
     dense_prefills, dense_decodes = zip(*laps[DENSE], strict=True)
     own_processor, dense_processor = ([lap[0] for lap in processor[name]] for name in (row.name, DENSE))
     realised = ratio_of_medians(dense_prefills, prefills)
+    realised_processor = ratio_of_medians(dense_processor, own_processor)
     probe = Summary.of(own.probe_s) if own.probe_s else None
     return VariantResult(
         name=row.name,
@@ -126,9 +139,11 @@ def variant_result(
         bound=bound,
         realised=realised,
         efficiency=realised.over(bound),
+        efficiency_processor=realised_processor.over(bound),
+        products_efficiency=products_efficiency(unclocked[DENSE].rows, own.rows, products) if products else None,
         prefill_s=Summary.of(prefills),
         prefill_processor_s=Summary.of(own_processor),
-        realised_processor=ratio_of_medians(dense_processor, own_processor),
+        realised_processor=realised_processor,
         first_token_s=_sum(encoder, prefills),
         decode_s=Summary.of([lap / steps for lap in decodes]) if steps else None,
         decode_speedup=ratio_of_medians(dense_decodes, decodes) if steps else None,

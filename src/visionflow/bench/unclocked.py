@@ -16,6 +16,7 @@ from visionflow.bench.rounds import TimeLimit
 from visionflow.bench.rows import Variant
 from visionflow.core.plan import Plan
 from visionflow.cost import DecoderShape, cost_of
+from visionflow.engines.hf.families import family_of
 from visionflow.pruning import PruningTrace, prune
 
 _PROBE_RUNS, _PROBES_S = 3, 20.0  # at most, and one at least
@@ -27,10 +28,12 @@ class Unclocked:
     """One row, none of it with the clock of the rounds running; see `visionflow.bench.results.VariantResult`.
 
     Attributes:
+        rows: tokens in each decoder layer, all samples, fillers among them.
         probe_s: of each run; empty without probes.
     """
 
     flops: int
+    rows: list[int]
     kv_bytes: int
     peak_bytes: int | None
     probe_s: list[float]
@@ -53,12 +56,15 @@ def run_unclocked(
             answer(model, inputs, steps, _unmarked)
         peak, output = peak_memory(model.device, lambda: prefill(model, inputs))
         check_numbers(output)
-        flops = trace.cost("flops").pruned if trace else dense_flops(model, inputs["input_ids"], image_tokens)
+        ids = inputs["input_ids"]
+        flops = trace.cost("flops").pruned if trace else dense_flops(model, ids, image_tokens)
+        lengths = trace.lengths if trace else [ids.shape[1]] * len(family_of(model).layers_of(model))
         cached = kv_bytes(output.past_key_values)
         del output
         in_prefill = host_waits(model.device, lambda: prefill(model, inputs))
         in_answer = host_waits(model.device, lambda: answer(model, inputs, steps, _unmarked))
-    return Unclocked(flops, cached, peak, _probe_times(row, model, inputs), in_prefill, in_answer)
+    rows = [len(ids) * length for length in lengths]
+    return Unclocked(flops, rows, cached, peak, _probe_times(row, model, inputs), in_prefill, in_answer)
 
 
 def dense_flops(model: PreTrainedModel, ids: Tensor, image_tokens: int) -> int:

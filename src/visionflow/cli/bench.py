@@ -24,7 +24,7 @@ from visionflow.cli.options import (
 )
 from visionflow.cli.output import quiet_libraries, tell, working
 from visionflow.cli.values import methods as read_methods
-from visionflow.cli.values import names, number, place, whole
+from visionflow.cli.values import names, number, numbers, place, whole
 
 if TYPE_CHECKING:
     from visionflow.bench.measure import Settings
@@ -61,22 +61,28 @@ def bench(
             shown="all, with their papers' settings",
         ),
     ] = None,
-    batch: Annotated[int, option(whole(1, MOST_AT_A_TIME), "N", "Prompts at a time.")] = 1,
+    batch: Annotated[
+        Sequence[int], option(numbers(1, MOST_AT_A_TIME), "N,N", "Prompts at a time: 1,8 runs each row with both.")
+    ] = (1,),
     image_tokens: Annotated[
-        int | None,
+        Sequence[int] | None,
         option(
-            whole(1, MOST_TOKENS),
-            "N",
-            "Image tokens of each prompt, from as many pictures as it takes.",
+            numbers(1, MOST_TOKENS),
+            "N,N",
+            "Image tokens of each prompt, from as many pictures as it takes: 576,2880 runs each row with both.",
             shown="one picture",
         ),
     ] = None,
     text_tokens: TextTokens = 64,
-    new_tokens: Annotated[int, option(whole(1, MOST_TOKENS), "N", "Length of the answers.")] = 5,
+    new_tokens: Annotated[int, option(whole(1, MOST_TOKENS), "N", "Length of the answers.")] = 32,
     repeats: Annotated[int, option(whole(1, MOST_ROUNDS), "N", "Rounds, at most; each runs every row once.")] = 5,
     time_limit: Annotated[
         float,
-        option(number(0, MOST_MINUTES), "MINUTES", "Per model: no round is begun that would end later; one is run."),
+        option(
+            number(0, MOST_MINUTES),
+            "MINUTES",
+            "Per model and size of the prompts: no round is begun that would end later; one is run.",
+        ),
     ] = 8.0,
     dtype: Dtype = None,
     device: Device = None,
@@ -87,8 +93,8 @@ def bench(
     """Time and memory of each method beside the dense model, runs taken in turns, and what the arithmetic allows.
 
     bound: FLOPs of the dense prefill over those of the pruned one, probes included; realised: the same of the measured
-    times (medians); efficiency: realised over bound. Vision encoder, probes, prefill, decoding and the peak memory of
-    the prefill are measured apart.
+    times (medians); efficiency: realised over bound, beside what the machine's matrix products allow by themselves.
+    Vision encoder, probes, prefill, decoding and the peak memory of the prefill are measured apart.
     """
     make_folder(out)
     with working("loading the libraries"):
@@ -101,14 +107,16 @@ def bench(
         place = check_device(device)
         check_models(model, layers, dtype)
         check_methods(methods or ())
-    settings = Settings(
-        methods or (), batch, image_tokens, text_tokens, new_tokens, repeats, time_limit_s=60 * time_limit
-    )
+    sizes = [
+        Settings(methods or (), prompts, tokens, text_tokens, new_tokens, repeats, time_limit_s=60 * time_limit)
+        for prompts in batch
+        for tokens in image_tokens or (None,)
+    ]
     found = {
         "machine": describe_machine(place),
         "repeats": repeats,
-        "time_limit_s": settings.time_limit_s,
-        "models": [_bench_one(name, settings, layers, dtype, device) for name in model],
+        "time_limit_s": sizes[0].time_limit_s,
+        "models": [result for name in model for result in _bench_one(name, sizes, layers, dtype, device)],
     }
     from visionflow.report.bench import show_bench
     from visionflow.report.figures.bench import draw_bench
@@ -129,17 +137,20 @@ def check_models(models: Sequence[str], layers: int | None, dtype: str | None) -
 
 
 def _bench_one(
-    name: str, settings: "Settings", layers: int | None, dtype: str | None, device: str | None
-) -> dict[str, Any]:
+    name: str, sizes: Sequence["Settings"], layers: int | None, dtype: str | None, device: str | None
+) -> list[dict[str, Any]]:
+    """One model, with prompts of each size; as deep as suits the largest."""
     from visionflow.bench.measure import measure
     from visionflow.bench.subject import open_subject
     from visionflow.cli.progress import steps
 
     quiet_libraries(name)
     with working(f"making {name}"):
-        subject = open_subject(name, layers, dtype, device, settings.prompt_tokens)
-    with steps(name) as on_step:
-        result = measure(subject, settings, on_step)
+        subject = open_subject(name, layers, dtype, device, max(size.prompt_tokens for size in sizes))
+    results = []
+    for size in sizes:
+        with steps(name) as on_step:
+            results.append(measure(subject, size, on_step).to_json())
     del subject
     gc.collect()  # the next model needs the room
-    return result.to_json()
+    return results

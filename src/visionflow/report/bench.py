@@ -13,8 +13,11 @@ _LEGEND = {
     "bound": "FLOPs of the dense prefill over those of the pruned one, probes included",
     "realised": "time of the dense prefill over that of the pruned one",
     "efficiency": "realised / bound",
+    "in processor time": "the same of the seconds of processor time of the prefill",
+    "products allow": "the efficiency of the decoder's linear layers by themselves, run on as many tokens",
     "processor": "of the prefill, seconds of processor time, all threads: what else the machine does is not in it",
     "prefill": "the decoder on given embeddings, to the logits of the last token",
+    "answer": "vision encoder, prefill and all further tokens",
     "first token": "vision encoder and prefill",
     "probe": "time inside the probes, measured apart, and its share of the dense prefill",
     "peak": "memory of the prefill at its worst moment, above the weights, KV cache included",
@@ -51,9 +54,10 @@ def _settings(model: Mapping[str, Any]) -> Pairs:
 
 
 def _ratios(model: Mapping[str, Any]) -> Sheet:
-    table = Sheet("", "bound", "realised", "efficiency", "decode speed")
+    table = Sheet("", "bound", "realised", "efficiency", "in processor time", "products allow", "decode speed")
     for row in model["rows"]:
-        ratios = (row["realised"], row["efficiency"], row["decode_speedup"])
+        efficiencies = (row["efficiency"], row["efficiency_processor"], row["products_efficiency"])
+        ratios = (row["realised"], *efficiencies, row["decode_speedup"])
         table.add_row(row["name"], f"{row['bound']:.2f}", *map(_ratio, ratios))
     return table
 

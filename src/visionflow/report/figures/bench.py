@@ -40,7 +40,7 @@ def draw_bench(found: Mapping[str, Any], path: Path) -> None:
     for number, (model, colour) in enumerate(zip(models, cycle(_COLOURS), strict=False)):
         rows = {row["name"]: row for row in model["rows"]}
         places = [names.index(name) + (number + 0.5) / len(models) * 0.8 - 0.4 for name in rows]
-        _first_tokens(first, places, list(rows.values()), model, colour, 0.72 / len(models))
+        _first_tokens(first, places, list(rows.values()), _label(model, models), model, colour, 0.72 / len(models))
         _bars(decoding, places, [row["decode_s"] for row in rows.values()], colour, 0.72 / len(models))
     _dense_line(first, models)
     first.set_title("Time to the first token", fontsize=11)
@@ -122,12 +122,13 @@ def _first_tokens(
     axis: Any,
     places: Sequence[float],
     rows: Sequence[Mapping[str, Any]],
+    name: str,
     model: Mapping[str, Any],
     colour: str,
     width: float,
 ) -> None:
     """Vision encoder below, prefill on top; the whiskers are the quartiles of their sum."""
-    name, encoder = f"{model['model']}, {model['layers']} layers", model["encoder_s"]["median"]
+    encoder = model["encoder_s"]["median"]
     axis.bar(
         places,
         [encoder] * len(rows),
@@ -151,6 +152,13 @@ def _first_tokens(
     )
 
 
+def _label(model: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> str:
+    """The model, and the size of its prompts where there are several."""
+    name = f"{model['model']}, {model['layers']} layers"
+    several = len({(each["batch"], each["image_tokens"]) for each in models if each["model"] == model["model"]}) > 1
+    return f"{name}, batch {model['batch']}, {model['image_tokens']} image tokens" if several else name
+
+
 def _bars(
     axis: Any, places: Sequence[float], values: Sequence[Mapping[str, Any] | None], colour: str, width: float
 ) -> None:
@@ -162,7 +170,7 @@ def _bars(
 
 def _dense_line(axis: Any, models: Sequence[Mapping[str, Any]]) -> None:
     """How long the smallest model takes unpruned, where there are several: does a larger one, pruned, beat it?"""
-    if len(models) > 1:
+    if len({model["weights_bytes"] for model in models}) > 1:
         smallest = min(models, key=lambda model: model["weights_bytes"])
         axis.axhline(
             smallest["rows"][0]["first_token_s"]["median"],
@@ -181,9 +189,13 @@ def _reach(values: Sequence[Mapping[str, Any]]) -> list[list[float]] | None:
 
 
 def _caption(found: Mapping[str, Any]) -> str:
-    machine, model = found["machine"], found["models"][0]
+    machine, models = found["machine"], found["models"]
+    model = models[0]
+    sizes = {(each["image_tokens"], each["batch"]) for each in models}
+    size = f"{model['image_tokens']} image and " if len(sizes) == 1 else ""
+    batch = f", batch {model['batch']}" if len(sizes) == 1 else ""
     return (
-        f"{model['image_tokens']} image and {model['text_tokens']} text tokens, batch {model['batch']}, "
-        f"{model['dtype']}; {machine['device']}, {machine['processor']}, {machine['threads']} threads; "
+        f"{size}{model['text_tokens']} text tokens{batch}, {model['dtype']}; {machine['device']}, "
+        f"{machine['processor']}, {machine['threads']} threads; "
         f"{'medians and quartiles' if repeated(model['rows'][0]['first_token_s']) else 'timed once'}"
     )
