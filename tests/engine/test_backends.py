@@ -1,6 +1,7 @@
 """Attention implementations with other masks than sdpa's: flex attention, and flash attention as a stand-in here."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from tests.matrix import METHODS, AboveAverage, Merging, prompts, quick_or_slow
 from tests.reference import Keep
 from tests.tiny import Prompt, batch_of, prompt, tiny_llava
 from visionflow import VTW, FastV, HiMAP, Method, UnsupportedModelError, UnsupportedUsageError, VisiPruner, prune
+from visionflow.core import Block, Plan
+from visionflow.engines.hf.scope import Scope
 from visionflow.methods import DivPrune, PyramidDrop
 
 FLASH = "plain_flash_attention"
@@ -31,6 +34,7 @@ CUTTING = [
 ]
 CUTTING += [DivPrune(0.5), Merging((0, 3), 0.4)]
 DEEP_ONLY = VisiPruner(2, 0.85, 0.3, 0.97, exit_patience=1, phases=("middle", "deep"))
+SHALLOW = VisiPruner(2, 0.85, 0.3, 0.97, exit_patience=1)
 flash_methods = pytest.mark.parametrize("method", [*CUTTING, DEEP_ONLY], ids=str)
 
 
@@ -62,7 +66,8 @@ def plain_flash_attention(
     mask = torch.ones(len(query), keys, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
     output = query.new_zeros(len(query), rows, query.shape[1], value.shape[3])
     for sample, real in enumerate(mask):
-        running = torch.ones(1, dtype=torch.bool) if rows == 1 else real[-rows:]
+        alone = rows == 1 or attention_mask is None
+        running = torch.ones(rows, dtype=torch.bool) if alone else real[-rows:]
         q, k, v = query[sample, :, running], key[sample, :, real], value[sample, :, real]
         k, v = (states.repeat_interleave(len(q) // len(states), 0) for states in (k, v))
         scores = q @ k.transpose(1, 2) * (query.shape[3] ** -0.5 if scaling is None else scaling)
@@ -187,7 +192,43 @@ def test_flash_attention_2_equals_sdpa(flash2: PreTrainedModel, method: Method, 
     same_as_sdpa(flash2, method, BATCHES[batch])
 
 
-@flash_methods
+QUESTIONS = [prompt(3, "image", 6), prompt(3, "image", 9, seed=5), prompt(3, "image", 1, seed=2)]
+BEGINNINGS = [prompt(3, "image", 6), prompt(20, "image", 12, seed=5), prompt(2, "image", "image", 3, seed=2)]
+
+
+@pytest.mark.parametrize("samples", [BATCHES["one"], BATCHES["equal"], QUESTIONS], ids=["one", "equal", "questions"])
+@pytest.mark.parametrize("backend", ["flash", "flash2"])
+def test_tokens_leave_the_picture_out_without_a_mask(
+    backend: str, samples: list[Prompt], request: pytest.FixtureRequest
+) -> None:
+    for side in ("left", "right"):
+        same_as_sdpa(request.getfixturevalue(backend), SHALLOW, samples, side)
+
+
+@pytest.mark.parametrize("backend", ["flash", "flash2"])
+def test_text_leaves_the_picture_out_which_reads_itself(backend: str, request: pytest.FixtureRequest) -> None:
+    method = replace(SHALLOW, shallow_image_to_image=True)
+    for samples in (BATCHES["picture first"], BEGINNINGS):
+        same_as_sdpa(request.getfixturevalue(backend), method, samples)
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (BATCHES["padded"], "text between pictures is kept from reading them by a mask"),
+        (BEGINNINGS, "samples with pictures or beginnings of other lengths are told by a mask"),
+        (BATCHES["picture first"], "are left with nothing to read"),
+    ],
+    ids=["text-between", "beginnings", "nothing-to-read"],
+)
+def test_what_takes_a_mask_of_pairs_is_refused_under_flash(
+    flash: PreTrainedModel, samples: list[Prompt], message: str
+) -> None:
+    with prune(flash, SHALLOW), pytest.raises(UnsupportedUsageError, match=message):
+        flash(**batch_of(samples))
+
+
+@pytest.mark.parametrize("method", [*CUTTING, DEEP_ONLY, SHALLOW], ids=str)
 @pytest.mark.parametrize("batch", ["one", "equal"])
 def test_flash_attention_2_unpads_nothing_where_all_samples_are_as_long(
     flash2: PreTrainedModel, method: Method, batch: str, monkeypatch: pytest.MonkeyPatch
@@ -263,8 +304,11 @@ def test_a_second_turn_that_brings_a_picture(backend: str, request: pytest.Fixtu
 
 
 def test_flash_does_not_block_by_masks(flash: PreTrainedModel) -> None:
+    """Only what can be left out of the keys of all rows that are run together."""
     with pytest.raises(UnsupportedUsageError, match="forbids single tokens"):
-        prune(flash, VisiPruner(2, 0.85, 0.3, 0.97))
+        Scope(flash, Plan(blocks=(Block((0,), "image", "image", "skip"),)))
+    with pytest.raises(UnsupportedUsageError, match="forbids single tokens"):
+        Scope(flash, Plan(blocks=(Block((0,), "image", "instruction", "renormalise"),)))
 
 
 def test_flash_does_not_count_windows(flash: PreTrainedModel) -> None:

@@ -132,7 +132,8 @@ def check_backend(backend: Backend, model: PreTrainedModel, plan: Plan) -> None:
                 "flash attention counts this model's windows in the tokens that are left, not in those of the prompt: "
                 "call model.set_attn_implementation('sdpa')"
             )
-        if any(block.mode in ("renormalise", "skip") for block in plan.blocks):
+        text_reads = any("instruction" not in blocked for blocked in plan.skipped().values())
+        if text_reads or any(block.mode == "renormalise" for block in plan.blocks):
             raise UnsupportedUsageError(
                 "flash attention takes no mask that forbids single tokens to read others, which this needs: "
                 "call model.set_attn_implementation('sdpa')"

@@ -1,6 +1,7 @@
 """One forward pass inside a scope: all that it holds is in one object, and each part of that says what it may touch."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -240,7 +241,7 @@ class PromptPass(Pass):
         tokens, weights = self.present.tokens.to(query.device), None
         blocked = self.blocking.skipped.get(layer)
         if blocked:
-            parts = self.memo.once((mask, tokens, blocked), lambda: skip.parts_of(mask, tokens, blocked))
+            parts = self.memo.once((mask, tokens, blocked), partial(self._parts, mask, tokens, blocked))
             output = skip.attend_in_parts(attend, query, key, value, parts, **options)
             self._note_skipped(layer, blocked)
         else:
@@ -255,6 +256,11 @@ class PromptPass(Pass):
         for see in watchers:
             see(self.blocking.as_read(attention))
         return attention.output, weights
+
+    def _parts(self, mask: Tensor | None, tokens: Tokens, blocked: frozenset[GroupName]) -> list[skip.Part]:
+        if self._backend.kind == "keys":
+            return skip.unmasked_parts_of(tokens, blocked)
+        return skip.parts_of(mask, tokens, blocked)
 
     def _note_skipped(self, layer: int, blocked: frozenset[GroupName]) -> None:
         tokens = self.present.tokens

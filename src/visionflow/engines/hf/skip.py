@@ -17,6 +17,8 @@ from visionflow.errors import UnsupportedUsageError
 Attend = Callable[..., tuple[Tensor, Tensor | None]]
 """A transformers attention function without its module: query, key, value, mask, and options by name."""
 
+_BY_A_MASK = "by a mask of pairs, which flash attention does not take: call model.set_attn_implementation('sdpa')"
+
 
 @dataclass(frozen=True)
 class Part:
@@ -25,12 +27,14 @@ class Part:
     Attributes:
         rows: int64 ``[batch, rows]`` places of its rows, one past the end for fillers; None for all tokens.
         keys: int64 ``[batch, keys]`` places of its keys.
-        mask: ``[batch, heads or 1, rows, keys]``, bool or additive.
+        mask: ``[batch, heads or 1, rows, keys]``, bool or additive; for flash attention ``[batch, keys]``, or None.
+        causal: without a mask of pairs, whether each row reads no further than to the key in its place from the end.
     """
 
     rows: Tensor | None
     keys: Tensor
-    mask: Tensor
+    mask: Tensor | None
+    causal: bool | None = None
 
 
 def parts_of(mask: Tensor | None, tokens: Tokens, blocked: Collection[GroupName]) -> list[Part]:
@@ -58,12 +62,40 @@ def parts_of(mask: Tensor | None, tokens: Tokens, blocked: Collection[GroupName]
         parts.append(Part(rows, keys, own))
         readable.append((masks.readable(own).any(3).all(1) | ~real.to(own.device)).all())
     if not bool(reduce(torch.logical_and, readable)):
-        raise UnsupportedUsageError(
-            f"{_named(blocked)} tokens that may not read the image are left with nothing to read: put a system prompt "
-            "(at least a beginning-of-sequence token) before the picture, or, where windows are short, do not block "
-            "them"
-        )
+        raise UnsupportedUsageError(_nothing_to_read(blocked))
     return parts
+
+
+def unmasked_parts_of(tokens: Tokens, blocked: Collection[GroupName]) -> list[Part]:
+    """The same for flash attention, which takes no mask of pairs, where at least the instruction is blocked.
+
+    All text is run against itself, and the picture against the text before it, with itself or not: each of these is
+    causal by its order, or has nothing to hide.
+
+    Raises:
+        UnsupportedUsageError: text stands between pictures, or samples differ where that takes a mask after all.
+    """
+    system, image, text = tokens.system, tokens.image, tokens.instruction
+    if bool(((text.mask.cumsum(1) > 0) & image.mask).any()):
+        raise UnsupportedUsageError(f"text between pictures is kept from reading them {_BY_A_MASK}")
+    if "image" in blocked:
+        if len({*image.counts}) > 1 or len({*system.counts}) > 1:
+            raise UnsupportedUsageError(f"samples with pictures or beginnings of other lengths are told {_BY_A_MASK}")
+        if not all(system.counts):
+            raise UnsupportedUsageError(_nothing_to_read(blocked))
+        seen = _part(tokens, ("image",), ("system",), causal=False)
+    else:
+        seen = _part(tokens, ("system", "image"), ("system", "image"), causal=True)
+    return [_part(tokens, ("system", "instruction"), ("system", "instruction"), causal=True), seen]
+
+
+def _part(tokens: Tokens, rows: tuple[GroupName, ...], keys: tuple[GroupName, ...], causal: bool) -> Part:
+    """One without a mask, or with one of keys where samples differ."""
+    places, running = _places(tokens, rows)
+    read, real = _places(tokens, keys)
+    lengths = {sum(each) for each in zip(*(tokens.group(name).counts for name in keys), strict=True)}
+    rows_or_end = places.masked_fill(~running, tokens.columns.shape[1])
+    return Part(rows_or_end, read, None if len(lengths) == 1 else real, causal)
 
 
 def attend_in_parts(
@@ -85,7 +117,9 @@ def attend_in_parts(
     reads = []
     for part in parts:
         rows = query if part.rows is None else tokens_at(query, part.rows.clamp(max=length - 1))
-        reads.append(attend(rows, tokens_at(key, part.keys), tokens_at(value, part.keys), part.mask, **options)[0])
+        causal = {} if part.causal is None else {"is_causal": part.causal}
+        keys, values = tokens_at(key, part.keys), tokens_at(value, part.keys)
+        reads.append(attend(rows, keys, values, part.mask, **{**options, **causal})[0])
         if part.rows is None:
             return reads[-1]
     output = reads[0].new_zeros(batch, length + 1, heads, value.shape[3])  # fillers write to the row that is cut off
@@ -95,8 +129,12 @@ def attend_in_parts(
     return output[:, :length]
 
 
-def _named(blocked: Collection[GroupName]) -> str:
-    return " or ".join(name for name in SPANS if name in blocked)
+def _nothing_to_read(blocked: Collection[GroupName]) -> str:
+    named = " or ".join(name for name in SPANS if name in blocked)
+    return (
+        f"{named} tokens that may not read the image are left with nothing to read: put a system prompt (at least a "
+        "beginning-of-sequence token) before the picture, or, where windows are short, do not block them"
+    )
 
 
 def _places(tokens: Tokens, names: tuple[GroupName, ...]) -> tuple[Tensor, Tensor]:
