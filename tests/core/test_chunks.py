@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from visionflow.core import AttentionRows, Paid, Received, ReceivedAfter, Reduction, find_tokens
-from visionflow.core.attention import chunk_elements
+from visionflow.core.attention import chunk_elements, in_chunks
 from visionflow.core.reductions import joined
 from visionflow.core.tokens import GroupName, Tokens
 
@@ -69,3 +69,16 @@ def test_chunks_equal_the_whole(rows: GroupName, reduce: Reduction, cuts: tuple[
 )
 def test_how_much_is_held_at_a_time_is_a_matter_of_the_device(device: str, queries: int, held: int) -> None:
     assert chunk_elements(device, queries) == held
+
+
+@pytest.mark.parametrize(
+    ("device", "shape", "sizes"),
+    [
+        ("cpu", (1, 2, 2500, 4), [1024, 1024, 452]),
+        ("meta", (1, 32, 16384, 128), [16384]),
+        ("meta", (8, 32, 2944, 128), [2048, 896]),
+        ("meta", (1, 2, 0, 4), [0]),
+    ],
+)
+def test_how_many_keys_are_converted_at_a_time_is_too(device: str, shape: tuple[int, ...], sizes: list[int]) -> None:
+    assert [each.shape[2] for each in in_chunks(torch.empty(shape, device=device))] == sizes

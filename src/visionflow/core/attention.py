@@ -20,7 +20,7 @@ Heads = Literal["mean", "max"] | tuple[float, ...]
 """How the weights of the heads are joined: their mean, their maximum, or a weight for each."""
 
 CHUNK_ELEMENTS = 1 << 24  # fp32 attention weights held at a time: 64 MiB
-CHUNK_KEYS = 1024  # keys or values converted to fp32 at a time
+CHUNK_KEYS = 1024  # keys or values converted to fp32 at a time, on an accelerator at least
 _ELEMENTS_ON_ACCELERATOR = 1 << 26  # 256 MiB
 
 
@@ -37,6 +37,14 @@ def chunk_elements(device: str, queries: int) -> int:
     if device == "cpu":
         return min(CHUNK_ELEMENTS, queries)
     return min(_ELEMENTS_ON_ACCELERATOR, max(CHUNK_ELEMENTS, queries))
+
+
+def in_chunks(states: Tensor) -> tuple[Tensor, ...]:
+    """Keys or values ``[batch, kv_heads, keys, head_dim]`` in pieces, each of which is converted to fp32 at a time."""
+    at_once = CHUNK_KEYS
+    if states.device.type != "cpu":
+        at_once = max(at_once, _ELEMENTS_ON_ACCELERATOR // max(1, states[:, :, :1].numel()))
+    return torch.split(states, at_once, 2)
 
 
 @dataclass(frozen=True)
@@ -162,7 +170,7 @@ class AttentionRows:
         """From which row to which at a time, and the keys; many rows share one fp32 copy of these."""
         count = self.index.shape[1]
         step = max(1, self.held_at_once // (self.key.shape[0] * self.query.shape[1] * self.key.shape[2]))
-        keys = [exact(self.key)] if count > step else torch.split(self.key, CHUNK_KEYS, 2)
+        keys = [exact(self.key)] if count > step else in_chunks(self.key)
         for start in range(0, count, step):
             yield start, min(start + step, count), keys
 

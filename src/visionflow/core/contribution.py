@@ -11,7 +11,7 @@ from shutil import which
 import torch
 from torch import Tensor
 
-from visionflow.core.attention import CHUNK_KEYS, AttentionRows, exact, over_processes, per_group
+from visionflow.core.attention import AttentionRows, exact, in_chunks, over_processes, per_group
 from visionflow.core.tokens import concatenated
 
 PRODUCTS = 3
@@ -91,7 +91,9 @@ def _has_triton() -> bool:
 def _terms(rows: AttentionRows, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """``o . c_j`` and ``||c_j||^2`` of all keys here, ``[batch, keys]``, and ``||o||``, ``[batch, 1]``."""
     [(_, _, weights)] = rows.heads()
-    chunks = list(zip(torch.split(weights, CHUNK_KEYS, 3), torch.split(value, CHUNK_KEYS, 2), strict=True))
+    values = in_chunks(value)
+    values = values if len(values) > 1 else (exact(value),)  # many are converted twice, and never all at once
+    chunks = list(zip(torch.split(weights, [v.shape[2] for v in values], 3), values, strict=True))
     output = reduce(torch.add, [per_group(a, exact(v)) for a, v in chunks])
     dots, squares = [], []
     for a, v in chunks:
