@@ -163,6 +163,40 @@ def test_a_head_needs_room_for_what_its_row_is_divided_by(size: int, monkeypatch
     assert (log_sum_exp.received_from(rows) is None) == (size == 256)
 
 
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("chunk", [1, 1 << 24])
+def test_half_precision_is_summed_in_fp32_without_copies(
+    kv_heads: int, dtype: torch.dtype, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on CUDA: this processor has no such product, so one stands in for it."""
+    seen = []
+
+    def bmm(left: torch.Tensor, right: torch.Tensor, out_dtype: torch.dtype) -> torch.Tensor:
+        seen.append({left.dtype, right.dtype})
+        return left.to(out_dtype) @ right.to(out_dtype)
+
+    monkeypatch.setattr(attention, "CHUNK_ELEMENTS", chunk)
+    rows = uneven_rows(kv_heads, dtype)
+    plain = received(rows)
+    monkeypatch.setattr(torch, "bmm", bmm)
+    monkeypatch.setattr(attention, "_sums_in_fp32", lambda states: True)
+    torch.testing.assert_close(received(rows), plain, rtol=1e-5, atol=1e-6)
+    assert all(each == {dtype} for each in seen)
+    assert seen
+
+
+def test_cuda_sums_half_precision_in_fp32() -> None:
+    """Shapes alone."""
+    with FakeTensorMode():
+        query, key = (torch.empty(2, heads, 24, 64, dtype=torch.bfloat16, device="cuda") for heads in (4, 2))
+        assert attention._sums_in_fp32(query)
+        scores = attention.scores_of(query, key, 0.7)
+        assert not attention._sums_in_fp32(query.float())
+    assert scores.shape == (2, 4, 24, 24)
+    assert scores.dtype == torch.float32
+
+
 def test_cuda_has_the_kernel_as_it_is_called() -> None:
     """Shapes alone: no GPU is needed for these."""
     with FakeTensorMode():

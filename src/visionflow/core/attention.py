@@ -23,6 +23,8 @@ CHUNK_ELEMENTS = 1 << 24  # fp32 attention weights held at a time: 64 MiB
 CHUNK_KEYS = 1024  # keys or values converted to fp32 at a time, on an accelerator at least
 _ELEMENTS_ON_ACCELERATOR = 1 << 26  # 256 MiB
 
+_HAS_FP32_PRODUCTS = torch.version.hip is None and hasattr(torch.ops.aten.bmm, "dtype")
+
 
 def chunk_elements(device: str, queries: int) -> int:
     """How many fp32 attention weights are held at a time.
@@ -170,7 +172,8 @@ class AttentionRows:
         """From which row to which at a time, and the keys; many rows share one fp32 copy of these."""
         count = self.index.shape[1]
         step = max(1, self.held_at_once // (self.key.shape[0] * self.query.shape[1] * self.key.shape[2]))
-        keys = [exact(self.key)] if count > step else in_chunks(self.key)
+        copied_once = count > step and not _sums_in_fp32(self.key)
+        keys = [exact(self.key)] if copied_once else in_chunks(self.key)
         for start in range(0, count, step):
             yield start, min(start + step, count), keys
 
@@ -185,9 +188,8 @@ class AttentionRows:
 
     def _weights(self, index: Tensor, keys: Sequence[Tensor]) -> Tensor:
         single = self.query.shape[2] == 1  # the last one, which reads all that a mask of pairs does not forbid
-        query = exact(self.query if single else tokens_at(self.query, index)) * self.scaling
-        parts = [per_group(query, exact(key).transpose(2, 3)) for key in keys]
-        scores = concatenated(parts, 3)
+        query = self.query if single else tokens_at(self.query, index)
+        scores = concatenated([scores_of(query, key, self.scaling) for key in keys], 3)
         if self.softcap is not None:
             scores = scores.div_(self.softcap).tanh() * self.softcap
         if self.mask is not None:
@@ -247,6 +249,30 @@ def per_group(rows: Tensor, shared: Tensor) -> Tensor:
     with out_of_autocast(rows.device):
         grouped = rows.reshape(batch, shared.shape[1], -1, inner) @ shared
     return grouped.view(batch, heads, count, shared.shape[3])
+
+
+def scores_of(query: Tensor, key: Tensor, scaling: float) -> Tensor:
+    """``scaling * query @ key``, fp32 or fp64 ``[batch, heads, rows, keys]``.
+
+    Where torch can, products of half precision are summed in fp32 and nothing is copied to it: they are exact there.
+
+    Args:
+        query: ``[batch, heads, rows, head_dim]``.
+        key: ``[batch, kv_heads, keys, head_dim]``.
+    """
+    if not _sums_in_fp32(query):
+        return per_group(exact(query) * scaling, exact(key).transpose(2, 3))
+    (batch, heads, count, inner), groups = query.shape, key.shape[1]
+    with out_of_autocast(query.device):
+        grouped = query.reshape(batch * groups, heads // groups * count, inner)
+        products = torch.bmm(grouped, key.transpose(2, 3).flatten(0, 1), out_dtype=torch.float32)
+    return products.view(batch, heads, count, key.shape[2]).mul_(scaling)
+
+
+def _sums_in_fp32(states: Tensor) -> bool:
+    """Whether torch multiplies such tensors into fp32 (CUDA, and a torch that has it; there is no gradient of it)."""
+    half = states.dtype in (torch.bfloat16, torch.float16)
+    return half and states.device.type == "cuda" and not states.requires_grad and _HAS_FP32_PRODUCTS
 
 
 def out_of_autocast(device: torch.device) -> AbstractContextManager[None]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.backends.cuda import SDPAParams, can_use_flash_attention
 from torch.nn.functional import pad
 
-from visionflow.core.attention import AttentionRows, exact, per_group, tokens_at
+from visionflow.core.attention import AttentionRows, exact, scores_of, tokens_at
 from visionflow.core.tokens import Group, concatenated, pack
 
 _HALF = (torch.bfloat16, torch.float16)
@@ -97,7 +97,8 @@ def _has_flash(query: Tensor) -> bool:
 
 def _every_head(rows: AttentionRows) -> Tensor:
     """The keys of each query head, ``[batch, heads, keys, head_dim]``."""
-    return rows.key.repeat_interleave(rows.query.shape[1] // rows.key.shape[1], 1)
+    groups = rows.query.shape[1] // rows.key.shape[1]
+    return rows.key if groups == 1 else rows.key.repeat_interleave(groups, 1)
 
 
 def _causal(query: Tensor, key: Tensor, scaling: float) -> Tensor:
@@ -114,13 +115,13 @@ def masses_from(lse: Tensor, rows: AttentionRows, to: Group, with_own: bool) -> 
     """
     columns, real = pack(~to.mask, to.mask.shape[1] - min(to.counts))
     step = max(1, rows.held_at_once // (lse.shape[0] * lse.shape[1] * max(1, columns.shape[1])))
-    few = exact(tokens_at(rows.key, columns)).transpose(2, 3)
+    few = tokens_at(rows.key, columns)
     elsewhere, own = [], []
     for index, of_rows in zip(torch.split(rows.index, step, 1), torch.split(lse, step, 2), strict=True):
-        query = exact(tokens_at(rows.query, index)) * rows.scaling
-        read = (per_group(query, few) - of_rows.unsqueeze(3)).exp().mean(1)
+        query = tokens_at(rows.query, index)
+        read = (scores_of(query, few, rows.scaling) - of_rows.unsqueeze(3)).exp().mean(1)
         elsewhere.append((read * (real.unsqueeze(1) & (columns.unsqueeze(1) <= index.unsqueeze(2)))).sum(2))
         if with_own:
             key = exact(tokens_at(rows.key, index)).repeat_interleave(query.shape[1] // rows.key.shape[1], 1)
-            own.append(((query * key).sum(3) - of_rows).exp().mean(1))
+            own.append(((exact(query) * key).sum(3) * rows.scaling - of_rows).exp().mean(1))
     return (1 - concatenated(elsewhere, 1)) * rows.real, concatenated(own, 1) if own else None
