@@ -24,7 +24,7 @@ TOOLS_READY := $(TOOLS)/.ready
 DIST := .venv-dist
 
 .PHONY: demo test slow oracles test-distributed test-lmms test-vllm test-processors test-triton look look-pictures lint \
-	types check matrix matrix-newest newest lock breaks house operations gpu docs dist hooks clean
+	types check matrix matrix-newest newest lock breaks house operations probes gpu docs dist hooks clean
 
 demo: $(READY)
 	$(BIN)/visionflow ask examples/scene.png "How many red objects are there?"
@@ -122,6 +122,10 @@ house: $(READY)
 
 operations: $(READY)
 	$(BIN)/python -m tests.house.operations $(AT)
+
+# What looks at attention would cost on a GPU, by count and arithmetic.
+probes: $(READY)
+	$(BIN)/python -m tests.house.probes
 
 # On a machine with a GPU, in an environment of its own with torch and transformers: PYTHON=python3 make gpu CHECKS=--quick
 gpu:

@@ -91,7 +91,7 @@ def test_what_it_does_not_do_is_left_to_the_plain_one(monkeypatch: pytest.Monkey
     rows, value = made("none", torch.float32, 2, 8, 8, length=20)
     fused = contribution(rows, value)
     assert plain._terms_for(rows, value.double()) is plain._terms
-    monkeypatch.setattr(plain, "_LEAST_KEYS", {"cpu": 21})
+    monkeypatch.setattr(plain, "_LEAST_KEYS", {"cpu": 41})
     assert plain._terms_for(rows, value) is plain._terms
     torch.testing.assert_close(fused.similarity, contribution(rows, value).similarity)
 

@@ -8,6 +8,7 @@ import pytest
 from tests.house.figures import ENGINES, Size, report, size_of
 from tests.house.imports import PACKAGE, Import, circles, crossing, imports, room
 from tests.house.operations import counts, more
+from tests.house.probes import share
 from tests.house.seconds import ratio
 from tests.tiny import LAYERS
 
@@ -155,3 +156,10 @@ def test_a_ratio_of_seconds_has_an_interval_around_it() -> None:
     value, low, high = ratio([1.0] * 5, [0.9, 1.0, 1.1, 1.2, 1.3])
     assert value == pytest.approx(1.1)
     assert low < 1 < value < high
+
+
+@pytest.mark.parametrize("criterion", ["paid", "received"])
+@pytest.mark.parametrize(("image_tokens", "most"), [(576, 0.01), (16384, 0.03)])
+def test_looks_are_a_small_part_of_a_pruned_prefill_on_a_gpu(criterion: str, image_tokens: int, most: float) -> None:
+    """By count and arithmetic alone."""
+    assert share(1, image_tokens, criterion).share <= most

@@ -18,7 +18,7 @@ PRODUCTS = 3
 """Products of the row with all keys or values: its weights, its output, the output with each value."""
 
 _LEAST_KEYS = {"cuda": 4096}
-"""Keys from which on the fused kernels are used, by device: estimated. For fewer they save next to nothing."""
+"""Keys of all samples from which on the fused kernels are used, by device: estimated. For fewer they save nothing."""
 
 _Terms = Callable[[AttentionRows, Tensor], tuple[Tensor, Tensor, Tensor]]
 
@@ -74,7 +74,7 @@ def _terms_for(rows: AttentionRows, value: Tensor) -> _Terms:
     """The fused kernels where they do these rows and there are keys enough for them, and else what they are made of."""
     least = _LEAST_KEYS.get(value.device.type)
     fits = rows.softcap is None and value.dtype != torch.float64 and not value.requires_grad
-    if least is None or value.shape[2] < least or not fits or not _has_triton():
+    if least is None or len(value) * value.shape[2] < least or not fits or not _has_triton():
         return _terms
     fused: _Terms = import_module("visionflow.core.contribution_kernel").terms
     return fused
