@@ -129,8 +129,8 @@ BREAKS = [
         "6 restored",
         "an exception leaves the hooks where they are",
         "engines/hf/scope.py",
-        "        self.remove()\n\n    def enter",
-        "        if error is None:\n            self.remove()\n\n    def enter",
+        "        self.remove()\n\n    @property",
+        "        if error is None:\n            self.remove()\n\n    @property",
         "test_the_model_is_restored_after_an_exception_in_the_forward_pass",
     ),
     Break(
