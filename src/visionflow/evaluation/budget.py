@@ -5,6 +5,7 @@ The share is that of the prefill's true FLOPs, text and probes included, over so
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -113,11 +114,16 @@ class Budget:
         Raises:
             VisionFlowError: it cannot get there.
         """
+        least = 1.0
         for each in _earlier(given, self.shape.num_layers):
             strongest = _stronger(each, 64.0)
-            if self.taken(strongest) <= self.share:
+            least = min(least, taken := self.taken(strongest))
+            if taken <= self.share:
                 return each if strongest == each else self._bisected(each)
-        raise VisionFlowError(f"{given.name} cannot get down to {self.share:.1%} of the FLOPs")
+        raise VisionFlowError(
+            f"{given.name} cannot get down to {self.share:.1%} of the FLOPs: it takes {ceil(1000 * least) / 1000:.1%} "
+            "at least here; ask for more, or choose a method that cuts earlier"
+        )
 
     def _bisected(self, given: Method) -> Method:
         low, high = 0.0, 64.0

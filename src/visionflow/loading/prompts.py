@@ -109,7 +109,7 @@ def make_video_prompt(model: PreTrainedModel, processor: Any, video: Video, ques
         raise VisionFlowError(f"the model's processor cannot make this prompt: {line_of(error)}") from error
     if not torch.isin(inputs["input_ids"], torch.tensor(family_of(model).image_token_ids(model))).any():
         raise VisionFlowError("the prompt has no tokens of the video: the model's chat template leaves it out")
-    _check_length(model, inputs["input_ids"].shape[1], new_tokens)
+    _check_length(model, inputs["input_ids"].shape[1], new_tokens, "take fewer frames, ask a shorter question")
     return inputs.to(model.device, dtype=model.dtype)
 
 
@@ -215,11 +215,13 @@ def _check_image_tokens(model: PreTrainedModel, inputs: Any, pictures: int) -> N
         )
 
 
-def _check_length(model: PreTrainedModel, prompt: int, new_tokens: int) -> None:
+def _check_length(
+    model: PreTrainedModel, prompt: int, new_tokens: int, shorter: str = "ask a shorter question"
+) -> None:
     room = room_after(model, prompt)
     if new_tokens > room:
-        answer, shorter = (f" and an answer of {new_tokens}", ", or for fewer new tokens") if new_tokens else ("", "")
+        answer, fewer = (f" and an answer of {new_tokens}", ", or for fewer new tokens") if new_tokens else ("", "")
         raise VisionFlowError(
             f"the prompt of {prompt} tokens{answer} is more than the model's {room + prompt} positions: "
-            f"ask a shorter question{shorter}"
+            f"{shorter}{fewer}"
         )
