@@ -3,6 +3,7 @@
 Eager attention throughout: on CPU tensors the counter knows no formula for sdpa and counts it as nothing.
 """
 
+import copy
 import importlib
 from typing import Any
 
@@ -10,14 +11,17 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
+from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoModelForCausalLM, LlamaConfig
 
+from tests.matrix import quick_or_slow
 from tests.tiny import PER_IMAGE, prompt, tiny_llava
+from tests.zoo import ZOO
 from tests.zoo.survey import SURVEY
 from visionflow.core.plan import Plan
 from visionflow.core.work import Work
 from visionflow.cost import DecoderShape, cost_of, cost_of_work
 from visionflow.cost.shape import GATED_DENSE
+from visionflow.cost.text_models import UNEVEN
 from visionflow.engines.hf.scope import Scope
 from visionflow.methods import VTW, FastV, HiMAP, Method, RandomPruning
 
@@ -74,6 +78,36 @@ def text_model(config: Any) -> tuple[nn.Module, bool]:
     part = next(getattr(module, name) for name in dir(module) if name.endswith("VLTextModel"))
     config._attn_implementation = "eager"
     return part(config), False
+
+
+def widths_apart() -> list[Any]:
+    """Text models told layer by layer; without those whose heads follow from the hidden size, and those with a scan."""
+    following = {"ernie4_5_vl_moe_text", "glm4v_moe_text"}
+    scans = {"qwen3_5_text", "qwen3_5_moe_text", "nemotron_h"}
+    return quick_or_slow(sorted(UNEVEN.keys() - following - scans), ["gemma3n_text", "gemma4_text", "inkling_text"])
+
+
+@pytest.mark.parametrize("model_type", widths_apart())
+def test_no_width_stands_for_another(model_type: str) -> None:
+    """In the zoo hidden states are as wide as all heads together, and values as queries: here they are not."""
+    name = next(name for name, traits in SURVEY.items() if traits.text_type == model_type)
+    config: Any = copy.deepcopy(ZOO[name].config().get_text_config())
+    config.hidden_size = config.word_embed_proj_dim = 48
+    config.v_head_dim = 6
+    config._attn_implementation, config._experts_implementation_internal = "eager", "eager"
+    shape = DecoderShape.from_config(config)
+    ids = torch.randint(3, 60, (1, TOKENS))
+    expected = cost_of(Plan(), shape, "flops", image_tokens=0, text_tokens=TOKENS, logits_rows=0).dense
+    assert expected == counted(decoder(config), input_ids=ids, use_cache=False)
+
+
+def decoder(config: Any) -> nn.Module:
+    """The text model of a config alone, without a head."""
+    if type(config) in MODEL_MAPPING:
+        return AutoModel.from_config(config)
+    module = importlib.import_module(type(config).__module__.replace("configuration_", "modeling_"))
+    part = next(getattr(module, name) for name in dir(module) if name.endswith("TextModel"))
+    return part(config)  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("logits_rows", [1, None])

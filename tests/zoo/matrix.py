@@ -35,11 +35,10 @@ layers by hand on the shorter sequence, so that no state has seen a dropped toke
 
 A row is what was run: a class with one text model, on one attention implementation (scores are compared on eager). A
 text model under "also taken" differs in nothing that the runtime sees; llava, llava_next and internvl are run with each
-of llama, mistral, qwen2 and qwen3. "yes" is all eight oracles, and what the row does not say is left out: FLOPs where
-the decoder's cost is not modelled. Scores are compared for HiMAP, FastV and PyramidDrop, choices for DivPrune
-(those of VisiPruner and VisionZip have tests of their own). PyramidDrop, DivPrune and VisionZip, which is run on
-pictures alone, cut before the first layer; "merging" is a method of the tests that merges image tokens into evenly
-spaced ones, before the first layer and once more.
+of llama, mistral, qwen2 and qwen3. "yes" is all eight oracles. Scores are compared for HiMAP, FastV and PyramidDrop,
+choices for DivPrune (those of VisiPruner and VisionZip have tests of their own). PyramidDrop, DivPrune and VisionZip,
+which is run on pictures alone, cut before the first layer; "merging" is a method of the tests that merges image tokens
+into evenly spaced ones, before the first layer and once more.
 VisiPruner is run with `shallow_image_to_image=True` where it says "yes *", since windows are shorter than a picture or
 image tokens read both ways; without it, a picture longer than a window is refused. Where it says "yes **" an indexer
 picks what queries read, or convolutions run beside attention: VisiPruner is run without its shallow phase, and flows

@@ -4,7 +4,7 @@ Papers on token pruning print "TFLOPs" and mean different things by it; ratios u
 compared. Biases, norms, activations, softmax and rotary embeddings are counted by none of them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 from visionflow.core.work import Compared, Probed
@@ -34,7 +34,9 @@ def paper(shape: DecoderShape, image_tokens: int, pairs: int) -> int:
 def own(shape: DecoderShape, layer: int, image_tokens: int, pairs: int) -> int:
     """Multiply-adds of n image tokens in a layer of a decoder whose layers differ, for which no paper has a formula."""
     assert shape.layers is not None
-    return shape.layers[layer].flops(image_tokens, pairs) // 2 if image_tokens else 0
+    cost = shape.layers[layer]
+    taken = cost.flops(image_tokens, pairs) + cost.per_image_token * image_tokens
+    return taken // 2 if image_tokens else 0
 
 
 def gated(shape: DecoderShape, image_tokens: int, pairs: int) -> int:
@@ -49,7 +51,7 @@ def flops(shape: DecoderShape, tokens: int, pairs: int, layer: int = 0) -> int:
     With H query and G key heads of width h: ``2 n (2 d H h + 2 d G h)`` for the projections q, o and k, v,
     ``4 H h pairs`` for the scores and the weighted values (n^2 pairs where every token reads every token, as eager
     attention computes and `torch.utils.flop_counter` counts them, the causal half included), ``6 n d m`` for the gated
-    network. Where layers differ, see `visionflow.cost.layers`.
+    network. Where layers differ, see `visionflow.cost.layers`; what image tokens take besides is left out here.
     """
     if shape.layers is not None:
         return shape.layers[layer].flops(tokens, pairs)
@@ -57,6 +59,17 @@ def flops(shape: DecoderShape, tokens: int, pairs: int, layer: int = 0) -> int:
     query_width, key_width = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
     projections = 2 * n * d * (2 * query_width + 2 * key_width)
     return projections + 4 * query_width * pairs + 6 * n * d * m
+
+
+def image_flops(shape: DecoderShape, image_tokens: Sequence[Sequence[int]]) -> int:
+    """FLOPs that image tokens take beyond what text tokens do, where they have experts of their own.
+
+    Args:
+        shape: the decoder.
+        image_tokens: for each layer, the image tokens present in each sample.
+    """
+    layers = zip(shape.layers or (), image_tokens, strict=False)
+    return sum(layer.per_image_token * sum(samples) for layer, samples in layers)
 
 
 def head_flops(shape: DecoderShape, rows: int) -> int:
@@ -67,12 +80,16 @@ def head_flops(shape: DecoderShape, rows: int) -> int:
 def probe_flops(shape: DecoderShape, probe: Probed, keys: int) -> int:
     """FLOPs of a probe over `keys` keys in all heads, ``2 rows keys H h`` for each of its products.
 
-    Tokens whose queries, keys and values are computed once more for it add ``2 d (H + 2 G) h`` each.
+    Tokens whose queries, keys and values are computed once more for it add ``2 d (H + 2 G) h`` each; where layers
+    differ, all that runs before queries meet keys.
     """
-    products = 2 * probe.products * probe.rows * keys * shape.num_heads * shape.head_dim
-    width = (shape.num_heads + 2 * shape.num_kv_heads) * shape.head_dim
-    look = shape.layers[probe.layer].look if shape.layers else 2 * shape.hidden_size * width
-    return products + probe.projected * look
+    query, key = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
+    look = probe.projected * 2 * shape.hidden_size * (query + 2 * key)
+    if shape.layers is not None:
+        layer = shape.layers[probe.layer]
+        query = layer.query
+        look = layer.look.flops(probe.projected, probe.projected**2) if probe.projected and layer.look else 0
+    return 2 * probe.products * probe.rows * keys * query + look
 
 
 def choice_flops(shape: DecoderShape, compared: Compared) -> int:
@@ -90,7 +107,10 @@ def choice_flops(shape: DecoderShape, compared: Compared) -> int:
                 "a tower, or say its tower_head_dim"
             )
         return 2 * compared.pairs * shape.tower_head_dim
-    width = shape.hidden_size if compared.of == "hidden" else shape.num_kv_heads * shape.head_dim
+    width = shape.hidden_size
+    if compared.of == "key":
+        read = shape.num_kv_heads * shape.head_dim
+        width = read if shape.layers is None else shape.layers[compared.layer - 1].key
     return 2 * compared.pairs * width
 
 

@@ -1,11 +1,10 @@
-"""Decoders whose layers are not all alike: what each layer costs, by what stands in it.
+"""What one decoder layer costs, by what stands in it.
 
 Linear layers, attention and convolutions are counted as `torch.utils.flop_counter` counts them. The scan of a
 recurrence is counted as its recurrent form has it, token by token: torch computes it by chunks, in more products, and
 kernels in others again, so that no count of products would be that of the next implementation.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,9 +16,13 @@ class LayerCost:
     Attributes:
         per_token: FLOPs of each token: projections, feed-forward network, convolution and scan.
         per_pair: FLOPs of each pair of query and key, 0 where nothing attends.
+        per_image_token: FLOPs that an image token takes beyond a text token; below 0 where it takes fewer.
         constant: FLOPs of a sequence, however long: the padding of its convolutions.
         scan: of `per_token` what the recurrence takes.
-        look: FLOPs of the queries, keys and values of a token.
+        look: what of it runs before queries meet keys, as a method that looks at a layer ahead of it runs once more;
+            None where nothing attends.
+        query: numbers of a token's queries, all heads.
+        key: numbers of a token's keys, all heads.
         cached: numbers that the cache keeps of each token.
         state: numbers that it keeps of a sequence, however long, in the type of the weights.
         state_fp32: the same, always in fp32.
@@ -27,15 +30,18 @@ class LayerCost:
 
     per_token: int
     per_pair: int = 0
+    per_image_token: int = 0
     constant: int = 0
     scan: int = 0
-    look: int = 0
+    look: "LayerCost | None" = None
+    query: int = 0
+    key: int = 0
     cached: int = 0
     state: int = 0
     state_fp32: int = 0
 
     def flops(self, tokens: int, pairs: int) -> int:
-        """FLOPs over so many tokens, of which so many pairs are computed."""
+        """FLOPs over so many tokens, of which so many pairs are computed; what image tokens take besides left out."""
         return self.per_token * tokens + self.per_pair * pairs + self.constant
 
     def bytes_held(self, tokens: int, bytes_per_element: int) -> int:
@@ -43,35 +49,66 @@ class LayerCost:
         return (self.cached * tokens + self.state) * bytes_per_element + 4 * self.state_fp32
 
     def with_network(self, per_token: int) -> "LayerCost":
-        """The same with a feed-forward network behind it."""
+        """The same with a feed-forward network, or other work of each token, behind it."""
         return replace(self, per_token=self.per_token + per_token)
 
+    def plus(self, more: "LayerCost") -> "LayerCost":
+        """The same with what another part of the layer takes and keeps."""
+        sizes = ("per_token", "per_pair", "constant", "scan", "cached", "state", "state_fp32")
+        return replace(self, **{size: getattr(self, size) + getattr(more, size) for size in sizes})
 
-def attention(config: Any, gates: int = 0) -> LayerCost:
-    """Grouped-query attention, ``2 d (2 H h + 2 G h + gates)`` a token; `gates` numbers are projected besides."""
+    def looking(self, before: "LayerCost") -> "LayerCost":
+        """The same with a part that runs before queries meet keys."""
+        assert self.look is not None
+        return replace(self.plus(before), look=self.look.plus(before))
+
+
+def attention(config: Any, gates: int = 0, key_heads: int | None = None, projected: int = 2) -> LayerCost:
+    """Grouped-query attention, ``2 d (2 H h + 2 G h + gates)`` a token; `gates` numbers are projected besides.
+
+    Args:
+        config: of the layer.
+        gates: numbers that gate the heads.
+        key_heads: G; by default ``num_key_value_heads``.
+        projected: 1 where values are the keys, 0 where both are those of an earlier layer, which caches them.
+    """
     width, heads = config.hidden_size, config.num_attention_heads
     size = getattr(config, "head_dim", None) or width // heads
-    query, key = heads * size, config.num_key_value_heads * size
-    look = 2 * width * (query + 2 * key + gates)
-    return LayerCost(look + 2 * width * query, 4 * query, look=look, cached=2 * key)
+    query, key = heads * size, (key_heads or config.num_key_value_heads) * size
+    look = 2 * width * (query + projected * key + gates)
+    cached = 2 * key if projected else 0
+    written, pair = 2 * width * query, 4 * query
+    return LayerCost(look + written, pair, look=LayerCost(look), query=query, key=key, cached=cached)
 
 
-def compressed(config: Any) -> LayerCost:
+def compressed(config: Any, rotary: bool = True, projected: bool = True) -> LayerCost:
     """DeepSeek-V3's attention: a token's key and value are expanded from a latent of C + R numbers, which is cached.
 
     With q and v the widths of a head, ``2 (d (C + R) + C H (q - R + v) + H v d)`` a token and what the
     query takes, through a latent of its own where there is one; a pair takes ``2 H (q + v)``.
+
+    Args:
+        config: of the layer.
+        rotary: it has rotary positions; R is 0 without.
+        projected: the latent is the layer's own, not that of an earlier one, which caches it.
     """
-    width, heads, latent, rotary = (
-        config.hidden_size, config.num_attention_heads, config.kv_lora_rank, config.qk_rope_head_dim,
-    )  # fmt: skip
-    query, value = config.qk_nope_head_dim + rotary, config.v_head_dim
-    through = config.q_lora_rank
+    width, heads, latent, value = config.hidden_size, config.num_attention_heads, config.kv_lora_rank, config.v_head_dim
+    query, turned = config.qk_nope_head_dim + config.qk_rope_head_dim, config.qk_rope_head_dim * rotary
+    through = getattr(config, "q_lora_rank", None)
     asked = width * through + through * heads * query if through else width * heads * query
-    expanded = latent * heads * (config.qk_nope_head_dim + value)
-    look = 2 * (asked + width * (latent + rotary) + expanded)
-    written = 2 * heads * value * width
-    return LayerCost(look + written, 2 * heads * (query + value), look=look, cached=latent + rotary)
+    held = (latent + turned) * projected
+    look = 2 * (asked + width * held + latent * heads * (query - turned + value))
+    written, pair = 2 * heads * value * width, 2 * heads * (query + value)
+    return LayerCost(look + written, pair, look=LayerCost(look), query=heads * query, key=heads * query, cached=held)
+
+
+def indexer(config: Any, asked: int) -> LayerCost:
+    """What scores each pair before attention, in I heads of width i, and caches a key of its own.
+
+    ``2 (asked I i + d i + d I)`` a token, with queries projected from `asked` numbers; ``2 I (i + 1)`` a pair.
+    """
+    width, heads, size = config.hidden_size, config.index_n_heads, config.index_head_dim
+    return LayerCost(2 * (asked * heads * size + width * size + width * heads), 2 * heads * (size + 1), cached=size)
 
 
 def convolution(channels: int, kernel: int) -> LayerCost:
@@ -108,98 +145,16 @@ def mamba(config: Any) -> LayerCost:
     return replace(mixed.with_network(projections + 4 * state), scan=4 * state, state_fp32=state)
 
 
-def gated_network(config: Any, inner: int) -> int:
+def gated_network(width: int, inner: int) -> int:
     """FLOPs a token of a gated feed-forward network, ``6 d m``."""
-    width: int = config.hidden_size
     return 6 * width * inner
 
 
-def routed(config: Any) -> int:
-    """FLOPs a token of Qwen's experts: the router, those that are active, and the shared one with its gate."""
-    width: int = config.hidden_size
-    active: int = config.num_experts_per_tok * config.moe_intermediate_size
-    experts: int = config.num_experts
-    shared: int = getattr(config, "shared_expert_intermediate_size", 0)
-    gate = 2 * width if shared else 0
-    return 2 * width * experts + gated_network(config, active + shared) + gate
+def plain_network(width: int, inner: int) -> int:
+    """FLOPs a token of a feed-forward network of two matrices, ``4 d m``."""
+    return 4 * width * inner
 
 
-def sparse_layers(config: Any) -> list[bool]:
-    """Which layers have experts, as the config has it."""
-    depth, types = config.num_hidden_layers, getattr(config, "mlp_layer_types", None)
-    if types:
-        return [each == "sparse" for each in types[:depth]]
-    first = getattr(config, "first_k_dense_replace", None)
-    if first is not None:
-        return [layer >= first for layer in range(depth)]
-    dense, step = getattr(config, "mlp_only_layers", None) or (), getattr(config, "decoder_sparse_step", 1)
-    return [layer not in dense and (layer + 1) % step == 0 for layer in range(depth)]
-
-
-def _of_experts(attends: Callable[[Any], LayerCost]) -> Callable[[Any], list[LayerCost]]:
-    """Layers alike but for their networks, some of which are experts: those that are active count, and shared ones."""
-
-    def layers(config: Any) -> list[LayerCost]:
-        names = ("n_routed_experts", "num_experts")
-        experts = next(found for name in names if (found := getattr(config, name, None)))
-        active = config.num_experts_per_tok + (getattr(config, "n_shared_experts", None) or 0)
-        routed_here = 2 * config.hidden_size * experts + gated_network(config, active * config.moe_intermediate_size)
-        dense = gated_network(config, config.intermediate_size)
-        return [attends(config).with_network(routed_here if sparse else dense) for sparse in sparse_layers(config)]
-
-    return layers
-
-
-def _qwen(network: Callable[[Any], int]) -> Callable[[Any], list[LayerCost]]:
-    def layers(config: Any) -> list[LayerCost]:
-        gates = config.num_attention_heads * config.head_dim
-        kinds = {"full_attention": attention(config, gates), "linear_attention": gated_delta(config)}
-        return [kinds[kind].with_network(network(config)) for kind in config.layer_types]
-
-    return layers
-
-
-def _lfm2(config: Any) -> list[LayerCost]:
-    inner = config.intermediate_size
-    if config.block_auto_adjust_ff_dim:
-        inner = int((config.block_ffn_dim_multiplier or 1) * int(2 * inner / 3))
-        if config.block_ffn_dim_multiplier is not None:
-            inner = -(-inner // config.block_multiple_of) * config.block_multiple_of
-    kinds = {"full_attention": attention(config), "conv": short_convolution(config)}
-    return [kinds[kind].with_network(gated_network(config, inner)) for kind in config.layer_types]
-
-
-def _lfm3(config: Any) -> list[LayerCost]:
-    attends = attention(config)
-    gate = 2 * config.hidden_size * config.num_attention_heads * config.use_attention_gate
-    kinds = dict.fromkeys(("full_attention", "sliding_attention"), attends.with_network(gate))
-    kinds["conv"] = short_convolution(config)
-    return [kinds[kind].with_network(gated_network(config, config.intermediate_size)) for kind in config.layer_types]
-
-
-def _nemotron(config: Any) -> list[LayerCost]:
-    width, latent = config.hidden_size, config.moe_latent_size
-    experts = 4 * (latent or width) * config.moe_intermediate_size * config.num_experts_per_tok
-    through = 4 * width * latent if latent else 0
-    shared = 4 * width * config.moe_shared_expert_intermediate_size
-    kinds = {
-        "full_attention": attention(config),
-        "linear_attention": mamba(config),
-        "mlp": LayerCost(4 * width * config.intermediate_size),
-        "moe": LayerCost(2 * width * config.n_routed_experts + experts + through + shared),
-    }
-    return [kinds[kind] for kind in config.layer_types]
-
-
-UNEVEN: dict[str, Callable[[Any], list[LayerCost]]] = {
-    "qwen3_5_text": _qwen(lambda config: gated_network(config, config.intermediate_size)),
-    "qwen3_5_moe_text": _qwen(routed),
-    "lfm2": _lfm2,
-    "lfm3": _lfm3,
-    "nemotron_h": _nemotron,
-    **dict.fromkeys(
-        ("qwen3_vl_moe_text", "qwen3_omni_moe_text", "glm4v_moe_text", "deepseek_ocr2_text"), _of_experts(attention)
-    ),
-    "deepseek_v3": _of_experts(compressed),
-}
-"""The layers of text models that are not all alike, by ``model_type``, from their config."""
+def routed(width: int, experts: int, inner: int) -> int:
+    """FLOPs a token of a router over so many experts, and of those that run, ``inner`` wide together."""
+    return 2 * width * experts + gated_network(width, inner)

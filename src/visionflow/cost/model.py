@@ -12,6 +12,7 @@ from visionflow.cost.conventions import (
     choice_flops,
     flops,
     head_flops,
+    image_flops,
     kv_bytes,
     own,
     probe_flops,
@@ -144,26 +145,9 @@ def cost_of_work(
     depth, batch = shape.num_layers, len(image_tokens[0])
     given = image_tokens[0] if given is None else given
     if check_convention(convention) == "flops":
-        head = head_flops(shape, work.given if logits_rows is None else min(logits_rows, work.given))
-        dense = batch * (sum(flops(shape, work.given, work.given**2, layer) for layer in range(depth)) + head)
-        run = enumerate(zip(work.lengths, work.pairs, strict=True))
-        layers = sum(flops(shape, rows, pairs, layer) for layer, (rows, pairs) in run)
-        before = [work.given, *work.lengths]
-        probes = sum(probe_flops(shape, probe, before[probe.layer + (not probe.projected)]) for probe in work.probes)
-        probes += sum(choice_flops(shape, compared) for compared in work.compared)
-        pruned = batch * (layers + probes + head)
+        dense, pruned = _flops(shape, work, image_tokens, given, logits_rows)
     else:
-        usual = IMAGE_TOKEN_COST[convention]
-
-        def layer_cost(layer: int, n: int, pairs: int) -> int:
-            return usual(shape, n, pairs) if shape.layers is None else own(shape, layer, n, pairs)
-
-        dense = sum(layer_cost(layer, n, n * n) for layer in range(depth) for n in given)
-        pruned = sum(
-            layer_cost(layer, n, 0 if layer in work.blocked else n * n)
-            for layer, samples in enumerate(image_tokens)
-            for n in samples
-        )
+        dense, pruned = _multiply_adds(shape, work, image_tokens, given, convention)
     return Cost(
         convention,
         dense,
@@ -173,6 +157,53 @@ def cost_of_work(
         * sum(kv_bytes(shape, rows, bytes_per_element, layer) for layer, rows in enumerate(work.cached)),
         average_image_tokens=sum(map(sum, image_tokens)) / (depth * batch),
     )
+
+
+def _flops(
+    shape: DecoderShape,
+    work: Work,
+    image_tokens: Sequence[Sequence[int]],
+    given: Sequence[int],
+    logits_rows: int | None,
+) -> tuple[int, int]:
+    """FLOPs of the batch, dense and pruned."""
+    depth, batch = shape.num_layers, len(given)
+    around = head_flops(shape, work.given if logits_rows is None else min(logits_rows, work.given))
+    around += shape.before * work.given
+    dense = sum(flops(shape, work.given, work.given**2, layer) for layer in range(depth)) + shape.after * work.given
+    run = enumerate(zip(work.lengths, work.pairs, strict=True))
+    layers = sum(flops(shape, rows, pairs, layer) for layer, (rows, pairs) in run)
+    layers += shape.after * work.lengths[-1]
+    before = [work.given, *work.lengths]
+    probes = sum(probe_flops(shape, probe, before[probe.layer + (not probe.projected)]) for probe in work.probes)
+    probes += sum(choice_flops(shape, compared) for compared in work.compared)
+    return (
+        batch * (dense + around) + image_flops(shape, [given] * depth),
+        batch * (layers + probes + around) + image_flops(shape, image_tokens),
+    )
+
+
+def _multiply_adds(
+    shape: DecoderShape,
+    work: Work,
+    image_tokens: Sequence[Sequence[int]],
+    given: Sequence[int],
+    convention: Convention,
+) -> tuple[int, int]:
+    """Multiply-adds of the image tokens of the batch, dense and pruned."""
+    usual = IMAGE_TOKEN_COST[convention]
+
+    def layer_cost(layer: int, n: int, pairs: int) -> int:
+        return usual(shape, n, pairs) if shape.layers is None else own(shape, layer, n, pairs)
+
+    before, after = shape.before // 2 * sum(given), shape.after // 2
+    dense = sum(layer_cost(layer, n, n * n) for layer in range(shape.num_layers) for n in given)
+    pruned = sum(
+        layer_cost(layer, n, 0 if layer in work.blocked else n * n)
+        for layer, samples in enumerate(image_tokens)
+        for n in samples
+    )
+    return dense + before + after * sum(given), pruned + before + after * sum(image_tokens[-1])
 
 
 def _prompt_image_tokens(shape: DecoderShape, image_tokens: int | None) -> int:

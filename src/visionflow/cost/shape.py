@@ -4,12 +4,13 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from visionflow.core.depth import Depth
-from visionflow.cost.layers import UNEVEN, LayerCost
+from visionflow.cost.layers import LayerCost
+from visionflow.cost.text_models import UNEVEN, around_layers
 from visionflow.errors import UnsupportedModelError, VisionFlowError
 
-# Text models with one gated feed-forward network per layer: up, gate and down, three d x m products. For each of them
-# the tests compare the cost model with what torch counts on the real module. Nothing else is costed: experts, shared
-# caches or a plain two-matrix network would give a wrong figure without a word.
+# Text models with one gated feed-forward network per layer: up, gate and down, three d x m products; those with others
+# have their layers told in text_models.py. For each of both the tests compare the cost model with what torch counts on
+# the real module. Nothing else is costed: experts, shared keys or other networks would give a wrong figure unsaid.
 GATED_DENSE = frozenset(
     (
         "llama",
@@ -38,6 +39,8 @@ GATED_DENSE = frozenset(
         "paddleocr_vl_text",
         "hunyuan_vl_text",
         "exaone4",
+        "chameleon",
+        "granite4_vision_text",
     )
 )
 
@@ -61,6 +64,8 @@ class DecoderShape:
         tower_head_dim: width of one head of the vision tower, where there is one.
         layers: what each layer costs where they are not all alike; None where all are attention and a gated network of
             the sizes above.
+        before: FLOPs of each token of the prompt before the first layer, where a text model projects it there.
+        after: FLOPs of each token that is left after the last layer, the output head left out.
     """
 
     num_layers: int
@@ -73,11 +78,15 @@ class DecoderShape:
     image_tokens: int | None = None
     tower_head_dim: int | None = None
     layers: tuple[LayerCost, ...] | None = None
+    before: int = 0
+    after: int = 0
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name == "layers" or (value is None and field.name in ("image_tokens", "tower_head_dim")):
+            if field.name in ("layers", "before", "after") or (
+                value is None and field.name in ("image_tokens", "tower_head_dim")
+            ):
                 continue
             if not isinstance(value, int) or value < 1:
                 raise VisionFlowError(f"{field.name} of a decoder must be a whole number, at least 1, not {value!r}")
@@ -93,14 +102,15 @@ class DecoderShape:
         """The shape of the text decoder that a transformers `config` describes, alone or inside a multimodal model.
 
         Raises:
-            UnsupportedModelError: it has no decoder layers, or their feed-forward networks are not dense and gated.
+            UnsupportedModelError: it has no decoder layers, or of a text model whose cost nobody compared with torch's.
         """
         try:
             text = config.get_text_config()
         except ValueError as error:  # several text configs, as in encoder-decoder models
             raise UnsupportedModelError(f"model type {config.model_type!r} has no single text decoder") from error
-        names = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size")
-        missing = [name for name in names if getattr(text, name, None) is None]
+        names = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
+        described = {name: getattr(text, name, None) for name in names} | {"intermediate_size": _inner_of(text)}
+        missing = [name for name, value in described.items() if value is None]
         if missing:
             raise UnsupportedModelError(
                 f"model type {config.model_type!r} does not describe decoder layers: it has no {', '.join(missing)}"
@@ -111,10 +121,11 @@ class DecoderShape:
                 f"and of some whose layers differ: {', '.join(sorted(GATED_DENSE | UNEVEN.keys()))}"
             )
         heads = text.num_attention_heads
+        before, after = around_layers(text)
         return cls(
             num_layers=text.num_hidden_layers,
             hidden_size=text.hidden_size,
-            intermediate_size=text.intermediate_size,
+            intermediate_size=_inner_of(text),
             num_heads=heads,
             num_kv_heads=getattr(text, "num_key_value_heads", None) or heads,
             head_dim=_head_dim_of(text),
@@ -122,7 +133,15 @@ class DecoderShape:
             image_tokens=image_tokens_of(config),
             tower_head_dim=_tower_head_dim_of(config),
             layers=tuple(UNEVEN[text.model_type](text)) if text.model_type in UNEVEN else None,
+            before=before,
+            after=after,
         )
+
+
+def _inner_of(text: Any) -> Any:
+    """The width of the feed-forward networks, the largest where they differ; None where the config tells none."""
+    inner = getattr(text, "intermediate_size", None) or getattr(text, "ffn_dim", None)  # OPT's is the second
+    return max(inner) if isinstance(inner, list) else inner
 
 
 def _head_dim_of(text: Any) -> int:
