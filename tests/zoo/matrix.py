@@ -16,7 +16,7 @@ from tests.zoo.oracles import ORACLES, image_to_image, kinds_of, methods_of, mod
 from visionflow import UnsupportedModelError
 from visionflow.core.depth import listed
 from visionflow.cost import DecoderShape
-from visionflow.engines.hf.families import FAMILIES, UNSUPPORTED, Family
+from visionflow.engines.hf.families import FAMILIES, UNSUPPORTED, UNTRIED, Family
 from visionflow.engines.hf.layer_kinds import depth_of
 from visionflow.engines.hf.tower_table import tower_rows
 
@@ -92,6 +92,9 @@ def page(results: dict[str, dict[str, list[str]]]) -> str:
     lines += ["", *_states(), ""]
     lines += ["| model type | why it is refused |", "|---|---|"]
     lines += [f"| {name} | {UNSUPPORTED[name]} |" for name in sorted(UNSUPPORTED)]
+    lines += ["", "Of a newer transformers than was run here, and refused as well:", ""]
+    lines += ["| model type | why it is refused |", "|---|---|"]
+    lines += [f"| {name} | {UNTRIED[name]} |" for name in sorted(UNTRIED)]
     return HEAD + "\n".join(lines) + "\n"
 
 

@@ -16,6 +16,7 @@ from tests.zoo.observe import attentions_of, traits_of
 from tests.zoo.quick import shared_out
 from tests.zoo.survey import SURVEY
 from tests.zoo.table import table
+from visionflow.engines.hf.families import UNTRIED
 
 TOLERANCE = 1e-4  # fp32
 entries = pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def alone(entry: Entry, prompt: Prompt) -> Tensor:
 
 def test_every_class_was_looked_at() -> None:
     """A new transformers version that adds a class fails here until someone has read it."""
-    assert ZOO.keys() | REFUSED.keys() == MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.keys()
+    assert ZOO.keys() | REFUSED.keys() == MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.keys() - UNTRIED.keys()
     assert not ZOO.keys() & REFUSED.keys()
     assert ZOO.keys() == SURVEY.keys()
 

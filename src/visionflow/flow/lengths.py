@@ -7,6 +7,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from visionflow.core import Tokens, find_tokens
+from visionflow.engines.hf.caches import cache_of
 from visionflow.engines.hf.families import family_of
 from visionflow.errors import UnsupportedUsageError
 
@@ -40,7 +41,7 @@ def tokens_of(model: PreTrainedModel, inputs: Mapping[str, Any]) -> Tokens:
     """The spans of a whole prompt, as a scope will find them when the model runs on it; raises as above."""
     family = family_of(model)
     ids = inputs.get("input_ids")
-    if ids is None or inputs.get("past_key_values") is not None:
+    if ids is None or cache_of(inputs) is not None:
         raise UnsupportedUsageError("the whole prompt is needed: pass what the processor gives, and no KV cache")
     pictures = any(inputs.get(name) is not None for name in family.image_inputs)
     return find_tokens(ids, inputs.get("attention_mask"), family.image_token_ids(model) if pictures else None)

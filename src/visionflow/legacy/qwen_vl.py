@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from transformers import CLIPVisionModel, GenerationConfig, LlavaConfig
 
+from visionflow.engines.hf.caches import cache_of
 from visionflow.errors import UnsupportedModelError, UnsupportedUsageError
 from visionflow.legacy.checkpoint import OriginalLlava, check_fields
 from visionflow.legacy.qwen_vl_prompt import GRID, special_id
@@ -128,7 +129,7 @@ def resized(positions: Tensor, count: int) -> Tensor:
 
 def _check_sequence(text_model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     tokens = next(given for given in (kwargs.get("inputs_embeds"), kwargs.get("input_ids"), *args) if given is not None)
-    cache = kwargs.get("past_key_values")
+    cache = cache_of(kwargs)
     _check_length(tokens.shape[1] + (cache.get_seq_length() if cache is not None else 0), text_model.config)
 
 

@@ -1,7 +1,7 @@
 """KV caches whose layers may hold different lengths, each of which tells what it holds; and those that may not."""
 
 import copy
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,17 @@ from visionflow.engines.hf.layout import Layout
 from visionflow.errors import UnsupportedUsageError
 
 _KEYLESS: Any = getattr(cache_utils, "DummyLayer", None)  # newer than the oldest transformers that is supported
+
+
+def cache_of(call: Mapping[str, Any]) -> Any:
+    """The cache that a call is given: as ``cache`` since transformers 5.24, before that as ``past_key_values``."""
+    found = call.get("cache")
+    return call.get("past_key_values") if found is None else found
+
+
+def cache_name(parameters: Iterable[str]) -> str:
+    """What a call of these parameters names its cache."""
+    return "cache" if "cache" in parameters else "past_key_values"
 
 
 class PrunedLayer(DynamicLayer):  # type: ignore[misc]

@@ -3,10 +3,10 @@
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from visionflow.engines.hf.family import Family
-from visionflow.engines.hf.family_table import FAMILIES, UNSUPPORTED
+from visionflow.engines.hf.family_table import FAMILIES, UNSUPPORTED, UNTRIED
 from visionflow.errors import UnsupportedModelError
 
-__all__ = ["FAMILIES", "UNSUPPORTED", "Family", "check_head", "family_of", "family_of_config"]
+__all__ = ["FAMILIES", "UNSUPPORTED", "UNTRIED", "Family", "check_head", "family_of", "family_of_config"]
 
 _WHOLE = "give the model from AutoModelForImageTextToText.from_pretrained"
 
@@ -19,7 +19,7 @@ def family_of_config(config: PreTrainedConfig) -> Family:
     """
     family = FAMILIES.get(config.model_type)
     if family is None:
-        why = UNSUPPORTED.get(config.model_type)
+        why = (UNSUPPORTED | UNTRIED).get(config.model_type)
         known = f"the {len(FAMILIES)} supported ones, such as llava and qwen2_5_vl, are listed in docs/families.md"
         raise UnsupportedModelError(f"model type {config.model_type!r} is not supported: {why or known}")
     text_type = config.get_text_config().model_type

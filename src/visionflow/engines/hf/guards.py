@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import Cache, PreTrainedModel
 from transformers.generation import GenerationConfig, GenerationMode
 
 from visionflow.core.cutting import asked_of
@@ -15,6 +15,7 @@ from visionflow.core.depth import listed
 from visionflow.core.flows import Block, Watch, Withhold
 from visionflow.core.plan import Plan
 from visionflow.core.tokens import Tokens
+from visionflow.engines.hf.caches import cache_of
 from visionflow.engines.hf.family import PLAIN_TEXT, Family
 from visionflow.errors import UnsupportedModelError, UnsupportedUsageError
 
@@ -40,7 +41,7 @@ def check_call(model: PreTrainedModel, call: dict[str, Any]) -> None:
             "the model is in training mode, and pruning is for inference: call model.eval() "
             "(gradients without a training step work)"
         )
-    if call.get("cache") is not None:
+    if not isinstance(call.get("cache"), Cache | None):
         raise UnsupportedUsageError("continuous batching (a paged cache) is not supported: use generate")
 
 
@@ -128,7 +129,7 @@ def check_plan(family: Family, plan: Plan, call: dict[str, Any]) -> None:
             "layers that leave attention uncomputed have no weights to give: leave out output_attentions, or "
             f"{plan.way_out}"
         )
-    if plan.withheld and getattr(call.get("past_key_values"), "offloading", False):
+    if plan.withheld and getattr(cache_of(call), "offloading", False):
         raise UnsupportedUsageError(
             f"an off-loaded cache cannot let go of keys: leave out cache_implementation, or {plan.way_out}"
         )

@@ -19,7 +19,16 @@ from visionflow.core.tokens import find_tokens
 from visionflow.core.trace import Trace
 from visionflow.engines.hf.backend import backend_of, check_backend
 from visionflow.engines.hf.block_masks import Masks
-from visionflow.engines.hf.caches import CacheRecord, check_cache, lead, makes_cache, new_cache, whole_cache
+from visionflow.engines.hf.caches import (
+    CacheRecord,
+    cache_name,
+    cache_of,
+    check_cache,
+    lead,
+    makes_cache,
+    new_cache,
+    whole_cache,
+)
 from visionflow.engines.hf.deepstack import shorten
 from visionflow.engines.hf.distances import count_by_column
 from visionflow.engines.hf.families import family_of
@@ -209,7 +218,7 @@ class Scope:
 
     def _begin(self, merger: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = {**dict(zip(self._merger_parameters, args, strict=False)), **kwargs}
-        cache = call.get("past_key_values")
+        cache = cache_of(call)
         if goes_on(cache) and tokens_in(call).shape[1] == 1 and not has_pictures(call, self.family.image_inputs):
             return self._begin_step(call, cache)
         if not self._running.begin_pass():
@@ -222,13 +231,14 @@ class Scope:
             self._forget_pictures()
         if isinstance(cache, StaticCache):
             return self._begin_static(call, cache)
+        given = cache
         if cache is None and makes_cache(self.model, call):
             cache = new_cache(self.model.config)
         check_cache(cache := whole_cache(cache))
         self._local.forward = self._pass_of(call, cache)
         lead(cache, True)
-        made = cache is not None and call.get("past_key_values") is None
-        return (args, {**kwargs, "past_key_values": cache}) if made else None
+        made = cache is not None and given is None
+        return (args, {**kwargs, cache_name(self._merger_parameters): cache}) if made else None
 
     def _begin_static(self, call: dict[str, Any], cache: StaticCache) -> Any:
         """A prompt, or more of a conversation, on a static cache, whose layers grow meanwhile."""
@@ -285,7 +295,7 @@ class Scope:
     def _before_layer(self, layer: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         forward = self._active()
         if layer == 0:
-            forward.cache = kwargs.get("past_key_values")  # the decoder may have made its own
+            forward.cache = cache_of(kwargs)  # the decoder may have made its own
         if forward.fitting.leaves_alone and len(args) == 1 and kwargs.get("attention_mask") is None:
             return None
         kwargs = {**dict(zip(self._parameters[layer], args, strict=False)), **kwargs}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from visionflow.engines.hf.attention_functions import check_sinks, function_of, put_function, softcap_of
 from visionflow.engines.hf.backend import stand_in
-from visionflow.engines.hf.caches import readable
+from visionflow.engines.hf.caches import cache_name, cache_of, readable
 from visionflow.engines.hf.distances import biased
 from visionflow.engines.hf.passes import Arguments, Pass
 from visionflow.errors import UnsupportedModelError
@@ -59,8 +59,8 @@ def read(forward: Pass, layer: nn.Module, index: int, hidden: Tensor, kwargs: Ar
     Raises:
         UnsupportedModelError: it never came there.
     """
-    cache = readable(kwargs.get("past_key_values"), index)
-    kwargs = {**kwargs, "attention_mask": forward.masks.native(kwargs.get("attention_mask")), "past_key_values": cache}
+    cache, mask = readable(cache_of(kwargs), index), forward.masks.native(kwargs.get("attention_mask"))
+    kwargs = {**kwargs, "attention_mask": mask, cache_name(kwargs): cache}
     try:
         with torch.no_grad():
             layer.forward(hidden, **kwargs)
