@@ -26,28 +26,52 @@ _SPREAD = 0.02  # standard deviation of the weights, as models are initialised
 def _llava(layers: int, width: int, inner: int, heads: int, kv_heads: int) -> LlavaConfig:
     """LLaVA-1.5 around a Llama: CLIP ViT-L/14 at 336 pixels, 576 tokens a picture, Vicuna's vocabulary."""
     text = LlamaConfig(
-        vocab_size=32064, hidden_size=width, intermediate_size=inner, num_hidden_layers=layers,
-        num_attention_heads=heads, num_key_value_heads=kv_heads, max_position_embeddings=4096, rms_norm_eps=1e-5,
-    )  # fmt: skip
+        vocab_size=32064,
+        hidden_size=width,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        max_position_embeddings=4096,
+        rms_norm_eps=1e-5,
+    )
     vision = CLIPVisionConfig(
-        hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, image_size=336,
-        patch_size=14, projection_dim=768,
-    )  # fmt: skip
+        hidden_size=1024,
+        intermediate_size=4096,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        image_size=336,
+        patch_size=14,
+        projection_dim=768,
+    )
     return LlavaConfig(text_config=text, vision_config=vision, image_token_id=32000, image_seq_length=576)
 
 
 def _qwen(layers: int) -> Qwen2_5_VLConfig:
     """Qwen2.5-VL-7B, as its published configuration has it."""
     text = {
-        "vocab_size": 152064, "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": layers,
-        "num_attention_heads": 28, "num_key_value_heads": 4, "max_position_embeddings": 128000, "rms_norm_eps": 1e-6,
+        "vocab_size": 152064,
+        "hidden_size": 3584,
+        "intermediate_size": 18944,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": 128000,
+        "rms_norm_eps": 1e-6,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
-    }  # fmt: skip
+    }
     vision = {
-        "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": 3584,
-        "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2, "window_size": 112,
+        "depth": 32,
+        "hidden_size": 1280,
+        "intermediate_size": 3420,
+        "num_heads": 16,
+        "out_hidden_size": 3584,
+        "patch_size": 14,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+        "window_size": 112,
         "fullatt_block_indexes": [7, 15, 23, 31],
-    }  # fmt: skip
+    }
     return Qwen2_5_VLConfig(text_config=text, vision_config=vision)
 
 

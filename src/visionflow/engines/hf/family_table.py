@@ -39,16 +39,23 @@ def _supported() -> Iterator[Family]:
     yield Family("granite4_vision", ("granite4_vision_text",))
     yield Family("molmo2", ("molmo2_text",), image_inputs=_VIDEO)
     yield Family(
-        "fuyu", ("persimmon",), projection="dense", norm="final_layernorm",
+        "fuyu",
+        ("persimmon",),
+        projection="dense",
+        norm="final_layernorm",
         image_inputs=("pixel_values", "image_patches"),
-    )  # fmt: skip
+    )
     yield Family("llama4", ("llama4_text",), merger="", decoder="language_model.model")
     # The language model is called with embeddings, in generate by itself.
     apart: dict[str, Any] = {"merger": "language_model", "ids_apart": True}
     yield Family(
-        "blip-2", ("opt",), decoder="language_model.model.decoder", projection="out_proj", norm="final_layer_norm",
+        "blip-2",
+        ("opt",),
+        decoder="language_model.model.decoder",
+        projection="out_proj",
+        norm="final_layer_norm",
         **apart,
-    )  # fmt: skip
+    )
     yield Family("instructblip", ("llama",), decoder="language_model.model", **apart)
     yield Family(
         "instructblipvideo", ("llama",), decoder="language_model.model", image_tokens=("video_token_id",), **apart
@@ -87,9 +94,14 @@ def _supported() -> Iterator[Family]:
     yield Family("lfm2_vl", ("lfm2",), projection="out_proj", norm="embedding_norm", leaks=("conv_bias",))
     yield _Video("lfm3_vl", ("lfm3",), norm="embedding_norm", leaks=("conv_bias",))
     yield Family(
-        "nemotron_h_omni", ("nemotron_h",), merger="", decoder="language_model.model", attention="mixer",
-        norm="norm_f", leaks=("use_bias",),
-    )  # fmt: skip
+        "nemotron_h_omni",
+        ("nemotron_h",),
+        merger="",
+        decoder="language_model.model",
+        attention="mixer",
+        norm="norm_f",
+        leaks=("use_bias",),
+    )
     yield Family("inkling_mm_model", ("inkling_text",), state_mask="conv_mask")
     # Windows, some layers without rotary positions.
     yield _Video("exaone4_5", ("exaone4",))

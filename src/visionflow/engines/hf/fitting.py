@@ -25,9 +25,16 @@ class Fitting:
     """
 
     def __init__(
-        self, record: CacheRecord, length: int, backend: Backend, family: Family, memo: Memo, present: Present | None,
-        rotary: Callable[[Tensor, Tensor], Any] | None = None, compact: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        record: CacheRecord,
+        length: int,
+        backend: Backend,
+        family: Family,
+        memo: Memo,
+        present: Present | None,
+        rotary: Callable[[Tensor, Tensor], Any] | None = None,
+        compact: bool = False,
+    ) -> None:
         self.past = record.total
         self.total = record.total + length
         self.after = list(record.layouts)
