@@ -14,7 +14,9 @@ DEEPSTACK: dict[str, Any] = {"deepstack": (0, 1, 2), "decoder_inputs": ("visual_
 VIDEOS: dict[str, Any] = {"video_inputs": ("pixel_values_videos",), "video_token": "video_token_id"}
 GLM_VIDEOS = VIDEOS | {"video_token": "image_token_id"}
 STATES: dict[str, Any] = {"masks": "by type", "probed": 2, "caches": ("DynamicLayer", "LinearAttentionLayer")}
-DELTA = "most layers run a gated delta rule; heads are gated after attention"
+NO_ROPE = "layers without RoPE get no position embeddings"
+GATED = "heads are gated after attention"
+DELTA = f"most layers run a gated delta rule; {GATED}"
 SHORT = "most layers are short convolutions"
 APART: dict[str, Any] = {
     "merger": "language_model",
@@ -138,7 +140,7 @@ SURVEY: dict[str, Traits] = {
         caches=("DynamicLayer", "DynamicSlidingWindowLayer"),
         note="chunked attention; layers without RoPE scale queries by their place in the cache from 8192 on",
     ),
-    "step3p7": Traits("step3p5", **WINDOWS, note="heads are gated after attention"),
+    "step3p7": Traits("step3p5", **WINDOWS, note=GATED),
     "deepseek_ocr2": Traits("deepseek_ocr2_text", note="the view separator is an image token"),
     "unlimited_ocr": Traits(
         "unlimited_ocr_text",
@@ -207,12 +209,8 @@ SURVEY: dict[str, Traits] = {
         note="begin, row and end are image tokens; an axis numbers pictures through the whole batch",
     ),
     "kimi_k25": Traits("deepseek_v3", note="compressed keys and values; videos of several frames fail in transformers"),
-    "muse_glimmer": Traits(
-        "muse_glimmer_text", rotary="some", **WINDOWS, **VIDEOS, note="layers without RoPE get no position embeddings"
-    ),
-    "muse_spark": Traits(
-        "muse_spark_text", rotary="some", **WINDOWS, **VIDEOS, note="layers without RoPE get no position embeddings"
-    ),
+    "muse_glimmer": Traits("muse_glimmer_text", rotary="some", **WINDOWS, **VIDEOS, note=f"{NO_ROPE}; {GATED}"),
+    "muse_spark": Traits("muse_spark_text", rotary="some", **WINDOWS, **VIDEOS, note=f"{NO_ROPE}; {GATED}"),
     "dots3_note": Traits(
         "dots3_note_text",
         rotary="by type",

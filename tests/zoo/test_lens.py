@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from tests.flow.checks import last_columns, sides
+from tests.matrix import quick_or_slow
 from tests.zoo import ZOO
 from tests.zoo.entry import VOCABULARY
 from tests.zoo.matrix import ROWS
@@ -55,3 +56,13 @@ def test_several_hidden_states_of_a_token_are_refused() -> None:
     assert FAMILIES["gemma3n"].token_axis == 2
     with pytest.raises(UnsupportedModelError, match="a gemma3n carries several hidden states of each token"):
         logit_lens(model_of(entry), entry.batch([entry.prompt(3, "image", 6)]))
+
+
+@pytest.mark.parametrize(
+    "name", quick_or_slow(["minicpm_ocr", "muse_glimmer", "muse_spark", "qwen3_5"], ["muse_glimmer"])
+)
+def test_a_value_says_nothing_where_each_number_is_gated(name: str) -> None:
+    """A gate for a whole head, as Step's and LFM3's, alters its length alone, which the last norm takes away."""
+    entry = ZOO[name]
+    with pytest.raises(UnsupportedModelError, match=f"a {name} gates each number of a head after attention"):
+        value_output_lens(model_of(entry), entry.batch([entry.prompt(3, "image", 6)]))

@@ -106,7 +106,7 @@ def _supported() -> Iterator[Family]:
     # Windows, some layers without rotary positions.
     yield _Video("exaone4_5", ("exaone4",))
     for name in ("muse_glimmer", "muse_spark"):
-        yield _Video(name, (f"{name}_text",))
+        yield _Video(name, (f"{name}_text",), gated=True)
 
 
 FAMILIES: dict[str, Family] = {family.model_type: family for family in _supported()}
