@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from visionflow.bench.clock import clock_for
+from visionflow.bench.clock import ProcessorClock
 from visionflow.bench.products import linear_layers, product_times, products_ratio
 from visionflow.bench.rows import bench_rows
 from visionflow.bench.shapes import SHAPES, random_model, shape_config
@@ -49,7 +49,7 @@ def main(
     present = {name: plan.work(image_tokens, 35, text_tokens - 35, depth).rows for name, plan in plans.items()}
     counts = sorted({n for layers in present.values() for n in layers}, reverse=True)
     layers = products(shape, number)
-    times = product_times(layers, counts, rounds, clock_for(torch.device("cpu")))
+    times = product_times(layers, counts, rounds, ProcessorClock())
     weights = sum(layer.weight.numel() for layer in layers)
     found = {
         "shape": shape, "dtype": dtype, "image_tokens": image_tokens, "text_tokens": text_tokens, "rounds": rounds,

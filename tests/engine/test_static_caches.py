@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
 from transformers import DynamicCache, PreTrainedModel, StaticCache
 from transformers.generation import CompileConfig
 
@@ -133,6 +134,25 @@ def test_a_step_is_one_graph_which_is_good_for_other_prompts(model: PreTrainedMo
 
 
 @pytest.mark.slow
+def test_layers_that_are_compiled_one_by_one_are_so_for_all_steps_and_scopes() -> None:
+    torch.compiler.reset()
+    model, plain, graphs = tiny_llava(2), tiny_llava(2), []
+    for each in (model, plain):
+        each.model.language_model.layers = each.model.language_model.layers[:3]
+        each.config.text_config.num_hidden_layers = 3
+    compiler = CompileCounterWithBackend("eager")
+    for layer in model.model.language_model.layers:
+        layer.compile(backend=compiler, fullgraph=True, dynamic=False)
+    for _ in range(2):
+        with prune(model, FastV(1, 0.5)), prune(plain, FastV(1, 0.5)), torch.no_grad():
+            step, expected = step_of(model, padded(), static(model)), step_of(plain, padded(), static(plain))
+            for _ in range(2):
+                torch.testing.assert_close(model(**step()).logits, plain(**expected()).logits)
+                graphs.append(len(compiler.graphs))
+    assert len({*graphs}) == 1
+
+
+@pytest.mark.slow
 def test_what_generate_compiles_knows_each_scope_from_the_others_and_from_none(model: PreTrainedModel) -> None:
     """On accelerators transformers compiles the steps on a static cache, and keeps what it compiled."""
     torch.compiler.reset()
@@ -207,9 +227,10 @@ def turns() -> list[dict[str, Any]]:
     return [{name: part for name, part in turn.items() if name != "attention_mask"} for turn in given]
 
 
-def test_a_conversation_goes_on_as_on_a_dynamic_cache(model: PreTrainedModel) -> None:
-    """Also on a copy, and from the start on a cache that was emptied."""
-    with prune(model, HIMAP):
+@pytest.mark.parametrize("method", [HIMAP, DivPrune(0.6)], ids=str)
+def test_a_conversation_goes_on_as_on_a_dynamic_cache(model: PreTrainedModel, method: Method) -> None:
+    """Also on a copy, and from the start on a cache that was emptied; where all layers hold all, and where none does."""
+    with prune(model, method):
         expected = logits(model, DynamicCache(), turns())
         cache = static(model, 128)
         torch.testing.assert_close(logits(model, cache, turns()[:3]), expected[:3])
@@ -236,6 +257,17 @@ def test_a_cache_of_which_nothing_was_dropped_serves_a_plain_model(model: PreTra
         found = [logits(model, cache, [first])]
     found.append(logits(model, cache, [token, more]))
     torch.testing.assert_close(torch.cat(found), expected)
+
+
+def test_samples_are_reordered_with_what_is_held_of_them(model: PreTrainedModel) -> None:
+    cache, (inputs, order) = static(model), (padded(), [1, 0])
+    with prune(model, HIMAP), torch.no_grad():
+        step = step_of(model, inputs, cache)
+        other = copy.deepcopy(cache)
+        expected = model(**(given := step())).logits
+        other.reorder_cache(torch.tensor(order))
+        given |= {name: given[name][order] for name in ("input_ids", "attention_mask", "position_ids")}
+        torch.testing.assert_close(model(**given | {"past_key_values": other}).logits, expected[order])
 
 
 def test_beams_are_those_of_a_dynamic_cache(model: PreTrainedModel) -> None:

@@ -1,5 +1,6 @@
 """A stopwatch for what runs on a device, and a count of how often the host had to wait for it."""
 
+import time
 import warnings
 from collections.abc import Callable
 from itertools import pairwise
@@ -55,6 +56,22 @@ class CudaClock:
         """Seconds between each two events."""
         marks, self._marks = self._marks, []
         return [start.elapsed_time(end) / 1000 for start, end in pairwise(marks)]
+
+
+class ProcessorClock:
+    """Processor time of this process, all threads: what other programs do on a busy machine is not in it."""
+
+    def __init__(self) -> None:
+        self._marks: list[float] = []
+
+    def mark(self) -> None:
+        """Note this moment."""
+        self._marks.append(time.process_time())
+
+    def laps(self) -> list[float]:
+        """Seconds between each two marks."""
+        marks, self._marks = self._marks, []
+        return [end - start for start, end in pairwise(marks)]
 
 
 def clock_for(device: torch.device) -> Clock:

@@ -16,7 +16,7 @@ import torch
 from transformers import PreTrainedModel
 
 from visionflow.answering import enough_memory
-from visionflow.bench.clock import Clock, clock_for
+from visionflow.bench.clock import Clock, ProcessorClock, clock_for
 from visionflow.bench.passes import answer
 from visionflow.bench.products import linear_layers, product_times
 from visionflow.bench.prompt import PICTURE, BenchPrompt, make_prompt
@@ -57,6 +57,8 @@ class Settings:
         return self.batch * ((self.image_tokens or PICTURE) + self.text_tokens)
 
 
+_PRODUCTS = 5  # rounds of one layer's products for each of the model's
+
 Step = Callable[[str, int, int], None]
 """Is told what has just been done, and how many steps of how many are done."""
 
@@ -91,7 +93,7 @@ def measure(
         for row in rows:
             unclocked[row.name] = run_unclocked(row, model, inputs, prompt.image_tokens, steps)
             on_step(f"{row.name}: memory and probes", len(unclocked), total)
-        products = _products(model, unclocked, settings.repeats)
+        products = _products(model, unclocked, _PRODUCTS * settings.repeats)
         rounds = _Rounds(model, prompt, inputs, rows, steps, clock or clock_for(model.device))
         rounds.run(settings.repeats, limit, lambda what, done: on_step(what, len(rows) + done, total))
     return ModelResult(
@@ -116,10 +118,14 @@ def _encoded(model: PreTrainedModel, prompt: BenchPrompt) -> dict[str, Any]:
 
 
 def _products(model: PreTrainedModel, unclocked: Mapping[str, Unclocked], rounds: int) -> dict[int, list[float]]:
-    """Seconds of the products of one decoder layer, by tokens; empty where its weights are no linear layers."""
+    """Seconds of the products of one decoder layer, by tokens; empty where its weights are no linear layers.
+
+    On a CPU in processor time.
+    """
     layers = linear_layers(family_of(model).layers_of(model)[0])
     counts = {n for each in unclocked.values() for n in each.rows}
-    return product_times(layers, counts, rounds, clock_for(model.device)) if layers else {}
+    clock = ProcessorClock() if model.device.type == "cpu" else clock_for(model.device)
+    return product_times(layers, counts, rounds, clock) if layers else {}
 
 
 class _Rounds:

@@ -20,6 +20,7 @@ from visionflow.report.figures.plotting import (
 )
 
 _AXES = {"image_tokens": "image tokens", "batch": "batch", "layers": "decoder layers"}
+_LONG = 45  # letters of a label of which no three stand side by side
 _COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
 
 
@@ -51,7 +52,8 @@ def draw_bench(found: Mapping[str, Any], path: Path) -> None:
         axis.set_ylim(bottom=0)
         tidy(axis)
     handles, labels = first.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), frameon=False)
+    columns = 2 if max(map(len, labels)) > _LONG else 3
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(labels)), frameon=False)
     figure.suptitle(_caption(found), fontsize=9)
     save(figure, path)
 
@@ -154,9 +156,10 @@ def _first_tokens(
 
 def _label(model: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> str:
     """The model, and the size of its prompts where there are several."""
-    name = f"{model['model']}, {model['layers']} layers"
-    several = len({(each["batch"], each["image_tokens"]) for each in models if each["model"] == model["model"]}) > 1
-    return f"{name}, batch {model['batch']}, {model['image_tokens']} image tokens" if several else name
+    sizes = {(each["batch"], each["image_tokens"]) for each in models if each["model"] == model["model"]}
+    if len(sizes) == 1:
+        return f"{model['model']}, {model['layers']} layers"
+    return f"{model['model']}, batch {model['batch']}, {model['image_tokens']} image tokens"
 
 
 def _bars(
