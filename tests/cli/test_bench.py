@@ -222,7 +222,7 @@ def test_the_commands_are_there() -> None:
         (
             "bench",
             ("--image-tokens", 0),
-            "it must be a whole number from 1 to 10000000, not '0'; see visionflow bench --help",
+            "its numbers must be from 1 to 10000000, not '0'; see visionflow bench --help",
         ),
         (
             "bench",

@@ -155,7 +155,7 @@ def test_a_time_of_one_round_is_hollow_and_has_no_exponent(drawn: Drawn) -> None
 def test_one_round_has_no_whiskers(drawn: Drawn, rounds: int) -> None:
     summary = {"median": 2.0, "q1": 1.5, "q3": 3.0, "values": [2.0] * rounds}
     rows = [{"name": name, "first_token_s": summary, "decode_s": summary} for name in ("none", "fastv")]
-    counts = {"layers": 2, "image_tokens": 16, "text_tokens": 8, "batch": 1, "dtype": "float32"}
+    counts = {"layers": 2, "image_tokens": 16, "text_tokens": 8, "batch": 1, "dtype": "float32", "weights_bytes": 1}
     model = {"model": "tiny", "encoder_s": summary | {"median": 0.5}, "rows": rows} | counts
     machine = {"device": "cpu", "processor": "any", "threads": 1}
     figure = drawn(bench_figures.draw_bench, {"machine": machine, "models": [model]})

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from transformers import AriaConfig, LlavaConfig, Mistral3Config, Qwen2_5_VLConfig
+from transformers import LlavaConfig, Mistral3Config, OPTConfig, Qwen2_5_VLConfig
 
 from visionflow import HiMAP
 from visionflow.methods import parse
@@ -45,4 +45,5 @@ def test_where_pictures_differ_there_is_an_example(config: Any) -> None:
 
 
 def test_where_the_cost_is_not_modelled_there_are_counts() -> None:
-    assert said(AriaConfig()).endswith("125 from layer 8 on. ")
+    narrow = OPTConfig(word_embed_proj_dim=512)  # half as wide as its hidden states are
+    assert said(LlavaConfig(text_config=narrow)).endswith("125 from layer 8 on. ")
