@@ -229,7 +229,7 @@ def turns() -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("method", [HIMAP, DivPrune(0.6)], ids=str)
 def test_a_conversation_goes_on_as_on_a_dynamic_cache(model: PreTrainedModel, method: Method) -> None:
-    """Also on a copy, and from the start on a cache that was emptied; where all layers hold all, and where none does."""
+    """Also on a copy, and from the start on a cache that was emptied; where all layers hold all, or none does."""
     with prune(model, method):
         expected = logits(model, DynamicCache(), turns())
         cache = static(model, 128)
