@@ -18,7 +18,7 @@ from tests.zoo import ZOO
 from tests.zoo.oracles import methods_of
 from tests.zoo.oracles import model_of as model_of_family
 from tests.zoo.quick import shared_out
-from visionflow import VTW, FastV, HiMAP, Method, UnsupportedUsageError, VisiPruner, prune
+from visionflow import VTW, FastV, HiMAP, Method, UnsupportedUsageError, prune
 from visionflow.engines.hf.families import FAMILIES
 from visionflow.methods import DivPrune, PyramidDrop
 
@@ -111,9 +111,12 @@ def step_of(model: PreTrainedModel, inputs: dict[str, Any], cache: Any) -> Calla
     return arguments
 
 
-@pytest.mark.parametrize("method", quick_or_slow([HIMAP, FastV(2, 0.5), VTW(3), VisiPruner(2)], [HIMAP]), ids=str)
+@pytest.mark.parametrize("method", quick_or_slow([HIMAP, FastV(2, 0.5), VTW(3)], [HIMAP]), ids=str)
 def test_a_step_is_one_graph_which_is_good_for_other_prompts(model: PreTrainedModel, method: Method) -> None:
-    """No break, no value read, no shape that changes: of prompts with other texts, too."""
+    """No break, no value read, no shape that changes: of prompts with other texts, too.
+
+    Not of VisiPruner: where it drops depends on the prompt, and so which layers hold the same tokens.
+    """
     graphs = []
 
     def backend(graph: Any, inputs: Any) -> Any:
