@@ -11,7 +11,6 @@ import copy
 import json
 import time
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Annotated, Any
 
 import torch
@@ -20,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import PreTrainedModel
 
+from visionflow.bench.clock import ProcessorClock
 from visionflow.bench.passes import TimedProbes, prefill
 from visionflow.bench.prompt import make_prompt
 from visionflow.bench.rounds import Summary, in_turns, ratio_of_medians
@@ -29,22 +29,6 @@ from visionflow.bench.unclocked import running_as
 from visionflow.pruning import prune
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "processor": time.process_time}
-
-
-class ProcessorClock:
-    """Seconds of processor time between marks."""
-
-    def __init__(self) -> None:
-        self._marks: list[float] = []
-
-    def mark(self) -> None:
-        """Note this moment."""
-        self._marks.append(time.process_time())
-
-    def laps(self) -> list[float]:
-        """Seconds between each two marks; the clock starts anew."""
-        marks, self._marks = self._marks, []
-        return [end - start for start, end in pairwise(marks)]
 
 
 def repeated_layer(shape: str, layers: int) -> PreTrainedModel:

@@ -21,21 +21,35 @@ class Clock(Protocol):
         """Seconds between each two marks; the clock starts anew."""
 
 
-class HostClock:
-    """The processor's clock; an accelerator finishes what was queued on it first."""
+class _ReadClock:
+    """A clock that is read at each mark."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, read: Callable[[], float]) -> None:
+        self._read = read
         self._marks: list[float] = []
 
     def mark(self) -> None:
         """Note this moment."""
-        self._marks.append(now(self._device))
+        self._marks.append(self._read())
 
     def laps(self) -> list[float]:
         """Seconds between each two marks."""
         marks, self._marks = self._marks, []
         return [end - start for start, end in pairwise(marks)]
+
+
+class HostClock(_ReadClock):
+    """The processor's clock; an accelerator finishes what was queued on it first."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(lambda: now(device))
+
+
+class ProcessorClock(_ReadClock):
+    """Processor time of this process, all threads: what other programs do on a busy machine is not in it."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: time.process_time())
 
 
 class CudaClock:
@@ -56,22 +70,6 @@ class CudaClock:
         """Seconds between each two events."""
         marks, self._marks = self._marks, []
         return [start.elapsed_time(end) / 1000 for start, end in pairwise(marks)]
-
-
-class ProcessorClock:
-    """Processor time of this process, all threads: what other programs do on a busy machine is not in it."""
-
-    def __init__(self) -> None:
-        self._marks: list[float] = []
-
-    def mark(self) -> None:
-        """Note this moment."""
-        self._marks.append(time.process_time())
-
-    def laps(self) -> list[float]:
-        """Seconds between each two marks."""
-        marks, self._marks = self._marks, []
-        return [end - start for start, end in pairwise(marks)]
 
 
 def clock_for(device: torch.device) -> Clock:
