@@ -43,6 +43,7 @@ class Pass:
 
     Attributes:
         cache: the KV cache that the layers write to, or None.
+        loosened: where that is a static one, its layers, which grow until the pass ends.
         memo: what is made once for all layers that share it.
         masks: masks as the attention functions have them and as they can be gathered.
         fitting: fits masks, positions and cache layouts.
@@ -69,9 +70,16 @@ class Pass:
         """Queries and keys of `layer`, before they are attended to: nothing is decided here, so nobody looks."""
 
     def attend(
-        self, layer: int, attend: Attend, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None,
-        softcap: float | None, **options: Any,
-    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+        self,
+        layer: int,
+        attend: Attend,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        softcap: float | None,
+        **options: Any,
+    ) -> tuple[Tensor, Tensor | None]:
         """What the heads of `layer` read, ``[batch, tokens, heads, head_dim]``, and their weights or None.
 
         `softcap` is for who looks at the layer: `attend` knows of its own.
@@ -101,9 +109,17 @@ class PromptPass(Pass):
     """
 
     def __init__(
-        self, plan: Plan, family: Family, tokens: Tokens, record: CacheRecord, trace: Trace, backend: Backend,
-        cache: Any, rotary: Any, towers: Mapping[TowerRows, TowerLook],
-    ) -> None:  # fmt: skip
+        self,
+        plan: Plan,
+        family: Family,
+        tokens: Tokens,
+        record: CacheRecord,
+        trace: Trace,
+        backend: Backend,
+        cache: Any,
+        rotary: Any,
+        towers: Mapping[TowerRows, TowerLook],
+    ) -> None:
         super().__init__(record, tokens.columns.shape[1], backend, family, cache, rotary)
         self.present = Present(tokens, family.token_axis)
         compact = plan.positions == "compact"
@@ -214,9 +230,17 @@ class PromptPass(Pass):
                 self.cutter.features(cut, part, own.transpose(1, 2).flatten(2), tokens)
             elif isinstance(part, Attention):
                 rows = AttentionRows.of(
-                    part.rows, query, key, scaling, mask, tokens, group=self._backend.group, softcap=softcap,
-                    joined=part.heads, share=self._weights(cut, part, query.device),
-                )  # fmt: skip
+                    part.rows,
+                    query,
+                    key,
+                    scaling,
+                    mask,
+                    tokens,
+                    group=self._backend.group,
+                    softcap=softcap,
+                    joined=part.heads,
+                    share=self._weights(cut, part, query.device),
+                )
                 self.cutter.attention(cut, part, rows)
 
     def _weights(self, cut: Cut, part: Attention, device: torch.device) -> Tensor | None:
@@ -234,9 +258,16 @@ class PromptPass(Pass):
     # -- attention ----------------------------------------------------------------------------------------------------
 
     def attend(
-        self, layer: int, attend: Attend, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None,
-        softcap: float | None, **options: Any,
-    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+        self,
+        layer: int,
+        attend: Attend,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        softcap: float | None,
+        **options: Any,
+    ) -> tuple[Tensor, Tensor | None]:
         """What the heads read, and their weights where they are at hand; then whoever looks at the layer looks."""
         tokens, weights = self.present.tokens.to(query.device), None
         blocked = self.blocking.skipped.get(layer)

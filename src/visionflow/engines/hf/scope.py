@@ -15,12 +15,11 @@ from transformers import PreTrainedModel, StaticCache
 
 from visionflow.core.evidence import Tower
 from visionflow.core.plan import Plan
-from visionflow.core.tokens import find_tokens
 from visionflow.core.trace import Trace
 from visionflow.engines.hf.backend import backend_of, check_backend
+from visionflow.engines.hf.beginning import Beginning
 from visionflow.engines.hf.block_masks import Masks
 from visionflow.engines.hf.caches import (
-    CacheRecord,
     cache_name,
     cache_of,
     check_cache,
@@ -32,24 +31,19 @@ from visionflow.engines.hf.caches import (
 from visionflow.engines.hf.deepstack import shorten
 from visionflow.engines.hf.distances import count_by_column
 from visionflow.engines.hf.families import family_of
-from visionflow.engines.hf.given import has_pictures, tokens_in
 from visionflow.engines.hf.guards import (
     check_answered,
     check_call,
     check_compiled,
-    check_length,
     check_plan,
     check_positions,
     check_shared_keys,
-    check_unpacked,
     guard_generation,
 )
-from visionflow.engines.hf.ids_apart import IdsApart
 from visionflow.engines.hf.layer_hooks import LayerHooks, owner_of_hook
 from visionflow.engines.hf.layer_kinds import attending, depth_of
 from visionflow.engines.hf.passes import Pass, PromptPass
 from visionflow.engines.hf.running import Running
-from visionflow.engines.hf.static_caches import Loosened, check_static, goes_on, layouts_of
 from visionflow.engines.hf.tower import TowerLook
 from visionflow.engines.hf.watched import read, watch
 from visionflow.errors import UnsupportedUsageError
@@ -79,7 +73,6 @@ class Scope:
         self.model = model = adapted(model)
         self.family = family_of(model)
         self.plan = plan
-        self._answer_tokens = answer_tokens
         if answer_tokens:
             check_answered(plan)
         self.layers = self.family.layers_of(model)
@@ -89,15 +82,13 @@ class Scope:
         self.backend = backend_of(model, self.family)
         check_backend(self.backend, model, plan)
         self._parameters = [_parameters_of(layer) for layer in self.layers]
-        self._keyless = self.family.keyless(model)
         check_positions(self.family, model, plan)
-        self._rotary = getattr(self.family.decoder_of(model), "rotary_emb", None)
         parts = (part for cut in plan.cuts for part in cut.evidence.parts)
         rows = {part.rows for part in parts if isinstance(part, Tower)}
         self._towers = {each: TowerLook(model, self.family.merger_of(model), each) for each in sorted(rows)}
         self.trace = make_trace(len(self.layers))
         self._local = threading.local()
-        self._ids = IdsApart()
+        self._beginning = Beginning(model, self.family, plan, self.backend, self._towers, answer_tokens)
         self._running = Running()
         self._entered = False
         self._undo: list[Any] = []
@@ -163,7 +154,7 @@ class Scope:
         merger, decoder = self.family.merger_of(self.model), self.family.decoder_of(self.model)
         self._merger_parameters = _parameters_of(merger)
         if self.family.ids_apart:
-            self._undo += self._ids.follow(self.model)
+            self._undo += self._beginning.ids.follow(self.model)
         self._keep(merger.register_forward_pre_hook(self._begin, with_kwargs=True))
         self._keep(decoder.register_forward_hook(self._restore))  # first, where the decoder is the merger
         self._keep(merger.register_forward_hook(self._end, always_call=True))
@@ -179,8 +170,7 @@ class Scope:
             self._undo += tower.install()
         self._undo += shorten(decoder, lambda visual, features: self._active().picture_features(visual, features))
         if self.model.can_generate():
-            check = partial(check_static, self.backend, self._keyless)
-            self._undo.append(guard_generation(self.model, self._generation, check))
+            self._undo.append(guard_generation(self.model, self._generation, self._beginning.check_static))
 
     def _keep(self, handle: RemovableHandle) -> None:
         self._undo.append(handle.remove)
@@ -202,7 +192,7 @@ class Scope:
     def _generation(self, ids: Tensor | None) -> Iterator[None]:
         """Around a call of `generate` for a prompt of `ids`."""
         outer = getattr(self._local, "pictured", None)
-        with self._running.generation(), self._ids.noted(ids):
+        with self._running.generation(), self._beginning.ids.noted(ids):
             self._local.pictured = False
             self._forget_pictures()
             try:
@@ -219,78 +209,41 @@ class Scope:
     def _begin(self, merger: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = {**dict(zip(self._merger_parameters, args, strict=False)), **kwargs}
         cache = cache_of(call)
-        if goes_on(cache) and tokens_in(call).shape[1] == 1 and not has_pictures(call, self.family.image_inputs):
+        if self._beginning.is_step(call, cache):
             return self._begin_step(call, cache)
         if not self._running.begin_pass():
             return None
         check_call(self.model, call)
         check_plan(self.family, self.plan, call)
-        check_compiled(self.layers, self.family.attention)
-        self._layer_hooks.follow_compilation()
-        if getattr(self._local, "pictured", None) is None:  # generate may have had them encoded before
+        self._follow_compilation()
+        if not (generates := getattr(self._local, "pictured", None) is not None):  # which may have encoded them before
             self._forget_pictures()
         if isinstance(cache, StaticCache):
-            return self._begin_static(call, cache)
+            self._local.forward, call = self._beginning.on_static(call, cache, self.trace, generates)
+            lead(cache, True)
+            return (), call
         given = cache
         if cache is None and makes_cache(self.model, call):
             cache = new_cache(self.model.config)
         check_cache(cache := whole_cache(cache))
-        self._local.forward = self._pass_of(call, cache)
+        self._local.forward = self._beginning.on(call, cache, self.trace)
         lead(cache, True)
         made = cache is not None and given is None
         return (args, {**kwargs, cache_name(self._merger_parameters): cache}) if made else None
 
-    def _begin_static(self, call: dict[str, Any], cache: StaticCache) -> Any:
-        """A prompt, or more of a conversation, on a static cache, whose layers grow meanwhile."""
-        check_static(self.backend, self._keyless)
-        length = tokens_in(call).shape[1]
-        loosened = Loosened(cache, length, getattr(self.model.config.get_text_config(), "sliding_window", None))
-        try:
-            check_length(self.model, self.plan, loosened.columns)
-            mask = call.get("attention_mask")
-            if getattr(mask, "ndim", 0) == 2 or getattr(self._local, "pictured", None) is not None:
-                call = {**call, "attention_mask": loosened.mask(mask, length)}  # generate made it for static layers
-            self._local.forward = forward = self._pass_of(call, cache)
-        except BaseException:
-            loosened.end(None)
-            raise
-        forward.loosened = loosened
-        lead(cache, True)
-        return (), call
-
     def _begin_step(self, call: dict[str, Any], cache: StaticCache) -> None:
-        """A token on a static cache: nothing is read from the device, and the whole pass may be compiled."""
+        """The next token of an answer on a static cache; the whole pass may be compiled."""
         if not torch.compiler.is_compiling():
             if not self._running.begin_pass():
                 return
-            check_compiled(self.layers, self.family.attention)
-            self._layer_hooks.follow_compilation()
+            self._follow_compilation()
         check_call(self.model, call)
-        record = CacheRecord(layouts_of(cache, len(tokens_in(call))), cache.get_max_length() - 1)
-        self._local.forward = Pass(record, 1, self.backend, self.family, cache, self._rotary)
+        self._local.forward = self._beginning.step(call, cache)
         lead(cache, True)
 
-    def _pass_of(self, call: dict[str, Any], cache: Any) -> Pass:
-        """What begins with this call: a prompt, a turn with pictures, or what goes on without any."""
-        ids = call.get("input_ids")
-        apart = self._ids.take(call.get("inputs_embeds")) if self.family.ids_apart and ids is None else None
-        ids = ids if apart is None else apart
-        batch, length = (tokens_in(call) if ids is None else ids).shape[:2]
-        record = CacheRecord.of(cache, self.backend.layers, self._keyless, batch)
-        past = record.total
-        check_length(self.model, self.plan, past + length)
-        pictures = apart is not None or has_pictures(call, self.family.image_inputs)
-        if past and not pictures:
-            return Pass(record, length, self.backend, self.family, cache, self._rotary)
-        if ids is None:
-            raise UnsupportedUsageError("inputs_embeds do not tell which tokens are image tokens: pass input_ids")
-        image_token_ids = self.family.image_token_ids(self.model) if pictures else None
-        tokens = find_tokens(ids, call.get("attention_mask"), image_token_ids, past, self._answer_tokens)
-        if any(tokens.image.counts):
-            check_unpacked(call, tokens, masks_tell=self.backend.kind != "keys")
-        trace = self.trace.of_turn(batch) if past else self.trace.of_prompt(batch)
-        parts = (tokens, record, trace, self.backend, cache, self._rotary, self._towers)
-        return PromptPass(self.plan, self.family, *parts)
+    def _follow_compilation(self) -> None:
+        check_compiled(self.layers, self.family.attention)
+        self._layer_hooks.follow_compilation()
 
     def _before_layer(self, layer: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         forward = self._active()
