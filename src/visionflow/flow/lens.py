@@ -186,7 +186,8 @@ def read_early(model: PreTrainedModel, states: Tensor, top: int) -> tuple[Tensor
 def _logits(model: PreTrainedModel, states: Tensor) -> Tensor:
     """The logits ``[batch, n, vocabulary]`` that the model itself makes of hidden states ``[batch, n, width]``.
 
-    Some classes scale, cap or mask them behind the head, so the states take the decoder's place in a pass of one token.
+    Some classes scale, cap or mask them behind the head, so the states take the decoder's place in a pass of one token:
+    of the whole model, or of the language model in it that has a head of its own (BLIP-2 wants a picture in any pass).
     """
     family = family_of(model)
     normed = family.norm_of(model)(states)
@@ -198,10 +199,19 @@ def _logits(model: PreTrainedModel, states: Tensor) -> Tensor:
     token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
     handle = family.decoder_of(model).register_forward_hook(put)
     try:
-        logits: Tensor = model(input_ids=token, use_cache=False).logits
+        logits: Tensor = _with_head(model)(input_ids=token, use_cache=False).logits
     finally:
         handle.remove()
     return logits
+
+
+def _with_head(model: PreTrainedModel) -> nn.Module:
+    """The innermost module that the decoder and the head are both in."""
+    head = model.get_output_embeddings()
+    path = family_of(model).decoder.split(".")
+    inner = (model.get_submodule(".".join(path[:depth])) for depth in range(len(path), 0, -1))
+    found: nn.Module = next((module for module in inner if any(each is head for each in module.modules())), model)
+    return found
 
 
 def _together(states: list[Tensor]) -> Tensor:
