@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from tests.questions import tiny_loaded
+from tests.renamed_cache import rename_cache
 from tests.tiny import IMAGE_SIZE, LAYERS, PER_IMAGE
 from visionflow import HiMAP, VisionFlowError
 from visionflow.lmms.questions import LONGEST, Answer, Question, Style, answer, loss
@@ -139,3 +140,10 @@ def test_the_loss_of_a_continuation(method: Method | None) -> None:
         with torch.inference_mode():
             logits = loaded.model(input_ids=ids, pixel_values=inputs["pixel_values"]).logits[0, -3:-1]
         assert mean == pytest.approx(float(torch.nn.functional.cross_entropy(logits.float(), goal)), abs=1e-5)
+
+
+def test_the_loss_of_a_model_that_names_its_cache_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = tiny_loaded()
+    expected = loss(loaded, METHOD, question(2), " w9 w8")
+    rename_cache(loaded.model, monkeypatch)
+    assert loss(loaded, METHOD, question(2), " w9 w8") == expected

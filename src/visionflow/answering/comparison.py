@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from visionflow.answering.answers import answers, enough_memory, greedy
 from visionflow.answering.facts import Facts, kv_bytes
 from visionflow.answering.timing import seconds
+from visionflow.engines.hf.caches import cache_of
 from visionflow.methods.base import Method
 from visionflow.pruning import PruningTrace, prune
 
@@ -61,7 +62,7 @@ def compare(model: PreTrainedModel, processor: Any, inputs: Any, method: Method,
     """
 
     def first_token() -> Any:
-        return model.generate(**inputs, **greedy(1), return_dict_in_generate=True).past_key_values
+        return cache_of(model.generate(**inputs, **greedy(1), return_dict_in_generate=True))
 
     dense = answers(model, processor, inputs, None, _WAY_OUT, **greedy(max_new_tokens))
     pruned = answers(model, processor, inputs, method, _WAY_OUT, **greedy(max_new_tokens))

@@ -15,6 +15,7 @@ from visionflow.core.evidence import Attention
 from visionflow.core.layer import LayerAttention
 from visionflow.core.plan import Cut, Plan
 from visionflow.core.tokens import Tokens
+from visionflow.engines.hf.caches import cache_name_of, cache_of
 from visionflow.errors import VisionFlowError
 from visionflow.methods.base import Method
 
@@ -31,12 +32,13 @@ def answer(model: PreTrainedModel, inputs: dict[str, Any], steps: int, mark: Cal
     Returns:
         The output of the last call, logits of the last token ``[batch, 1, vocabulary]``.
     """
+    cache = cache_name_of(model)
     mark()
     output = model(**inputs, use_cache=True, logits_to_keep=1)
     token = output.logits.argmax(-1)
     mark()
     for _ in range(steps):
-        output = model(input_ids=token, past_key_values=output.past_key_values, use_cache=True)
+        output = model(input_ids=token, use_cache=True, **{cache: cache_of(output)})
         token = output.logits.argmax(-1)
     mark()
     return output

@@ -16,6 +16,7 @@ from visionflow.bench.rounds import TimeLimit
 from visionflow.bench.rows import Variant
 from visionflow.core.plan import Plan
 from visionflow.cost import DecoderShape, cost_of
+from visionflow.engines.hf.caches import cache_of
 from visionflow.engines.hf.families import family_of
 from visionflow.pruning import PruningTrace, prune
 
@@ -59,7 +60,7 @@ def run_unclocked(
         ids = inputs["input_ids"]
         flops = trace.cost("flops").pruned if trace else dense_flops(model, ids, image_tokens)
         lengths = trace.lengths if trace else [ids.shape[1]] * len(family_of(model).layers_of(model))
-        cached = kv_bytes(output.past_key_values)
+        cached = kv_bytes(cache_of(output))
         del output
         in_prefill = host_waits(model.device, lambda: prefill(model, inputs))
         in_answer = host_waits(model.device, lambda: answer(model, inputs, steps, _unmarked))

@@ -14,6 +14,7 @@ from transformers import StoppingCriteriaList
 
 from visionflow.answering import Facts, answers, facts_of, scope_of
 from visionflow.answering.timing import TokenClock
+from visionflow.engines.hf.caches import cache_name_of, cache_of
 from visionflow.errors import VisionFlowError
 from visionflow.loading.models import Loaded
 from visionflow.loading.prompts import make_prompts, prompt_text, room_after, tokens_after
@@ -149,7 +150,8 @@ def loss(loaded: Loaded, method: Method | None, question: Question, continuation
     with scope_of(model, method) as trace:
         prompt = model(**inputs, use_cache=True, logits_to_keep=1)
         mask = torch.cat([inputs["attention_mask"], torch.ones_like(goal)[None]], dim=1)
-        rest = model(input_ids=goal[None], attention_mask=mask, past_key_values=prompt.past_key_values, use_cache=True)
+        cache = {cache_name_of(model): cache_of(prompt)}
+        rest = model(input_ids=goal[None], attention_mask=mask, use_cache=True, **cache)
     logits = torch.cat([prompt.logits[0, -1:], rest.logits[0, :-1]]).float()
     mean = torch.nn.functional.cross_entropy(logits, goal)
     greedy = bool((logits.argmax(-1) == goal).all())

@@ -1,12 +1,13 @@
 """KV caches whose layers may hold different lengths, each of which tells what it holds; and those that may not."""
 
 import copy
+import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, cache_utils
 from transformers.cache_utils import (
     DynamicCache,
@@ -26,7 +27,7 @@ _KEYLESS: Any = getattr(cache_utils, "DummyLayer", None)  # newer than the oldes
 
 
 def cache_of(call: Mapping[str, Any]) -> Any:
-    """The cache that a call is given: as ``cache`` since transformers 5.24, before that as ``past_key_values``."""
+    """The cache that a call is given or an output holds: ``cache``; before transformers 5.24, ``past_key_values``."""
     found = call.get("cache")
     return call.get("past_key_values") if found is None else found
 
@@ -34,6 +35,11 @@ def cache_of(call: Mapping[str, Any]) -> Any:
 def cache_name(parameters: Iterable[str]) -> str:
     """What a call of these parameters names its cache."""
     return "cache" if "cache" in parameters else "past_key_values"
+
+
+def cache_name_of(module: nn.Module) -> str:
+    """What a call of a module names its cache."""
+    return cache_name(inspect.signature(module.forward).parameters)
 
 
 class PrunedLayer(DynamicLayer):  # type: ignore[misc]

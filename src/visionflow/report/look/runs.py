@@ -14,6 +14,7 @@ from visionflow.answering.facts import kv_bytes_by_layer
 from visionflow.answering.timing import seconds
 from visionflow.core.plan import Cut, Plan
 from visionflow.cost import conventions
+from visionflow.engines.hf.caches import cache_of
 from visionflow.errors import UnsupportedModelError
 from visionflow.flow.answer_reading import AnswerReading
 from visionflow.flow.choices import Choice, noted, ranks
@@ -83,7 +84,7 @@ def run_of(
     with enough_memory(model.device, WAY_OUT):
         with prune(model, _Seen(method, reading, choices.append)) as trace, reading.during():
             look_s = seconds(model.device, answer)
-        rows = reading.rows(out.past_key_values)
+        rows = reading.rows(cache_of(out))
         new = out.sequences[0, inputs["input_ids"].shape[1] :].tolist()
         lens, no_lens = _lens(reading, top)
         first_token_s, answer_s, kv_bytes = _plain(model, inputs, method, max_new_tokens)
@@ -123,7 +124,7 @@ def _plain(
 
     def first_token() -> None:
         nonlocal cache
-        cache = model.generate(**inputs, **greedy(1), return_dict_in_generate=True).past_key_values
+        cache = cache_of(model.generate(**inputs, **greedy(1), return_dict_in_generate=True))
 
     with scope_of(model, method):
         first_token_s = median(seconds(model.device, first_token) for _ in range(ROUNDS))
