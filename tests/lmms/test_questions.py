@@ -1,6 +1,7 @@
 """Answers with their facts, in batches and alone, on a tiny LLaVA with random weights."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,12 @@ from PIL import Image
 from tests.questions import tiny_loaded
 from tests.renamed_cache import rename_cache
 from tests.tiny import IMAGE_SIZE, LAYERS, PER_IMAGE
-from visionflow import HiMAP, VisionFlowError
+from tests.zoo import ZOO
+from tests.zoo.kit import save
+from tests.zoo.kits import KITS
+from visionflow import HiMAP, RandomPruning, VisionFlowError
 from visionflow.lmms.questions import LONGEST, Answer, Question, Style, answer, loss
+from visionflow.loading.models import load_model
 from visionflow.loading.prompts import make_prompts
 from visionflow.methods import Method
 from visionflow.pruning import prune
@@ -147,3 +152,20 @@ def test_the_loss_of_a_model_that_names_its_cache_anew(monkeypatch: pytest.Monke
     expected = loss(loaded, METHOD, question(2), " w9 w8")
     rename_cache(loaded.model, monkeypatch)
     assert loss(loaded, METHOD, question(2), " w9 w8") == expected
+
+
+@pytest.mark.parametrize("name", ["blip-2", "instructblip"])
+def test_the_loss_of_a_model_that_wants_a_picture_in_any_pass(name: str, tmp_path: Path) -> None:
+    """The language model goes on by itself, and says what the whole model says of prompt and continuation at once."""
+    loaded = load_model(str(save(ZOO[name], KITS[name], tmp_path)), "float32")
+    asked = question(2)
+    mean, _, noted = loss(loaded, None, asked, " w9 w8")
+    inputs = make_prompts(loaded.model, loaded.processor, [asked.pictures], [asked.text])
+    goal = torch.tensor(loaded.processor.tokenizer("w9 w8", add_special_tokens=False)["input_ids"])
+    ids = torch.cat([inputs.pop("input_ids"), goal[None]], dim=1)
+    with torch.inference_mode():
+        logits = loaded.model(**inputs | {"attention_mask": torch.ones_like(ids)}, input_ids=ids).logits[0, -3:-1]
+    assert mean == pytest.approx(float(torch.nn.functional.cross_entropy(logits, goal)), abs=1e-5)
+    assert noted.facts["output_tokens"] == 2
+    kept = loss(loaded, RandomPruning(1, 0.5), asked, " w9 w8")[2].facts["image_tokens"]
+    assert kept[-1] < kept[0]

@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
-from transformers import StoppingCriteriaList
+from torch import Tensor, nn
+from transformers import PreTrainedModel, StoppingCriteriaList
 
 from visionflow.answering import Facts, answers, facts_of, scope_of
 from visionflow.answering.timing import TokenClock
 from visionflow.engines.hf.caches import cache_name_of, cache_of
+from visionflow.engines.hf.families import family_of
 from visionflow.errors import VisionFlowError
 from visionflow.loading.models import Loaded
 from visionflow.loading.prompts import make_prompts, prompt_text, room_after, tokens_after
@@ -150,13 +151,20 @@ def loss(loaded: Loaded, method: Method | None, question: Question, continuation
     with scope_of(model, method) as trace:
         prompt = model(**inputs, use_cache=True, logits_to_keep=1)
         mask = torch.cat([inputs["attention_mask"], torch.ones_like(goal)[None]], dim=1)
-        cache = {cache_name_of(model): cache_of(prompt)}
-        rest = model(input_ids=goal[None], attention_mask=mask, use_cache=True, **cache)
+        follower, made = _follower(model), prompt.get("language_model_outputs", prompt)
+        cache = {cache_name_of(follower): cache_of(made)}
+        rest = follower(input_ids=goal[None], attention_mask=mask, use_cache=True, **cache)
     logits = torch.cat([prompt.logits[0, -1:], rest.logits[0, :-1]]).float()
     mean = torch.nn.functional.cross_entropy(logits, goal)
     greedy = bool((logits.argmax(-1) == goal).all())
     [facts] = facts_of(model, inputs, trace)
     return float(mean), greedy, Answer(continuation, _told(facts) | {"output_tokens": len(goal)})
+
+
+def _follower(model: PreTrainedModel) -> nn.Module:
+    """What is called with the tokens after a prompt: BLIP-2 wants a picture in any call, its language model does not."""
+    family = family_of(model)
+    return family.merger_of(model) if family.ids_apart else model
 
 
 def _continuation(loaded: Loaded, question: Question, continuation: str) -> Tensor:
