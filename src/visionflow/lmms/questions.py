@@ -162,7 +162,7 @@ def loss(loaded: Loaded, method: Method | None, question: Question, continuation
 
 
 def _follower(model: PreTrainedModel) -> nn.Module:
-    """What is called with the tokens after a prompt: BLIP-2 wants a picture in any call, its language model does not."""
+    """What is called with the tokens after a prompt: BLIP-2 wants a picture in any call, its language model not."""
     family = family_of(model)
     return family.merger_of(model) if family.ids_apart else model
 
