@@ -1,8 +1,9 @@
 """The matrix that every oracle runs over: methods x families x attention implementations."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from typing import Any, ClassVar
 
 import pytest
@@ -167,11 +168,6 @@ def _quick_first(methods: Iterable[Method]) -> list[Any]:
 
 
 methods = pytest.mark.parametrize("method", _quick_first(METHODS))
-placed_methods = pytest.mark.parametrize("method", _quick_first(PLACED))
-dropping_methods = pytest.mark.parametrize("method", _quick_first(DROPPING))
-unblocked_methods = pytest.mark.parametrize("method", _quick_first(UNBLOCKED))
-probing_methods = pytest.mark.parametrize("method", _quick_first(PROBING))
-idle_methods = pytest.mark.parametrize("method", NOTHING_DROPPED, ids=str)
 CELLS = [(family, attention) for family in FAMILIES for attention in ("sdpa", "eager")]
 QUICK_CELLS = [("llava", "eager"), ("llava-grouped", "sdpa")]  # each family and each attention once
 
@@ -181,7 +177,42 @@ def quick_or_slow(values: Iterable[Any], quick: Container[Any]) -> list[Any]:
     return [pytest.param(value, marks=() if value in quick else pytest.mark.slow) for value in values]
 
 
+def in_turns(
+    names: str, values: Iterable[Sequence[Any]], turns: Sequence[Container[Any]], methods: Iterable[Method]
+) -> pytest.MarkDecorator:
+    """Parameters ``method`` and `names` of a test: each method with all values, of which one thing is for each name.
+
+    The methods take turns: what is not of a method's own turn, and all of the variants, is left to ``make slow``.
+    """
+    combined = [
+        pytest.param(
+            *(method, *value),
+            id="-".join([str(method), *map(_word, value)]),
+            marks=() if value in turns[number % len(turns)] and method not in VARIANTS else pytest.mark.slow,
+        )
+        for (number, method), value in product(enumerate(methods), values)
+    ]
+    indirect = ["model"] if "model" in names.split(",") else False
+    return pytest.mark.parametrize(f"method,{names}", combined, indirect=indirect)
+
+
+def _word(value: Any) -> str:
+    return "-".join(value) if isinstance(value, tuple) else getattr(value, "__name__", str(value))
+
+
 models = pytest.mark.parametrize("model", quick_or_slow(CELLS, QUICK_CELLS), ids="-".join, indirect=True)
+
+
+def models_in_turns(methods: Iterable[Method]) -> pytest.MarkDecorator:
+    """Each method on all models, the quick of which take turns."""
+    return in_turns("model", [(cell,) for cell in CELLS], [[(cell,)] for cell in QUICK_CELLS], methods)
+
+
+def models_and_sides_in_turns(methods: Iterable[Method]) -> pytest.MarkDecorator:
+    """Each method on all models, padded on both sides: quick is one side on one model and the other on the other."""
+    one, other = QUICK_CELLS
+    turns = [[(one, "left"), (other, "right")], [(one, "right"), (other, "left")]]
+    return in_turns("model,side", list(product(CELLS, ("left", "right"))), turns, methods)
 
 
 @cache

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from tests.accelerator import Claimed, DeviceMix, Log, claimed, moved, released, watched
-from tests.matrix import METHODS
+from tests.matrix import METHODS, in_turns, methods
 from tests.tiny import batch_of, prompt, tiny_llava
 from tests.zoo import ZOO
 from tests.zoo.oracles import methods_of
@@ -79,8 +79,7 @@ def logits(model: PreTrainedModel, method: Method | None, inputs: dict[str, Any]
     return out
 
 
-@pytest.mark.parametrize("inputs", [one, padded])
-@pytest.mark.parametrize("method", METHODS, ids=str)
+@in_turns("inputs", [(one,), (padded,)], [[(one,)], [(padded,)]], METHODS)
 def test_the_layer_loop_waits_for_nothing_but_decisions(method: Method, inputs: Any) -> None:
     model = on_accelerator()
     with watched() as log, layer_loop(model, log) as inside:
@@ -91,8 +90,7 @@ def test_the_layer_loop_waits_for_nothing_but_decisions(method: Method, inputs: 
     assert sum("tokens.py" in wait for wait in log.waits) == 1  # the counts of the spans, once a prompt
 
 
-@pytest.mark.parametrize("inputs", [one, equal])
-@pytest.mark.parametrize("method", METHODS, ids=str)
+@in_turns("inputs", [(one,), (equal,)], [[(one,)], [(equal,)]], METHODS)
 def test_prompts_that_need_no_mask_get_none(method: Method, inputs: Any) -> None:
     """But where samples are left with different numbers of tokens: then the layers after that cut need one."""
     if isinstance(method, VisiPruner) and "shallow" in method.phases:
@@ -104,7 +102,7 @@ def test_prompts_that_need_no_mask_get_none(method: Method, inputs: Any) -> None
     assert sum(log.masked) == len(uneven)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=str)
+@methods
 def test_a_decoded_token_waits_no_more_than_dense(method: Method) -> None:
     """Where samples are padded, which takes the most."""
     counted: list[list[str]] = []

@@ -14,7 +14,7 @@ from transformers.modeling_flash_attention_utils import _is_packed_sequence
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tests.exact import EXACTLY
-from tests.matrix import METHODS, AboveAverage, Merging, prompts, quick_or_slow
+from tests.matrix import METHODS, AboveAverage, Merging, in_turns, model_of, prompts, quick_or_slow
 from tests.reference import Keep
 from tests.tiny import Prompt, batch_of, prompt, tiny_llava
 from visionflow import VTW, FastV, HiMAP, Method, UnsupportedModelError, UnsupportedUsageError, VisiPruner, prune
@@ -35,7 +35,8 @@ CUTTING = [
 CUTTING += [DivPrune(0.5), Merging((0, 3), 0.4)]
 DEEP_ONLY = VisiPruner(2, 0.85, 0.3, 0.97, exit_patience=1, phases=("middle", "deep"))
 SHALLOW = VisiPruner(2, 0.85, 0.3, 0.97, exit_patience=1)
-flash_methods = pytest.mark.parametrize("method", [*CUTTING, DEEP_ONLY], ids=str)
+FLASHING = [*CUTTING, DEEP_ONLY]
+flash_methods = pytest.mark.parametrize("method", FLASHING, ids=str)
 
 
 def plain_flash_attention(
@@ -161,12 +162,14 @@ BATCHES = {
 }
 
 
-of_every_kind = pytest.mark.parametrize("batch", quick_or_slow(BATCHES, ["one", "padded"]))
+KINDS = [(batch,) for batch in BATCHES]
+ONE, PADDED = [("one",)], [("padded",)]
+"""What the methods take turns with, the other way about for each of the two kernels."""
 
 
 def same_as_sdpa(model: PreTrainedModel, method: Method, samples: list[Prompt], side: str = "left") -> None:
     """Logits of the real tokens, kept tokens and generated tokens are those of sdpa, which has its own oracles."""
-    other = tiny_llava(2, dtype=torch.float64)
+    other = model_of("llava-grouped")
     inputs = batch_of(samples, side)
     real = inputs["attention_mask"].bool()
     with prune(model, method) as trace, prune(other, method) as expected, torch.no_grad():
@@ -180,14 +183,12 @@ def same_as_sdpa(model: PreTrainedModel, method: Method, samples: list[Prompt], 
     assert not any(name.startswith("visionflow_") for name in ALL_ATTENTION_FUNCTIONS)
 
 
-@of_every_kind
-@flash_methods
+@in_turns("batch", KINDS, [ONE, PADDED], FLASHING)
 def test_flash_equals_sdpa(flash: PreTrainedModel, method: Method, batch: str) -> None:
     same_as_sdpa(flash, method, BATCHES[batch])
 
 
-@of_every_kind
-@flash_methods
+@in_turns("batch", KINDS, [PADDED, ONE], FLASHING)
 def test_flash_attention_2_equals_sdpa(flash2: PreTrainedModel, method: Method, batch: str) -> None:
     same_as_sdpa(flash2, method, BATCHES[batch])
 

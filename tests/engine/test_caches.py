@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from tests.matrix import PLACED, methods, model_of, prompts
+from tests.matrix import METHODS, PLACED, in_turns, methods, model_of, prompts
 from tests.reference import Keep
 from tests.tiny import PAD, Prompt, batch_of, positions, prompt
 from tests.zoo import ZOO
@@ -110,8 +110,7 @@ MOVES: dict[str, tuple[Callable[[DynamicCache], None], list[int]]] = {
 }
 
 
-@methods
-@pytest.mark.parametrize("move", MOVES)
+@in_turns("move", [(move,) for move in MOVES], [[(move,)] for move in MOVES], METHODS)
 def test_samples_are_moved_with_what_is_held_of_them(exact: PreTrainedModel, method: Method, move: str) -> None:
     inputs = batch_of(prompts())
     mask, (moved, rows) = inputs["attention_mask"], MOVES[move]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -12,14 +13,17 @@ from transformers import PreTrainedModel
 
 from tests.exact import EXACTLY, ROUNDED
 from tests.matrix import (
-    dropping_methods,
-    idle_methods,
+    DROPPING,
+    METHODS,
+    NOTHING_DROPPED,
+    PLACED,
+    PROBING,
+    UNBLOCKED,
+    in_turns,
     methods,
-    models,
-    placed_methods,
-    probing_methods,
+    models_and_sides_in_turns,
+    models_in_turns,
     prompts,
-    unblocked_methods,
 )
 from tests.reference import Keep, fingerprint, image_columns, instruction_columns, masked_from, shorter
 from tests.tiny import IMAGE_TOKEN, batch_of, positions, prompt
@@ -27,6 +31,8 @@ from visionflow import HiMAP, Method, prune
 from visionflow.core import AttentionRows, Both, Cut, Plan, Recycled, Top
 from visionflow.core.attention import tokens_at
 from visionflow.engines.hf.scope import Scope
+
+EAGER = [("llava", "eager"), ("llava-grouped", "eager")]
 
 
 def logits_of(model: PreTrainedModel, inputs: dict[str, Any], **kwargs: Any) -> Tensor:
@@ -51,8 +57,7 @@ def dropped_by(trace: Any, inputs: dict[str, Any]) -> dict[int, list[list[int]]]
 # 1. Identity -------------------------------------------------------------------------------------------------------
 
 
-@models
-@idle_methods
+@models_in_turns(NOTHING_DROPPED)
 def test_dropping_nothing_changes_no_bit(model: PreTrainedModel, method: Method) -> None:
     inputs = batch_of(prompts())
     expected, tokens = logits_of(model, inputs), answer(model, inputs)
@@ -61,8 +66,7 @@ def test_dropping_nothing_changes_no_bit(model: PreTrainedModel, method: Method)
         assert torch.equal(answer(model, inputs), tokens)
 
 
-@models
-@methods
+@models_in_turns(METHODS)
 def test_text_only_prompts_pass_through_untouched(model: PreTrainedModel, method: Method) -> None:
     inputs = batch_of([prompt(9, seed=1), prompt(4, seed=2)])
     expected, tokens = logits_of(model, inputs), answer(model, inputs)
@@ -77,9 +81,7 @@ def test_text_only_prompts_pass_through_untouched(model: PreTrainedModel, method
 # running the layers by hand on the shorter sequence, with merged rows in it ("drop equals shorter").
 
 
-@models
-@dropping_methods
-@pytest.mark.parametrize("side", ["left", "right"])
+@models_and_sides_in_turns(DROPPING)
 def test_dropping_equals_masking(model: PreTrainedModel, method: Method, side: str) -> None:
     inputs = batch_of(prompts(), side)
     with prune(model, method) as trace:
@@ -93,8 +95,7 @@ def test_dropping_equals_masking(model: PreTrainedModel, method: Method, side: s
         assert (pruned[sample, gone] == 0).all()
 
 
-@models
-@unblocked_methods
+@models_in_turns(UNBLOCKED)
 def test_dropping_equals_running_the_shorter_sequence(model: PreTrainedModel, method: Method) -> None:
     inputs = prompt(2, "image", 4, "image", 9, seed=3).inputs
     with prune(model, method) as trace:
@@ -115,8 +116,7 @@ def test_dropping_equals_running_the_shorter_sequence(model: PreTrainedModel, me
 # 3. Cached equals uncached -----------------------------------------------------------------------------------------
 
 
-@models
-@methods
+@models_in_turns(METHODS)
 def test_cached_tokens_equal_uncached_tokens(model: PreTrainedModel, method: Method) -> None:
     inputs = batch_of([prompt(3, "image", 6), prompt(20, "image", 12, seed=5)])
     with prune(model, method) as trace:
@@ -127,15 +127,14 @@ def test_cached_tokens_equal_uncached_tokens(model: PreTrainedModel, method: Met
     assert [[k.tolist() for k in s.kept] for s in again.stages] == [[k.tolist() for k in s.kept] for s in trace.stages]
 
 
-SEARCHES = [
+SEARCHES: list[dict[str, Any]] = [
     {"num_beams": 3},
     {"num_beams": 3, "num_return_sequences": 3},
     {"do_sample": True, "suppress_tokens": [IMAGE_TOKEN]},
 ]
 
 
-@pytest.mark.parametrize("search", SEARCHES, ids=str)
-@methods
+@in_turns("search", [(search,) for search in SEARCHES], [[(search,)] for search in SEARCHES], METHODS)
 def test_cached_equals_uncached_in_every_search(model: PreTrainedModel, method: Method, search: dict[str, Any]) -> None:
     inputs = batch_of([prompt(3, "image", 6), prompt(20, "image", 12, seed=5)])
     with prune(model, method) as trace:
@@ -151,9 +150,7 @@ def test_cached_equals_uncached_in_every_search(model: PreTrainedModel, method: 
 # 4. Batch equals single --------------------------------------------------------------------------------------------
 
 
-@models
-@methods
-@pytest.mark.parametrize("side", ["left", "right"])
+@models_and_sides_in_turns(METHODS)
 def test_a_sample_gets_in_a_batch_what_it_gets_alone(model: PreTrainedModel, method: Method, side: str) -> None:
     samples = prompts()
     inputs = batch_of(samples, side)
@@ -170,8 +167,7 @@ def test_a_sample_gets_in_a_batch_what_it_gets_alone(model: PreTrainedModel, met
         assert trace.work_of(number) == alone_trace.work_of(0)
 
 
-@models
-@methods
+@models_in_turns(METHODS)
 def test_generated_tokens_in_a_batch_are_those_alone(model: PreTrainedModel, method: Method) -> None:
     samples = prompts()
     with prune(model, method):
@@ -255,8 +251,7 @@ DEFINITIONS: dict[str, Callable[[Method, int, Tensor, list[int], list[int]], Ten
 """The papers' formulas on one sample's head-mean attention, whose rows are the image's and the text's after it."""
 
 
-@pytest.mark.parametrize("model", [("llava", "eager"), ("llava-grouped", "eager")], indirect=True)
-@probing_methods
+@in_turns("model", [(cell,) for cell in EAGER], [[(cell,)] for cell in EAGER], PROBING)
 def test_scores_equal_the_definition_on_eager_attention(model: PreTrainedModel, method: Method) -> None:
     """What a method makes of the rows is what it makes of eager attention's own, and what the paper's formula says."""
     inputs = prompt(5, "image", 3, "image", 8, seed=7).inputs
@@ -301,8 +296,7 @@ def test_scores_equal_the_definition_on_eager_attention(model: PreTrainedModel, 
 # 6. Restored -------------------------------------------------------------------------------------------------------
 
 
-@models
-@methods
+@models_in_turns(METHODS)
 def test_the_model_is_restored(model: PreTrainedModel, method: Method) -> None:
     inputs = batch_of(prompts())
     expected = logits_of(model, inputs)  # the first pass: transformers installs hooks of its own
@@ -359,9 +353,12 @@ def flops_without_tower(model: PreTrainedModel, inputs: dict[str, Any], **kwargs
     return counter.get_total_flops() - vision.get_total_flops()
 
 
-@pytest.mark.parametrize("model", [("llava", "eager"), ("llava-grouped", "eager")], indirect=True)
-@methods
-@pytest.mark.parametrize("logits_rows", [1, None])
+@in_turns(
+    "model,logits_rows",
+    list(product(EAGER, (1, None))),
+    [list(zip(EAGER, rows, strict=True)) for rows in ((1, None), (None, 1))],
+    METHODS,
+)
 def test_counted_flops_equal_modelled_flops(model: PreTrainedModel, method: Method, logits_rows: int | None) -> None:
     inputs = batch_of(prompts())
     with prune(model, method) as trace:
@@ -375,8 +372,7 @@ def test_counted_flops_equal_modelled_flops(model: PreTrainedModel, method: Meth
 # 8. Positions ------------------------------------------------------------------------------------------------------
 
 
-@models
-@placed_methods
+@models_in_turns(PLACED)
 def test_kept_and_generated_tokens_have_their_unpruned_positions(model: PreTrainedModel, method: Method) -> None:
     inputs = batch_of([prompt(3, "image", 6), prompt(20, "image", 12, seed=5)])
     last_layer = model.model.language_model.layers[-1].self_attn

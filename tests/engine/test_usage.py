@@ -24,7 +24,7 @@ from transformers.generation.configuration_utils import (
 )
 
 from tests.exact import EXACTLY
-from tests.matrix import methods, model_of, models, prompts, quick_or_slow
+from tests.matrix import METHODS, in_turns, methods, model_of, models, models_in_turns, prompts, quick_or_slow
 from tests.reference import Keep, masked_from
 from tests.tiny import LAYERS, PER_IMAGE, Prompt, batch_of, positions, prompt, tiny_llava
 from tests.zoo import ZOO
@@ -47,8 +47,7 @@ def follow_up(inputs: dict[str, Any], answer: Tensor, text: Prompt) -> dict[str,
 # What works --------------------------------------------------------------------------------------------------------
 
 
-@models
-@methods
+@models_in_turns(METHODS)
 def test_a_second_turn_on_the_same_cache(model: PreTrainedModel, method: Method) -> None:
     """Its tokens are those of one uncached run over both turns with the same image tokens kept."""
     inputs = batch_of([prompt(3, "image", 6), prompt(20, "image", 12, seed=5)])
@@ -110,8 +109,7 @@ def test_num_return_sequences_and_beams_in_a_padded_batch(model: PreTrainedModel
             assert torch.equal(together[2 * number : 2 * number + 2], alone)
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@methods
+@in_turns("attention", [("sdpa",), ("eager",)], [[("sdpa",)], [("eager",)]], METHODS)
 def test_bf16(method: Method, attention: str) -> None:
     model = model_of("llava-grouped", attention, torch.bfloat16)
     with prune(model, method) as trace:
