@@ -64,6 +64,7 @@ def test_load_model_says_that_it_is_the_base_model(qwen: System, tmp_path: Path)
         load_model(str(tmp_path), device="cpu")
 
 
+@pytest.mark.slow
 def test_it_is_not_imported_by_default_and_importing_it_is_enough(qwen: System) -> None:
     code = (
         "import sys, visionflow.cli, visionflow.pruning, visionflow.loading.models\n"

@@ -15,7 +15,16 @@ from visionflow import FastV, HiMAP, Method, prune
 from visionflow.loading.prompts import make_prompts
 
 METHODS: list[Method] = [HiMAP(2, 0.5, 4, 0.75), HiMAP(1, 0.5, 3, 0.5, deep_criterion="received"), FastV(2, 0.5)]
-methods = pytest.mark.parametrize("method", METHODS, ids=str)
+methods = pytest.mark.parametrize(
+    ("system", "method"),
+    [
+        pytest.param(name, method, id=f"{name}-{method}", marks=() if quick else pytest.mark.slow)
+        for name in ("mobile", "qwen")
+        for number, method in enumerate(METHODS)
+        for quick in [name == "mobile" or number == 0]  # pictures of 256 tokens take their time
+    ],
+    indirect=["system"],
+)
 
 
 def batch(system: System) -> Any:

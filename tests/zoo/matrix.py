@@ -12,7 +12,7 @@ from rich.progress import track
 from transformers import PreTrainedConfig
 
 from tests.zoo import OTHER_TEXTS, ZOO, Entry
-from tests.zoo.oracles import ORACLES, image_to_image, kinds_of, methods_of, model_of, never_left_out
+from tests.zoo.oracles import ORACLES, image_to_image, is_closed, kinds_of, methods_of, never_left_out
 from visionflow import UnsupportedModelError
 from visionflow.core.depth import listed
 from visionflow.cost import DecoderShape
@@ -169,7 +169,7 @@ def _is_modelled(config: PreTrainedConfig) -> bool:
 
 def _note(entry: Entry, family: Family) -> str:
     notes = [entry.note or entry.traits.note]
-    if family.closed_to_cuts(model_of(entry)):
+    if is_closed(entry):
         notes = ["late layers read the keys of earlier ones: cuts before these, at given layers"]
     if not entry.batches:
         notes.append("transformers itself mixes the pictures of a batch: batches of one")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
@@ -50,11 +50,17 @@ def model_of(entry: Entry, attention: str | None = None) -> PreTrainedModel:
     return entry.build(attention).requires_grad_(False)
 
 
+@cache
+def is_closed(entry: Entry) -> bool:
+    """Whether late layers read the keys of earlier ones, so that no cut comes before these but at given layers."""
+    return bool(FAMILIES[entry.model_type].closed_to_cuts(model_of(entry)))
+
+
 def methods_of(entry: Entry) -> list[Method]:
     """The methods that every family has to pass, at layers where it may be cut; VisiPruner where it applies."""
     model, family = model_of(entry), FAMILIES[entry.model_type]
     last = family.last_cut(model)
-    closed = family.closed_to_cuts(model)
+    closed = is_closed(entry)
     anywhere = [DivPrune(0.6), Merging((0, last - 1 if closed else 3), 0.4)]
     if closed:
         given = [HiMAP(last - 1, 0.5, last, 0.5), FastV(last, 0.5), VTW(last)]
@@ -81,7 +87,7 @@ def newer_methods_of(entry: Entry) -> list[Method]:
         TextRows((k - 1, k), (0.4, 0.5)),
     ]  # fmt: skip
     rows = tower_rows(model.config)
-    if not family.closed_to_cuts(model) and all(kind.attends for kind in kinds_of(entry)):
+    if not is_closed(entry) and all(kind.attends for kind in kinds_of(entry)):
         layers = len(family.layers_of(model))
         given.append(AutoPrune(0.4, layers, 0, steepness=1.0, sensitivity=0.1))
     given += [SCOPE(0.6, rows=rows[0]), DeFT(0.6, k, rows=rows[0])] if rows else []

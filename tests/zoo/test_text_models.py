@@ -1,10 +1,12 @@
 """A plain LLaVA-like with each of the plain text models passes the oracles, whichever it came with."""
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
+from tests.matrix import quick_or_slow
 from tests.zoo import ZOO, Entry
 from tests.zoo.oracles import batch_equals_single, cached_equals_uncached, drop_equals_mask, model_of
 from tests.zoo.parts import text
@@ -26,11 +28,14 @@ def with_text_model(name: str, text_type: str) -> Entry:
     return replace(entry, config=config)
 
 
-CELLS = [(name, text_type) for name in CLASSES for text_type in PLAIN_TEXT]
+CELLS = list(product(CLASSES, PLAIN_TEXT))
+QUICK_CELLS = [("llava", "mistral"), ("llava", "qwen3"), ("llava_next", "qwen2"), ("internvl", "llama")]
+"""Each class and each text model once."""
 
 
-@pytest.mark.parametrize(("name", "text_type"), CELLS, ids=map("-".join, CELLS))
-def test_a_text_model_of_another_class(name: str, text_type: str) -> None:
+@pytest.mark.parametrize("cell", quick_or_slow(CELLS, QUICK_CELLS), ids="-".join)
+def test_a_text_model_of_another_class(cell: tuple[str, str]) -> None:
+    name, text_type = cell
     entry = with_text_model(name, text_type)
     assert model_of(entry).config.get_text_config().model_type == text_type
     for method in METHODS:
