@@ -28,7 +28,7 @@ PREFILL = {"none": 8.0, "random": 4.0, "himap": 2.0, "fastv": 4.0, "vtw": 16.0, 
 class Spy:
     """Notes what runs, and times it: the vision encoder 3 s, decoding 6 s, prefills as in `PREFILL`."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.runs: list[str] = []
         self.clock = FakeClock(self._seconds)
         real = measure.running_as
@@ -39,7 +39,7 @@ class Spy:
                 self.runs.append(row.name)
                 yield trace
 
-        monkeypatch.setattr(measure, "running_as", watched)
+        patch.setattr(measure, "running_as", watched)
 
     def _seconds(self, laps: int) -> list[float]:
         if laps == 1:
@@ -48,21 +48,25 @@ class Spy:
         return [PREFILL[self.runs[-1]], 6.0]
 
 
-@pytest.fixture
-def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
-    return Spy(monkeypatch)
-
-
-@pytest.fixture
-def result(spy: Spy) -> ModelResult:
+@pytest.fixture(scope="module")
+def watched() -> tuple[ModelResult, list[str]]:
+    """One result, which every test reads and none changes, and what ran for it."""
     settings = Settings(METHODS, BATCH, IMAGE, TEXT, NEW, repeats=3)
-    return measure.measure(Subject(tiny_llava(), "tiny", "a note"), settings, clock=spy.clock)
+    with pytest.MonkeyPatch.context() as patch:
+        spy = Spy(patch)
+        return measure.measure(Subject(tiny_llava(), "tiny", "a note"), settings, clock=spy.clock), spy.runs
 
 
-def test_dense_and_pruned_runs_take_turns(result: ModelResult, spy: Spy) -> None:
+@pytest.fixture
+def result(watched: tuple[ModelResult, list[str]]) -> ModelResult:
+    return watched[0]
+
+
+def test_dense_and_pruned_runs_take_turns(watched: tuple[ModelResult, list[str]]) -> None:
+    result, runs = watched
     names = ["vision encoder", "none", *METHODS]
     assert result.order == [names, names[1:] + names[:1], names[2:] + names[:2]]
-    assert spy.runs == [name for turn in result.order for name in turn]
+    assert runs == [name for turn in result.order for name in turn]
 
 
 def test_times_are_put_together_as_defined(result: ModelResult) -> None:
