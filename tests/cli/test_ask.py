@@ -28,6 +28,8 @@ from visionflow.methods.fields import settings_of
 from visionflow.report.ask import layer_ranges
 
 QUESTION = "w5 w6 w7"
+SHORT = ("--max-new-tokens", 2)
+"""What is seen in the prompt needs no long answer."""
 
 
 @pytest.fixture(autouse=True)
@@ -357,7 +359,7 @@ def test_layer_ranges() -> None:
 
 
 def test_visipruner_tells_where_it_fired_and_what_it_kept(ask: Run, checkpoint: Path) -> None:
-    settings = ("--method", "visipruner", "--layer-threshold", 1, "--at-most", 3, "--exit-threshold", -1)
+    settings = ("--method", "visipruner", "--layer-threshold", 1, "--at-most", 3, "--exit-threshold", -1, *SHORT)
     code, out, _ = ask("wide.png", QUESTION, "--model", checkpoint, "--json", *settings)
     facts = json.loads(out)
     decided = facts["decided"]
@@ -373,12 +375,13 @@ def test_visipruner_tells_where_it_fired_and_what_it_kept(ask: Run, checkpoint: 
 
 
 def test_visipruner_says_whose_thresholds_it_has(ask: Run, checkpoint: Path) -> None:
-    out = " ".join(ask("wide.png", QUESTION, "--model", checkpoint, "--method", "visipruner")[1].split())
+    out = " ".join(ask("wide.png", QUESTION, "--model", checkpoint, "--method", "visipruner", *SHORT)[1].split())
     assert "VisiPruner(shallow_layers=1, layer_threshold=0.995, token_threshold=0.2, token_scale='absolute')" in out
     assert "the default for 6 layers, with the thresholds that the paper found for LLaVA-1.5" in out
 
 
 def test_visipruner_may_keep_everything(ask: Run, checkpoint: Path) -> None:
-    code, out, err = ask("wide.png", QUESTION, "--model", checkpoint, "--method", "visipruner", "--layer-threshold", -1)
+    settings = ("--method", "visipruner", "--layer-threshold", -1, *SHORT)
+    code, out, err = ask("wide.png", QUESTION, "--model", checkpoint, *settings)
     assert (code, err) == (0, "")
     assert "layers 0-5: 25" in out

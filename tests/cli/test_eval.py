@@ -163,7 +163,7 @@ def test_the_records_of_another_run_are_left_alone(evaluate: Run, tmp_path: Path
 
 
 def test_the_papers_tables_as_markdown(evaluate: Run, checkpoint: Path) -> None:
-    code, out, _ = evaluate("--limit", 10, "--paper")
+    code, out, _ = evaluate("--limit", 5, "--paper")
     assert code == 0
     assert out.count("**Table") == 4
     assert out.count(f"| {checkpoint} |") == 12

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.cli.running import Run
+from tests.matrix import quick_or_slow
 from visionflow.cli.app import app
 from visionflow.cli.options import flag
 from visionflow.cost.visipruner import Profile
@@ -156,7 +157,7 @@ def test_what_depends_on_the_prompt_is_refused() -> None:
         show("--method", "autoprune")
 
 
-@pytest.mark.parametrize("name", COUNTED)
+@pytest.mark.parametrize("name", quick_or_slow(COUNTED, ["himap", "vtw", "visipruner", "sparsevlm", "scope"]))
 def test_a_method_is_the_same_as_name_text_options_and_file(name: str, tmp_path: Path) -> None:
     chosen = method(name, 32)
     PlanFile.of(chosen, 32, "llava").write(tmp_path / "plan.json")
@@ -176,16 +177,11 @@ def defaults_of(name: str) -> dict[str, Any]:
     return options
 
 
-@pytest.mark.parametrize(
-    ("method", "layers"),
-    [
-        (name, layers)
-        for name in [*COUNTED, "none"]
-        for layers in [3, 6, 8, 22, 28, 40]
-        if (name, layers) != ("sparsevlm", 3)  # which makes three cuts
-    ],
-)
+@pytest.mark.parametrize("layers", quick_or_slow([3, 6, 8, 22, 28, 40], [3, 28]))
+@pytest.mark.parametrize("method", [*COUNTED, "none"])
 def test_the_defaults_fit_any_depth(method: str, layers: int, tmp_path: Path) -> None:
+    if (method, layers) == ("sparsevlm", 3):
+        pytest.skip("it makes three cuts")
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"model_type": "qwen2", "num_hidden_layers": layers}))
     counts = as_json("--model", str(tmp_path), "--image-tokens", "100", "--method", method)["image_tokens"]
@@ -259,13 +255,21 @@ def test_what_typer_refuses_is_one_line_and_exit_code_2(refused: Callable[..., s
     assert error.count("\n") == 1
 
 
-def test_the_installed_command() -> None:
+def installed() -> str:
     command = shutil.which("visionflow", path=str(Path(sys.executable).parent))
     assert command is not None
-    good = subprocess.run([command, "flops", "--json"], capture_output=True, text=True, check=True)
+    return command
+
+
+def test_the_installed_command() -> None:
+    good = subprocess.run([installed(), "flops", "--json"], capture_output=True, text=True, check=True)
     assert json.loads(good.stdout)["pruned_tflops"] == pytest.approx(0.735, abs=5e-4)
     assert good.stderr == ""
-    bad = subprocess.run([command, "flops", "--method", "flashv"], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_the_installed_command_refuses_in_one_line() -> None:
+    bad = subprocess.run([installed(), "flops", "--method", "flashv"], capture_output=True, text=True, check=False)
     assert (bad.returncode, bad.stdout) == (2, "")
     assert bad.stderr.startswith("visionflow: Invalid value for '--method': unknown method 'flashv'")
     assert bad.stderr.count("\n") == 1
