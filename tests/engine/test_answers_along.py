@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from tests.exact import EXACTLY
-from tests.matrix import methods, models, prompts
+from tests.matrix import METHODS, models_in_turns, prompts
 from tests.tiny import batch_of, prompt
 from visionflow import HiMAP, Method, UnsupportedUsageError, prune
 from visionflow.core import Plan, Seeded
@@ -52,8 +52,7 @@ def only_cuts(method: Method) -> bool:
     return not (plan.blocks or plan.withheld or plan.adaptive)
 
 
-@models
-@methods
+@models_in_turns(METHODS)
 def test_an_answer_along_reads_what_it_reads_on_the_cache(model: PreTrainedModel, method: Method) -> None:
     inputs = batch_of(prompts())
     if not only_cuts(method):

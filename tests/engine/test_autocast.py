@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from tests.matrix import AboveAverage, methods, model_of, prompts
+from tests.matrix import METHODS, AboveAverage, in_turns, model_of, prompts
 from tests.tiny import batch_of, tiny_llava
 from visionflow import FastV, HiMAP, Method, VisiPruner, prune
 from visionflow.core import Attention, AttentionRows, Contribution, Cut, Plan, log_sum_exp, reductions
@@ -34,9 +34,9 @@ def in_bf16() -> torch.autocast:
     return torch.autocast("cpu", torch.bfloat16)
 
 
-@methods
-@batches
-def test_every_method_runs(model: PreTrainedModel, method: Method, inputs: dict[str, Any]) -> None:
+@in_turns("batch", [("padded",), ("unpadded",)], [[("padded",)], [("unpadded",)]], METHODS)
+def test_every_method_runs(model: PreTrainedModel, method: Method, batch: str) -> None:
+    inputs = BATCHES[batch]
     with in_bf16(), prune(model, method) as trace:
         logits = model(**inputs).logits
         tokens = model.generate(**inputs, max_new_tokens=3, do_sample=False)

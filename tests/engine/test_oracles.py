@@ -344,6 +344,9 @@ def test_a_scope_goes_on_after_a_failed_pass(model: PreTrainedModel) -> None:
 # 7. Counted equals modelled ----------------------------------------------------------------------------------------
 
 
+ROWS_OF_LOGITS = list(product(EAGER, (1, None)))
+
+
 def flops_without_tower(model: PreTrainedModel, inputs: dict[str, Any], **kwargs: Any) -> int:
     """What torch counts, less the encoding of the pictures and what a method reads in it."""
     with FlopCounterMode(display=False) as vision, torch.no_grad():
@@ -353,12 +356,7 @@ def flops_without_tower(model: PreTrainedModel, inputs: dict[str, Any], **kwargs
     return counter.get_total_flops() - vision.get_total_flops()
 
 
-@in_turns(
-    "model,logits_rows",
-    list(product(EAGER, (1, None))),
-    [list(zip(EAGER, rows, strict=True)) for rows in ((1, None), (None, 1))],
-    METHODS,
-)
+@in_turns("model,logits_rows", ROWS_OF_LOGITS, [[each] for each in ROWS_OF_LOGITS], METHODS)
 def test_counted_flops_equal_modelled_flops(model: PreTrainedModel, method: Method, logits_rows: int | None) -> None:
     inputs = batch_of(prompts())
     with prune(model, method) as trace:

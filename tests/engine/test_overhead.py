@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from tests.counting import Operations
-from tests.matrix import METHODS, NOTHING_DROPPED, PLACED
+from tests.matrix import METHODS, NOTHING_DROPPED, PLACED, in_turns
 from tests.tiny import IMAGE_TOKEN, batch_of, prompt
 from visionflow import Method, prune
 from visionflow.bench.memory import peak_memory
@@ -86,8 +86,7 @@ def peak(model: PreTrainedModel, inputs: dict[str, Any]) -> int:
     return found
 
 
-@pytest.mark.parametrize("method", WITHOUT_TOWER, ids=str)
-@pytest.mark.parametrize("image_tokens", [20, 60])
+@in_turns("image_tokens", [(20,), (60,)], [[(20,)], [(60,)]], WITHOUT_TOWER)
 def test_the_prefill_never_needs_more_memory_than_the_dense_one(
     model: PreTrainedModel, method: Method, image_tokens: int
 ) -> None:

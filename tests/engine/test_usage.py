@@ -24,7 +24,7 @@ from transformers.generation.configuration_utils import (
 )
 
 from tests.exact import EXACTLY
-from tests.matrix import METHODS, in_turns, methods, model_of, models, models_in_turns, prompts, quick_or_slow
+from tests.matrix import METHODS, in_turns, model_of, models, models_in_turns, prompts, quick_or_slow
 from tests.reference import Keep, masked_from
 from tests.tiny import LAYERS, PER_IMAGE, Prompt, batch_of, positions, prompt, tiny_llava
 from tests.zoo import ZOO
@@ -99,7 +99,7 @@ def test_manual_decoding_without_generate(model: PreTrainedModel) -> None:
     assert torch.cat(tokens).tolist() == expected.tolist()
 
 
-@methods
+@pytest.mark.parametrize("method", quick_or_slow(METHODS, METHODS[::4]), ids=str)
 def test_num_return_sequences_and_beams_in_a_padded_batch(model: PreTrainedModel, method: Method) -> None:
     settings = {"max_new_tokens": 4, "num_beams": 3, "num_return_sequences": 2}
     with prune(model, method):
