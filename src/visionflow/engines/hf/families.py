@@ -21,7 +21,8 @@ def family_of_config(config: PreTrainedConfig) -> Family:
     if family is None:
         why = (UNSUPPORTED | UNTRIED).get(config.model_type)
         known = f"the {len(FAMILIES)} supported ones, such as llava and qwen2_5_vl, are listed in docs/families.md"
-        raise UnsupportedModelError(f"model type {config.model_type!r} is not supported: {why or known}")
+        reasons = "; ".join(filter(None, (why, known)))
+        raise UnsupportedModelError(f"model type {config.model_type!r} is not supported: {reasons}")
     text_type = config.get_text_config().model_type
     if text_type not in family.text_types:
         raise UnsupportedModelError(
