@@ -154,17 +154,20 @@ def test_the_loss_of_a_model_that_names_its_cache_anew(monkeypatch: pytest.Monke
     assert loss(loaded, METHOD, question(2), " w9 w8") == expected
 
 
-@pytest.mark.parametrize("name", ["blip-2", "instructblip"])
-def test_the_loss_of_a_model_that_wants_a_picture_in_any_pass(name: str, tmp_path: Path) -> None:
-    """The language model goes on by itself, and says what the whole model says of prompt and continuation at once."""
+@pytest.mark.parametrize("name", ["blip-2", "instructblip", "paddleocr_vl"])
+def test_the_loss_of_models_whose_prompt_goes_on_in_another_way(name: str, tmp_path: Path) -> None:
+    """It is that of all at once, also where each pass wants a picture (BLIP-2) or positions have several axes."""
     loaded = load_model(str(save(ZOO[name], KITS[name], tmp_path)), "float32")
     asked = question(2)
     mean, _, noted = loss(loaded, None, asked, " w9 w8")
     inputs = make_prompts(loaded.model, loaded.processor, [asked.pictures], [asked.text])
     goal = torch.tensor(loaded.processor.tokenizer("w9 w8", add_special_tokens=False)["input_ids"])
     ids = torch.cat([inputs.pop("input_ids"), goal[None]], dim=1)
+    whole = inputs | {"attention_mask": torch.ones_like(ids)}
+    if "mm_token_type_ids" in inputs:
+        whole["mm_token_type_ids"] = torch.cat([inputs["mm_token_type_ids"], torch.zeros_like(goal)[None]], dim=1)
     with torch.inference_mode():
-        logits = loaded.model(**inputs | {"attention_mask": torch.ones_like(ids)}, input_ids=ids).logits[0, -3:-1]
+        logits = loaded.model(**whole, input_ids=ids).logits[0, -3:-1]
     assert mean == pytest.approx(float(torch.nn.functional.cross_entropy(logits, goal)), abs=1e-5)
     assert noted.facts["output_tokens"] == 2
     kept = loss(loaded, RandomPruning(1, 0.5), asked, " w9 w8")[2].facts["image_tokens"]

@@ -150,10 +150,9 @@ def loss(loaded: Loaded, method: Method | None, question: Question, continuation
     inputs = make_prompts(model, loaded.processor, [question.pictures], [question.text], len(goal))
     with scope_of(model, method) as trace:
         prompt = model(**inputs, use_cache=True, logits_to_keep=1)
-        mask = torch.cat([inputs["attention_mask"], torch.ones_like(goal)[None]], dim=1)
         follower, made = _follower(model), prompt.get("language_model_outputs", prompt)
         cache = {cache_name_of(follower): cache_of(made)}
-        rest = follower(input_ids=goal[None], attention_mask=mask, use_cache=True, **cache)
+        rest = follower(input_ids=goal[None], use_cache=True, **cache)
     logits = torch.cat([prompt.logits[0, -1:], rest.logits[0, :-1]]).float()
     mean = torch.nn.functional.cross_entropy(logits, goal)
     greedy = bool((logits.argmax(-1) == goal).all())
