@@ -52,10 +52,10 @@ def tune(
         option(place, "FILE", 'Your own prompts instead, .jsonl: {"image": "a.png", "question": "..."} on each line.'),
     ] = None,
     tasks: Tasks = None,
-    limit: Annotated[int, option(whole(1, MOST_QUESTIONS), "N", "Prompts that are searched on.")] = 40,
+    limit: Annotated[int, option(whole(1, MOST_QUESTIONS), "N", "Prompts that are searched on.")] = 48,
     validation: Annotated[
         int, option(whole(1, MOST_QUESTIONS), "N", "Other prompts, on which the best are measured again.")
-    ] = 60,
+    ] = 48,
     minutes: Annotated[float, option(number(0, MOST_MINUTES), "MINUTES", "Then the best so far is taken.")] = 10.0,
     cost: Annotated[
         str | None,
@@ -108,8 +108,9 @@ def tune(
         from visionflow.report.tune import TuneReport
         from visionflow.tuning import tune as search
         from visionflow.tuning.measurements import Measurements
+        from visionflow.tuning.parts import two_parts
         from visionflow.tuning.space import TRIED
-        from visionflow.tuning.suites import described, prompts_of, two_parts
+        from visionflow.tuning.suites import described, prompts_of
 
         use_threads(threads)
         searched, validated = two_parts(asked, limit, validation, tasks or ())

@@ -50,7 +50,8 @@ def suite_in(path: Path) -> Suite:
 
     forms: dict[str, AnswerForm] = {task: FORMS[task] for task in places}
     counts = {task: len(several) for task, several in places.items()}
-    return Suite(f"parquet:{hashlib.sha256(content).hexdigest()[:16]}", forms, sample, counts)
+    kinds = {task: [rows[place]["kind"] for place in several] for task, several in places.items()}
+    return Suite(f"parquet:{hashlib.sha256(content).hexdigest()[:16]}", forms, sample, counts, kinds)
 
 
 def _content(path: Path) -> bytes:

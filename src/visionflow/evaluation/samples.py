@@ -85,12 +85,29 @@ class Suite:
         tasks: the form of the answers of each task.
         sample: makes sample `number` of a task, the same one each time.
         counts: how many samples a task has, where that is not as many as one likes.
+        kinds: the kinds of a task's samples, where they are known before the samples are made.
     """
 
     name: str
     tasks: Mapping[str, AnswerForm]
     sample: Callable[[str, int], Sample]
     counts: Mapping[str, int] = field(default_factory=dict)
+    kinds: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def kind(self, task: str, number: int) -> str:
+        """The kind of sample `number` of a task."""
+        return self.kinds[task][number] if task in self.kinds else self.sample(task, number).kind
+
+    def chosen(self, tasks: Sequence[str]) -> list[str]:
+        """The tasks that are named, in the suite's order; all where none is.
+
+        Raises:
+            VisionFlowError: there is no such task.
+        """
+        for task in tasks:
+            if task not in self.tasks:
+                raise VisionFlowError(f"unknown task {task!r}: choose of {', '.join(self.tasks)}")
+        return [task for task in self.tasks if not tasks or task in tasks]
 
     def samples(self, limit: int, tasks: Sequence[str] = ()) -> list[Sample]:
         """`limit` samples in all, task by task, as many of each as can be; of all tasks where none is named.
@@ -100,12 +117,9 @@ class Suite:
         Raises:
             VisionFlowError: there is no such task, no question is asked, or a sample of a file is not sound.
         """
-        for task in tasks:
-            if task not in self.tasks:
-                raise VisionFlowError(f"unknown task {task!r}: choose of {', '.join(self.tasks)}")
+        chosen = self.chosen(tasks)
         if limit < 1:
             raise VisionFlowError(f"the limit is the number of questions, at least 1, not {limit}")
-        chosen = [task for task in self.tasks if not tasks or task in tasks]
         shares = [limit // len(chosen) + (place < limit % len(chosen)) for place in range(len(chosen))]
         return [
             self.sample(task, number)

@@ -1,38 +1,15 @@
-"""The prompts of a suite in two parts: those that are searched on, and others that the best are validated on."""
+"""The prompts of a suite as the inputs of a model, and what a run on them is known by."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 from visionflow import __version__
-from visionflow.errors import VisionFlowError
 from visionflow.evaluation.batches import batches_of, inputs_of
 from visionflow.evaluation.run import fingerprint
 from visionflow.evaluation.samples import Sample, Suite
 from visionflow.loading.models import Loaded
 from visionflow.tuning.answered import Prompts
-
-
-def two_parts(
-    suite: Suite, searched: int, validated: int, tasks: Sequence[str] = ()
-) -> tuple[list[Sample], list[Sample]]:
-    """So many prompts to search on, and so many others, both spread over the tasks; of fewer, in the same proportion.
-
-    Raises:
-        VisionFlowError: there is no such task, or too few prompts for two parts.
-    """
-    first: list[Sample] = []
-    second: list[Sample] = []
-    for _, group in groupby(suite.samples(searched + validated, tasks), key=lambda sample: sample.task):
-        several = list(group)
-        place = round(len(several) * searched / (searched + validated))
-        first, second = [*first, *several[:place]], [*second, *several[place:]]
-    if not first or not second:
-        raise VisionFlowError(
-            f"{len(first) + len(second)} prompts are too few to be searched on and validated on others: give more"
-        )
-    return first, second
 
 
 def prompts_of(loaded: Loaded, samples: Sequence[Sample], batch: int, new_tokens: int) -> list[Prompts]:
