@@ -172,3 +172,9 @@ def test_the_loss_of_models_whose_prompt_goes_on_in_another_way(name: str, tmp_p
     assert noted.facts["output_tokens"] == 2
     kept = loss(loaded, RandomPruning(1, 0.5), asked, " w9 w8")[2].facts["image_tokens"]
     assert kept[-1] < kept[0]
+
+
+def test_what_a_processor_adds_for_training_is_no_part_of_a_prompt(tmp_path: Path) -> None:
+    """PaliGemma's gives labels of the whole prompt, with which the model would compute a loss of its own."""
+    loaded = load_model(str(save(ZOO["paligemma"], KITS["paligemma"], tmp_path)), "float32")
+    assert loss(loaded, RandomPruning(1, 0.5), question(2), " w9 w8")[2].facts["output_tokens"] == 2

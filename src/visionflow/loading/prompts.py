@@ -76,6 +76,7 @@ def make_prompts(
         raise
     except Exception as error:  # templates raise their own errors; the processor, when pictures and marks differ
         raise VisionFlowError(f"the model's processor cannot make this prompt: {line_of(error)}") from error
+    inputs.pop("labels", None)  # PaliGemma's, of a prompt for training
     _check_image_tokens(model, inputs, sum(map(len, pictures)))
     _check_length(model, inputs["input_ids"].shape[1], new_tokens)
     return inputs.to(model.device, dtype=model.dtype)
