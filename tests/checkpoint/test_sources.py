@@ -21,7 +21,7 @@ pytest.importorskip("datasets")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty-four pictures, the first of them with three questions."""
     path = tmp_path_factory.mktemp("data") / "own.parquet"
-    rows = [row for task in ("choice", "open") for row in rows_of(task, "train", 12, "crowded")]
+    rows = [row for task in ("choice", "open") for row in rows_of(task, "train", 12)]
     again = [rows[0] | {"id": name, "prompt": f"{name}?", "options": [], "gold": ["yes"]} for name in ("one", "two")]
     export([*rows, *(row | {"task": "open"} for row in again)], path)
     return path
@@ -43,7 +43,7 @@ def test_every_picture_is_taught_once_before_any_comes_again_and_two_are_kept_ba
 
 
 def test_a_lesson_is_what_the_row_says(file: Path) -> None:
-    rows = {row["prompt"]: row for row in rows_of("choice", "train", 2, "crowded")}
+    rows = {row["prompt"]: row for row in rows_of("choice", "train", 2)}
     for lesson in Filed(file).everything():
         turn = lesson.turns[0]
         if turn.prompt in rows:

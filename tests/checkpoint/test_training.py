@@ -32,7 +32,6 @@ from visionflow.scenes import (
     draw,
     ground_at,
     lessons,
-    sample_picture,
     sample_scene,
     scene_rng,
     shared_lessons,
@@ -85,7 +84,7 @@ def test_every_lesson_is_what_the_processor_makes_of_its_conversation(processor:
     batch = teacher.lessons("train", range(3), course(1.0), pictures)
     for row in range(3):
         rng = scene_rng("train", row)
-        scenes = tuple(sample_picture(rng, course(1.0).between) for _ in range(pictures))
+        scenes = tuple(sample_scene(rng, course(1.0).between) for _ in range(pictures))
         most = CHAT * CHUNK // 13
         taught = lessons(scenes[0], rng, most, course(1.0)) if pictures == 1 else shared_lessons(scenes, rng, most)
         assert [lesson.kind for lesson in taught if lesson.kind in batch.kinds[row]][: len(batch.kinds[row])]
@@ -143,7 +142,7 @@ def test_what_is_hidden_is_not_looked_at_and_what_matters_is_not_hidden(
 ) -> None:
     """Other features in the hidden patches change no lesson that they are hidden from."""
     rng = scene_rng("train", 3)
-    scene = sample_picture(rng, course(1.0).between)
+    scene = sample_scene(rng, course(1.0).between)
     taught = lessons(scene, rng, CHAT * CHUNK // 13, course(1.0))
     batch = Teacher(processor, CHAT, Drawn()).lessons("train", [3], course(1.0), 1, hiding)
     image = (batch.input_ids[0] == processor.image_token_id).nonzero().flatten()
@@ -159,7 +158,7 @@ def test_what_is_hidden_is_not_looked_at_and_what_matters_is_not_hidden(
 
 def test_patch_labels_name_what_is_on_the_patch(processor: LlavaProcessor) -> None:
     labels = patches(processor, "train", [5])
-    scene = sample_picture(scene_rng("train", 5), (10, 70), signs=(0, 1, 3, 6))
+    scene = sample_scene(scene_rng("train", 5), (10, 70), signs=(0, 1, 3, 6))
     signs = {cell: (sign, letter) for sign in scene.signs for cell, letter in zip(sign.cells, sign.word, strict=True)}
     small = {cell_of(item): item for item in scene.objects if item.size == "small"}
     bare = bare_cells(scene)

@@ -13,7 +13,7 @@ from visionflow.bench.shapes import SHAPES, shape_config
 from visionflow.cli import values
 from visionflow.cli.app import COMMANDS, app
 from visionflow.cli.flow_run import FOLLOWED
-from visionflow.cli.options import CROWDED_TASKS, MODEL_HELP, SHAPE_NAMES, TASKS
+from visionflow.cli.options import MODEL_HELP, SHAPE_NAMES, TASKS
 from visionflow.core.tokens import GroupName
 from visionflow.cost.conventions import Convention
 from visionflow.cost.load import PRESETS
@@ -23,9 +23,7 @@ from visionflow.evaluation.samples import FORMS
 from visionflow.flow.disruption import TargetName
 from visionflow.flow.saliency_measures import CONVENTIONS, OBJECTIVES
 from visionflow.methods import METHODS, himap, visipruner
-from visionflow.scenes import SPLITS
-from visionflow.scenes import TASKS as SCENE_TASKS
-from visionflow.scenes.worlds import tasks_of
+from visionflow.scenes import EVERY_TASK, SPLITS
 
 BAD = {
     "N": ("", "nan", "inf", "1.5", "two", "-1", "1e3", "9" * 30, "99999999999", "0x10"),
@@ -39,7 +37,7 @@ BAD = {
     "0-4,7": ("", ",", "4-0", "0-", "-3", "0,,1", "nan", "0-99999999999", "0-4,x"),
     "A,B": ("", ",", "choice,,open", "choice,"),
 }
-NAMED = {"NAME", "METHOD", "DTYPE", "SIGHT", "GROUP", "MODE", "TASK", "SPLIT", "ENGINE", "WORLD"}  # one of a few words
+NAMED = {"NAME", "METHOD", "DTYPE", "SIGHT", "GROUP", "MODE", "TASK", "SPLIT", "ENGINE"}  # one of a few words
 FREE = {"MODEL", "DEVICE", "SUITE", "IMAGE", "COMMAND", "FILE", "FOLDER"}  # looked at by what uses it
 
 BENCHES = ["bench", "scaling"]
@@ -144,8 +142,7 @@ def test_long_lists_and_long_words_are_cut(visionflow: Run) -> None:
 
 def test_the_words_are_those_of_the_package() -> None:
     """The options say them without importing what they are of; here they are held together."""
-    assert tuple(SCENE_TASKS) == TASKS
-    assert tuple(FORMS) == CROWDED_TASKS == tasks_of("crowded")
+    assert tuple(FORMS) == EVERY_TASK == TASKS
     assert set(TASKS) - set(FOLLOWED) == {task for task, form in FORMS.items() if form == "caption"}
     words = {
         ("saliency", "objective"): tuple(OBJECTIVES),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.running import Run
-from visionflow.scenes import TASKS, sample_item
+from visionflow.scenes import EVERY_TASK, sample_item
 
 datasets = pytest.importorskip("datasets")
 
@@ -38,7 +38,7 @@ def test_one_task_of_one_split(folder: Path) -> None:
 def test_all_tasks_where_none_is_named(scenes: Run, folder: Path) -> None:
     assert scenes("--limit", "1", "--out", "all.parquet")[0] == 0
     rows = datasets.load_dataset("parquet", data_files="all.parquet", split="train", cache_dir=str(folder / "cache"))
-    assert rows["id"][:] == [f"{task}-test-0" for task in TASKS]
+    assert rows["id"][:] == [f"{task}-test-0" for task in EVERY_TASK]
 
 
 def test_force_replaces(scenes: Run, folder: Path) -> None:
@@ -52,10 +52,6 @@ def test_force_replaces(scenes: Run, folder: Path) -> None:
     [
         ([], "Missing option '--out'"),
         (["--out", "new.parquet", "--task", "magic"], "unknown task 'magic': choose one of choice, science, exist"),
-        (
-            ["--out", "new.parquet", "--task", "pair"],
-            "the plain world has no task 'pair': choose one of choice, science",
-        ),
         (["--out", "new.parquet", "--split", "dev"], "unknown split 'dev': choose one of train, validation, test"),
         (["--out", "new.parquet", "--limit", "0"], "'--limit': it must be a whole number from 1 to 1000000, not '0'"),
         (["--out", "new.parquet", "--limit", "many"], "Invalid value for '--limit'"),

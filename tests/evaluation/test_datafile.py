@@ -21,13 +21,13 @@ from visionflow.evaluation.run import run_of
 from visionflow.evaluation.runner import check_rows, evaluate
 from visionflow.evaluation.samples import Sample
 from visionflow.evaluation.suites import SUITES, suite_called
-from visionflow.scenes import TASKS
+from visionflow.scenes import CONVERSATIONS, TASKS
 from visionflow.scenes.export import export, rows_of
 
 pytest.importorskip("datasets")
 
 EACH = 2
-NAMED = SUITES["scenes"].samples(EACH * len(TASKS))
+NAMED = SUITES["scenes"].samples(EACH * len(TASKS), tuple(TASKS))
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,21 @@ def test_samples_are_those_of_the_suite(exported: Path) -> None:
         assert named.relevant
         for grid in (5, 12, 24):
             assert np.array_equal(sample.relevant(grid), named.relevant(grid))
+
+
+def test_several_pictures_and_turns_are_those_of_the_suite(tmp_path: Path) -> None:
+    path = tmp_path / "talks.parquet"
+    export((row for task in CONVERSATIONS for row in rows_of(task, "test", EACH)), path)
+    named = SUITES["scenes"].samples(EACH * len(CONVERSATIONS), tuple(CONVERSATIONS))
+    for sample, other in zip(read(path), named, strict=True):
+        for name in ("task", "kind", "form", "question", "prompt", "gold", "before"):
+            assert getattr(sample, name) == getattr(other, name)
+        for picture, again in zip(sample.images(), other.images(), strict=True):
+            assert np.array_equal(np.asarray(picture), np.asarray(again))
+        assert sample.relevant
+        assert other.relevant
+        for grid in (5, 12, 24):
+            assert np.array_equal(sample.relevant(grid).ravel(), other.relevant(grid).ravel())
 
 
 def test_records_are_those_of_the_suite(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,6 @@ from visionflow.scenes import (
     Item,
     Scene,
     sample_item,
-    sample_picture,
     sample_scene,
     scene_rng,
 )
@@ -24,8 +23,7 @@ NUMBERS = st.integers(0, 2**32)
 STREAMS = NUMBERS.map(np.random.default_rng)
 CROWDED = NUMBERS.map(lambda number: sample_scene(scene_rng("train", number)))
 SPARSE = NUMBERS.map(lambda number: sample_scene(scene_rng("train", number), FEW))
-SCENES = CROWDED | SPARSE
-PICTURES = NUMBERS.map(lambda number: sample_picture(scene_rng("train", number), (2, 16)))
+SCENES = NUMBERS.map(lambda number: sample_scene(scene_rng("train", number), (2, 16)))
 
 _NOUNS = {f"{shape}{ending}": shape for shape in SHAPES for ending in ("", "s", "es")}
 

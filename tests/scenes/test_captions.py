@@ -12,7 +12,7 @@ from visionflow.scenes.captions import caption, grouped_names, joined, names_in_
 from visionflow.scenes.world import Background
 
 COUNTS = {"a": 1, "an": 1, "two": 2, "three": 3, "four": 4, "five": 5}
-GREY = Background((128, 128, 128), "plain", 0, 0, 0, 0)
+GREY = Background(clutter=0, noise=0, seed=0)
 
 
 def named(sentence: str) -> Counter[str]:
@@ -67,15 +67,13 @@ def test_joined() -> None:
 
 def test_a_large_object_belongs_to_the_row_of_its_upper_half() -> None:
     """Wherever in the noise around the line between two rows its centre lies."""
-    ground = Background((0, 0, 0), "plain", 0.0, 0, 0.0, 0)
     small = SceneObject("star", "blue", "small", "none", x=10 * CELL + 7, y=2 * CELL + 7, radius=6)
     for shift in (-1.5, 1.5):
         large = SceneObject("circle", "red", "large", "none", x=3 * CELL, y=3 * CELL + shift, radius=11)
-        scene = Scene(168, 168, ground, (small, large))
+        scene = Scene(168, 168, GREY, (small, large))
         assert names_in_reading_order(scene) == ["a red circle", "a blue star"]
 
 
 def test_many_equal_objects_are_counted_in_figures() -> None:
-    ground = Background((0, 0, 0), "plain", 0.0, 0, 0.0, 0)
     crowd = tuple(SceneObject("star", "blue", "small", "none", x=7 + 14 * i, y=7, radius=6) for i in range(8))
-    assert grouped_names(Scene(168, 168, ground, crowd)) == ["8 blue stars"]
+    assert grouped_names(Scene(168, 168, GREY, crowd)) == ["8 blue stars"]

@@ -35,10 +35,10 @@ def test_kinds_are_dealt_out_and_answers_are_not_guessed_by_one_word(task: str) 
 
 
 def test_a_file_holds_pictures_and_turns_and_a_model_is_asked_them(tmp_path: Path) -> None:
-    """The dense model of today was taught neither: what is held here is the prompt, and where its answer lies."""
+    """What is held here is the prompt, and where its answer lies."""
     pytest.importorskip("datasets")
     path = tmp_path / "talks.parquet"
-    export((row for task in CONVERSATIONS for row in rows_of(task, "test", 2, "crowded")), path)
+    export((row for task in CONVERSATIONS for row in rows_of(task, "test", 2)), path)
     suite, loaded = suite_in(path), load_model()
     for task in CONVERSATIONS:
         samples = suite.samples(2, [task])

@@ -11,12 +11,12 @@ from tests.scenes.strategies import SCENES, SPARSE
 from visionflow.scenes import CELL, COLOURS, MARKS, NO_MARK, SHAPES, Scene, SceneObject, draw, sample_scene, scene_rng
 from visionflow.scenes.world import Background
 
-GROUND = Background(rgb=(130, 130, 130), texture="plain", strength=0, clutter=0, noise=0, seed=0)
+GREY = Background(clutter=0, noise=0, seed=0)
 
 
 def alone(item: SceneObject) -> NDArray[np.float64]:
     """The object in the middle of three by three cells of even grey, [42, 42, 3]."""
-    scene = Scene(3 * CELL, 3 * CELL, GROUND, (replace(item, x=1.5 * CELL, y=1.5 * CELL),))
+    scene = Scene(3 * CELL, 3 * CELL, GREY, (replace(item, x=1.5 * CELL, y=1.5 * CELL),))
     return np.asarray(draw(scene)).astype(float)
 
 
@@ -34,8 +34,9 @@ def test_size_and_scale() -> None:
     scene = sample_scene(scene_rng("test", 3), columns=16, rows=12)
     picture = draw(scene, scale=2)
     assert (picture.mode, picture.size) == ("RGB", (448, 336))
-    once = np.asarray(draw(replace(scene, background=GROUND))).astype(float)
-    twice = np.asarray(draw(replace(scene, background=GROUND), scale=2).reduce(2)).astype(float)
+    plain = replace(scene, background=GREY, grounds=())
+    once = np.asarray(draw(plain)).astype(float)
+    twice = np.asarray(draw(plain, scale=2).reduce(2)).astype(float)
     assert np.abs(once - twice).mean() < 2
 
 

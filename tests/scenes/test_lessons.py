@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from numpy.random import Generator
 
-from tests.scenes.strategies import NUMBERS, PICTURES, STREAMS, fitting
-from visionflow.scenes import CELLS, Lesson, Scene, course, lessons, sample_picture, scene_rng, shared_lessons
+from tests.scenes.strategies import NUMBERS, SCENES, STREAMS, fitting
+from visionflow.scenes import CELLS, Lesson, Scene, course, lessons, sample_scene, scene_rng, shared_lessons
 from visionflow.scenes.captions import caption
-from visionflow.scenes.lessons import MAKERS
+from visionflow.scenes.tasks import OPEN
 
 ALL = course(1.0)
 
@@ -21,7 +21,7 @@ def letters(prompt: str) -> dict[str, str]:
     return dict(re.findall(r"([A-D])\. ([^.]+?)(?= [A-D]\.|\.|$)", prompt))
 
 
-@given(PICTURES, STREAMS)
+@given(SCENES, STREAMS)
 @settings(max_examples=15, deadline=None)
 def test_as_many_different_lessons_as_asked_for(scene: Scene, rng: Generator) -> None:
     learned = lessons(scene, rng, 6, ALL)
@@ -30,14 +30,14 @@ def test_as_many_different_lessons_as_asked_for(scene: Scene, rng: Generator) ->
     assert all(lesson.shown.shape == (1, CELLS, CELLS) for lesson in learned)
 
 
-@given(PICTURES, NUMBERS)
+@given(SCENES, NUMBERS)
 @settings(max_examples=5, deadline=None)
 def test_the_same_stream_gives_the_same_lessons(scene: Scene, seed: int) -> None:
     one, other = (lessons(scene, np.random.default_rng(seed), 4, ALL) for _ in range(2))
     assert [lesson.turns for lesson in one] == [lesson.turns for lesson in other]
 
 
-@given(PICTURES, STREAMS)
+@given(SCENES, STREAMS)
 @settings(max_examples=25, deadline=None)
 def test_what_can_be_worked_out_again_is_right(scene: Scene, rng: Generator) -> None:
     for lesson in lessons(scene, rng, 12, ALL):
@@ -51,7 +51,7 @@ def test_what_can_be_worked_out_again_is_right(scene: Scene, rng: Generator) -> 
             assert turn.answer == caption(scene, 0)
 
 
-@given(PICTURES, STREAMS)
+@given(SCENES, STREAMS)
 @settings(max_examples=25, deadline=None)
 def test_a_letter_stands_for_what_is_meant(scene: Scene, rng: Generator) -> None:
     for lesson in lessons(scene, rng, 12, ALL):
@@ -65,7 +65,7 @@ def test_a_letter_stands_for_what_is_meant(scene: Scene, rng: Generator) -> None
             assert lesson.turns[1].meant == lesson.turns[0].answer
 
 
-@given(PICTURES, STREAMS)
+@given(SCENES, STREAMS)
 @settings(max_examples=25, deadline=None)
 def test_it_is_the_object_that_was_spoken_of(scene: Scene, rng: Generator) -> None:
     for lesson in lessons(scene, rng, 12, ALL):
@@ -87,7 +87,7 @@ def test_the_course_goes_from_where_things_are_to_everything() -> None:
     assert {"where", "half", "at"} <= set(start)
     assert not {"relation", "count", "lettered"} & set(start)
     assert {"relation", "count"} <= set(middle)
-    assert {"lettered", "knowledge", *MAKERS} <= set(end)
+    assert {"lettered", "knowledge", *OPEN} <= set(end)
     assert course(0.0).between[1] < course(0.5).between[1] < course(2.0).between[1]
 
 
@@ -102,7 +102,7 @@ def test_every_kind_is_taught(kind: str) -> None:
     assert set(found) == {kind}
 
 
-@given(PICTURES, PICTURES, STREAMS)
+@given(SCENES, SCENES, STREAMS)
 @settings(max_examples=15, deadline=None)
 def test_of_two_pictures_the_one_that_is_asked_for(first: Scene, second: Scene, rng: Generator) -> None:
     for lesson in shared_lessons((first, second), rng, 8):
@@ -122,7 +122,7 @@ def _fitting(prompt: str, scene: Scene) -> int:
 
 def _picture(number: int) -> tuple[Scene, Generator]:
     rng = scene_rng("train", number)
-    return sample_picture(rng, (3, 5 if number % 2 else 14), signs=(1,)), rng
+    return sample_scene(rng, (3, 5 if number % 2 else 14), signs=(1,)), rng
 
 
 def test_a_lesson_is_one_of_its_kind() -> None:

@@ -7,14 +7,14 @@ import numpy as np
 from hypothesis import given, settings
 from numpy.random import Generator
 
-from tests.scenes.strategies import PICTURES, STREAMS
-from visionflow.scenes import CELL, COLOURS, LITTER, Scene, draw, sample_picture, scene_rng
+from tests.scenes.strategies import SCENES, STREAMS
+from visionflow.scenes import CELL, COLOURS, LITTER, Scene, draw, sample_scene, scene_rng
 from visionflow.scenes.description import plural
 from visionflow.scenes.places import at, bare_cells, cell_of, empty, place
 from visionflow.scenes.strewn import strewn
 
 
-@given(PICTURES)
+@given(SCENES)
 @settings(max_examples=30, deadline=None)
 def test_litter_has_cells_of_its_own(scene: Scene) -> None:
     cells = [each.cell for each in scene.litter]
@@ -27,13 +27,13 @@ def test_litter_has_cells_of_its_own(scene: Scene) -> None:
 
 
 def test_a_third_to_a_half_of_the_cells_have_some() -> None:
-    shares = [len(sample_picture(scene_rng("train", number), (6, 16)).litter) / 144 for number in range(40)]
+    shares = [len(sample_scene(scene_rng("train", number)).litter) / 144 for number in range(40)]
     assert min(shares) > 0.15
     assert max(shares) < 0.65
     assert 0.3 < float(np.mean(shares)) < 0.5
 
 
-@given(PICTURES)
+@given(SCENES)
 @settings(max_examples=10, deadline=None)
 def test_litter_shows_in_its_own_cell_and_nowhere_else(scene: Scene) -> None:
     quiet = replace(scene.background, noise=0)
@@ -43,7 +43,7 @@ def test_litter_shows_in_its_own_cell_and_nowhere_else(scene: Scene) -> None:
     assert {(int(row), int(column)) for row, column in np.argwhere(changed)} == {each.cell for each in scene.litter}
 
 
-@given(PICTURES, STREAMS)
+@given(SCENES, STREAMS)
 @settings(max_examples=60, deadline=None)
 def test_places_answer_for_litter(scene: Scene, rng: Generator) -> None:
     lies = {each.cell: each.name for each in scene.litter}
@@ -56,7 +56,7 @@ def test_places_answer_for_litter(scene: Scene, rng: Generator) -> None:
         assert bare.answer == "no" or cell not in lies
 
 
-@given(PICTURES, STREAMS)
+@given(SCENES, STREAMS)
 @settings(max_examples=150, deadline=None)
 def test_litter_is_answered_for_by_name(scene: Scene, rng: Generator) -> None:
     """The answer follows from the cells that the question says it rests on, counted here by the words of its text."""

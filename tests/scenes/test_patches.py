@@ -56,10 +56,10 @@ def test_a_mark_is_in_a_relevant_patch_only(number: int) -> None:
 @given(SCENES)
 @settings(max_examples=60, deadline=None)
 def test_few_patches_are_relevant(scene: Scene) -> None:
-    """At most two for a small object, and two by two or a little more for a large one."""
+    """At most three for a small object, and two by two or a little more for a large one."""
     for index, item in enumerate(scene.objects):
         patches = object_patches(scene, index, CELLS)
-        assert patches.sum() <= 2 if item.size == "small" else 4 <= patches.sum() <= 6
+        assert patches.sum() <= 3 if item.size == "small" else 4 <= patches.sum() <= 6
         assert patches[int(item.y / CELL), int(item.x / CELL)]
 
 
@@ -74,7 +74,8 @@ def test_on_a_finer_grid_the_patches_are_at_the_same_place(scene: Scene) -> None
 
 def test_a_centre_crop_is_followed() -> None:
     narrow = sample_scene(scene_rng("test", 5))
-    wide = sample_scene(scene_rng("test", 5), columns=16)
+    moved = tuple(replace(item, x=item.x + 2 * CELL) for item in narrow.objects)
+    wide = replace(narrow, width=16 * CELL, objects=moved)
     for index in range(len(narrow.objects)):
         assert (object_patches(narrow, index, CELLS) == object_patches(wide, index, CELLS)).all()
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from numpy.random import Generator
 
-from tests.scenes.strategies import PICTURES, STREAMS, fitting
+from tests.scenes.strategies import SCENES, STREAMS, fitting
 from visionflow.scenes import CELL, CELLS, Scene, SceneObject, draw, relevant_patches
 from visionflow.scenes.places import at, empty, ground, half, quarter, where
 from visionflow.scenes.questions import Maker, Question, ask
@@ -27,7 +27,7 @@ def cell_in(text: str) -> tuple[int, int]:
     return int(row) - 1, int(column) - 1
 
 
-@given(PICTURES, STREAMS)
+@given(SCENES, STREAMS)
 @settings(max_examples=40, deadline=None)
 def test_halves_and_quarters_are_where_the_object_is(scene: Scene, rng: Generator) -> None:
     for maker in (half, quarter):
@@ -39,7 +39,7 @@ def test_halves_and_quarters_are_where_the_object_is(scene: Scene, rng: Generato
             assert set(question.answer.split()) <= sides
 
 
-@given(PICTURES, STREAMS)
+@given(SCENES, STREAMS)
 @settings(max_examples=40, deadline=None)
 def test_a_place_is_the_patch_that_shows_the_object(scene: Scene, rng: Generator) -> None:
     question = asked(where, scene, rng)
@@ -47,7 +47,7 @@ def test_a_place_is_the_patch_that_shows_the_object(scene: Scene, rng: Generator
         assert relevant_patches(scene, question.about, CELLS)[cell_in(question.answer)]
 
 
-@given(PICTURES, STREAMS)
+@given(SCENES, STREAMS)
 @settings(max_examples=40, deadline=None)
 def test_what_is_at_a_place_is_what_lies_there(scene: Scene, rng: Generator) -> None:
     question = asked(at, scene, rng)
@@ -61,7 +61,7 @@ def test_what_is_at_a_place_is_what_lies_there(scene: Scene, rng: Generator) -> 
     assert relevant_patches(scene, question.about, CELLS, question.cells)[cell]
 
 
-@given(PICTURES, STREAMS)
+@given(SCENES, STREAMS)
 @settings(max_examples=40, deadline=None)
 def test_an_empty_place_shows_no_object_no_sign_and_no_litter(scene: Scene, rng: Generator) -> None:
     question = asked(empty, scene, rng)
@@ -72,7 +72,7 @@ def test_an_empty_place_shows_no_object_no_sign_and_no_litter(scene: Scene, rng:
     assert question.answer == ("no" if shown else "yes")
 
 
-@given(PICTURES, STREAMS)
+@given(SCENES, STREAMS)
 @settings(max_examples=40, deadline=None)
 def test_the_ground_is_that_of_all_cells_it_is_told_by(scene: Scene, rng: Generator) -> None:
     question = asked(ground, scene, rng)
@@ -81,7 +81,7 @@ def test_the_ground_is_that_of_all_cells_it_is_told_by(scene: Scene, rng: Genera
         assert kinds == {question.answer}
 
 
-@given(PICTURES, STREAMS)
+@given(SCENES, STREAMS)
 @settings(max_examples=40, deadline=None)
 def test_a_sign_says_its_word_in_its_colour(scene: Scene, rng: Generator) -> None:
     for maker in (word, sign):
@@ -98,9 +98,9 @@ def test_each_letter_shows_in_its_own_patch_only() -> None:
     """Another letter in its place changes that patch and nothing else."""
     from dataclasses import replace
 
-    from visionflow.scenes import sample_picture, scene_rng
+    from visionflow.scenes import sample_scene, scene_rng
 
-    scene = sample_picture(scene_rng("train", 1), (2, 4), signs=(1,))
+    scene = sample_scene(scene_rng("train", 1), (2, 4), signs=(1,))
     plate = scene.signs[0]
     other = replace(plate, word=plate.word[:-1] + ("n" if plate.word[-1] != "n" else "t"))
     one, two = (np.asarray(draw(replace(scene, signs=(each,)))) for each in (plate, other))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from tests.scenes.strategies import NUMBERS, fitting, items
-from visionflow.scenes import FEW, MANY, SPLITS, TASKS, Item, Scene, relevant_patches, sample_item
+from visionflow.scenes import CELLS, FEW, MANY, SPLITS, TASKS, Item, Scene, ground_at, relevant_patches, sample_item
 from visionflow.scenes.phrases import CAPTION
 
 LIMITS = (40, 60, 120)
@@ -49,14 +49,15 @@ def test_an_item_fits_its_scene(task: str, number: int) -> None:
     assert item.question.rstrip("?.").lower().replace("colour", "color") in item.prompt.lower().replace(
         "colour", "color"
     )
-    assert relevant_patches(scene, item.about, 12).any() == bool(item.about)
+    shown = relevant_patches(scene, item.about, CELLS, item.cells)
+    assert shown.any() == bool(item.about or item.cells)
 
 
 @pytest.mark.parametrize("limit", LIMITS)
 @pytest.mark.parametrize("task", TASKS)
 def test_kinds_are_balanced(task: str, limit: int) -> None:
     kinds = taken(task, limit, lambda item: item.kind)
-    if task == "science":  # of every six, two are of general knowledge
+    if task == "science":  # of every eight, two are of general knowledge
         kinds["knowledge"] /= 2
     assert spread(kinds) <= 2
 
@@ -75,7 +76,7 @@ def test_gold_letters_of_a_choice_are_balanced(limit: int) -> None:
 
 def test_gold_letters_of_a_choice_do_not_follow_from_the_kind() -> None:
     """Else who has seen many questions knows half of the answer without a look at the picture."""
-    assert len(taken("choice", 120, lambda item: (item.kind, item.gold[0]))) == 5 * 4
+    assert len(taken("choice", 120, lambda item: (item.kind, item.gold[0]))) == 8 * 4
 
 
 @pytest.mark.parametrize("limit", LIMITS)
@@ -102,25 +103,28 @@ def test_options(task: str) -> None:
 def test_the_right_option_is_right_and_no_other_is(asked: Asked) -> None:
     scene, item = asked
     right = item.options["ABCD".index(item.gold[0])]
-    first = scene.objects[item.about[0]] if item.about else None
     if item.kind == "count":
         assert right == str(len(fitting(item.question, scene)))
     elif item.kind == "odd-one-out":
         colours = Counter(scene.objects[i].colour for i in item.about)
         assert colours[right] == 1
         assert all(colours[option] != 1 for option in item.options if option != right)
+    elif item.kind == "word":
+        assert right in [sign.word for sign in scene.signs if sign.cells == item.cells]
+    elif item.kind == "ground":
+        assert {right} == {ground_at(scene.grounds, *cell) for cell in item.cells}
     else:
-        assert right == getattr(first, item.kind)
+        assert right == getattr(scene.objects[item.about[0]], "mark" if item.kind == "digit" else item.kind)
 
 
-@given(items("choice", kind=0, kinds=5))
+@given(items("choice", kind=0, kinds=8))
 @settings(max_examples=30, deadline=None)
 def test_wrong_counts_are_near(asked: Asked) -> None:
     counts = sorted(int(option) for option in asked[1].options)
     assert counts[-1] - counts[0] <= 4
 
 
-@given(items("choice", kind=1, kinds=5))
+@given(items("choice", kind=1, kinds=8))
 @settings(max_examples=30, deadline=None)
 def test_wrong_colours_are_colours_of_the_scene_first(asked: Asked) -> None:
     scene, item = asked
@@ -137,7 +141,7 @@ def test_a_caption_is_asked_for_as_in_the_paper() -> None:
 def test_some_science_needs_no_picture() -> None:
     bare = [item.about == () for item in drawn("science") if item.kind == "knowledge"]
     assert all(bare)
-    assert len(bare) / len(drawn("science")) == pytest.approx(1 / 3, abs=0.01)
+    assert len(bare) / len(drawn("science")) == pytest.approx(1 / 4, abs=0.01)
 
 
 def test_open_questions_are_typed_in_several_ways() -> None:

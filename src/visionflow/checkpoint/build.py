@@ -26,7 +26,7 @@ from visionflow.scenes import (
     Split,
     course,
     lessons,
-    sample_picture,
+    sample_scene,
     scene_rng,
     shared_lessons,
 )
@@ -203,7 +203,7 @@ def _corpus(split: Split, scenes: int) -> Iterator[str]:
     yield " ".join(("", *WORDS))
     for index in range(scenes):
         rng = scene_rng(split, index)
-        scene = sample_picture(rng, (2, 16))
+        scene = sample_scene(rng, (2, 16))
         yield from _told((*lessons(scene, rng, 6, course(1.0)), *shared_lessons((scene, scene), rng, 1)))
 
 

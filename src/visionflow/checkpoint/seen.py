@@ -24,7 +24,7 @@ from visionflow.scenes import (
     draw,
     ground_at,
     patch_owner,
-    sample_picture,
+    sample_scene,
     scene_rng,
 )
 
@@ -66,7 +66,7 @@ class Patches(Movable):
 
 def patches(processor: LlavaProcessor, split: Split, indices: Iterable[int]) -> Patches:
     """Very crowded pictures, so that every one has much to teach, and what each of their patches shows."""
-    scenes = [sample_picture(scene_rng(split, index), _CROWD, signs=_CROWD_SIGNS) for index in indices]
+    scenes = [sample_scene(scene_rng(split, index), _CROWD, signs=_CROWD_SIGNS) for index in indices]
     shown = pixels(processor, [draw(scene) for scene in scenes])
     labels = [_patch_labels(scene, shown.shape[-1] // processor.patch_size) for scene in scenes]
     columns = {name: torch.from_numpy(np.stack([row[name].ravel() for row in labels])) for name in labels[0]}

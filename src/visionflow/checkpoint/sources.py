@@ -13,7 +13,7 @@ from PIL import Image
 
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation.datafile import suite_in
-from visionflow.scenes import CELLS, Course, Lesson, Split, Turn, draw, lessons, sample_picture, shared_lessons
+from visionflow.scenes import CELLS, Course, Lesson, Split, Turn, draw, lessons, sample_scene, shared_lessons
 
 _HELD_BACK = 20
 """One picture of so many of a data file is for validation."""
@@ -52,10 +52,10 @@ class Drawn:
 
     def material(self, split: Split, index: int, rng: Generator, course: Course, pictures: int, most: int) -> Material:
         """New pictures, and lessons about them as the course has them."""
-        first = sample_picture(rng, course.between)
+        first = sample_scene(rng, course.between)
         if pictures == 1:
             return Material((draw(first),), lessons(first, rng, most, course))
-        second = sample_picture(rng, course.between)
+        second = sample_scene(rng, course.between)
         return Material((draw(first), draw(second)), shared_lessons((first, second), rng, most))
 
     def everything(self) -> Iterator[Lesson]:

@@ -24,7 +24,7 @@ FOLLOWED = tuple(task for task in TASKS if task != "caption")
 
 Followed = Annotated[
     Sequence[str] | None,
-    option(some_of("task", *FOLLOWED), "A,B", f"Some of {', '.join(FOLLOWED)}.", "--tasks", shown="all four"),
+    option(some_of("task", *FOLLOWED), "A,B", f"Some of {', '.join(FOLLOWED)}.", "--tasks", shown="all of them"),
 ]
 All = Annotated[
     bool,

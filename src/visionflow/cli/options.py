@@ -63,8 +63,7 @@ Seed = Annotated[
     int, option(whole(0, MOST_SEED), "N", "Of all that is random, the bootstrap too: another seed, other draws.")
 ]
 
-TASKS = ("choice", "science", "existence", "caption", "open")
-CROWDED_TASKS = (*TASKS, "pair", "turns")
+TASKS = ("choice", "science", "existence", "caption", "open", "pair", "turns")
 SuiteName = Annotated[
     str,
     option(
@@ -76,7 +75,7 @@ SuiteName = Annotated[
 ]
 Tasks = Annotated[
     Sequence[str] | None,
-    option(some_of("task", *CROWDED_TASKS), "A,B", f"Some of {', '.join(CROWDED_TASKS)}.", shown="all there are"),
+    option(some_of("task", *TASKS), "A,B", f"Some of {', '.join(TASKS)}.", shown="all there are"),
 ]
 Limit = Annotated[
     int,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from visionflow.cli.options import CROWDED_TASKS, MOST_QUESTIONS, TASKS, option
+from visionflow.cli.options import MOST_QUESTIONS, TASKS, option
 from visionflow.cli.values import one_of, place, whole
 
 
@@ -14,21 +14,15 @@ def scenes(
     task: Annotated[
         str | None,
         option(
-            one_of("task", *CROWDED_TASKS),
+            one_of("task", *TASKS),
             "TASK",
-            f"One of {', '.join(TASKS)}; of the crowded world also pair (two pictures) and turns (a later question).",
+            f"One of {', '.join(TASKS)}: in pair there are two pictures, in turns earlier questions.",
             shown="all of them",
         ),
     ] = None,
     split: Annotated[
         str, option(one_of("split", "train", "validation", "test"), "SPLIT", "train, validation or test.")
     ] = "test",
-    world: Annotated[
-        str,
-        option(
-            one_of("world", "plain", "crowded"), "WORLD", "plain, the shipped model's, or crowded, its successor's."
-        ),
-    ] = "plain",
     limit: Annotated[int, option(whole(1, MOST_QUESTIONS), "N", "Items of each task.")] = 200,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
@@ -42,13 +36,12 @@ def scenes(
     from rich.console import Console
     from rich.progress import track
 
-    from visionflow.scenes import Split
+    from visionflow.scenes import EVERY_TASK, Split
     from visionflow.scenes.export import check_export, export, rows_of
-    from visionflow.scenes.worlds import tasks_of
 
-    tasks = tasks_of(world) if task is None else [task]
-    check_export(out, tasks, split, limit, force, world)
-    rows = chain.from_iterable(rows_of(each, cast(Split, split), limit, world) for each in tasks)
+    tasks = EVERY_TASK if task is None else [task]
+    check_export(out, tasks, split, limit, force)
+    rows = chain.from_iterable(rows_of(each, cast(Split, split), limit) for each in tasks)
     total = len(tasks) * limit
     export(track(rows, "drawing", total, console=Console(stderr=True)), out)
     print(f"{out}: {total} items")

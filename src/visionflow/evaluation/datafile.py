@@ -7,14 +7,13 @@ from string import ascii_uppercase
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation.answers import words
 from visionflow.evaluation.samples import FORMS, AnswerForm, Relevance, Sample, Suite
 from visionflow.loading.pictures import decoded
-from visionflow.scenes import CELLS, Scene, relevant_patches
+from visionflow.scenes import CELLS, Scene, overlapping, relevant_patches
 from visionflow.scenes.export import layout, scene_of
 
 OPTIONAL = ("relevant", "about", "scene", "more_images", "before")
@@ -169,16 +168,7 @@ def _relevance(row: Fields, scene: Scene | None, pictures: int, where: str) -> R
         exact = scene
         if np.array_equal(relevant_patches(exact, about, CELLS)[None], cells):
             return lambda grid: relevant_patches(exact, about, grid)
-    return lambda grid: _overlapping(cells if pictures > 1 else cells[0], grid)
-
-
-def _overlapping(cells: NDArray[np.bool_], grid: int) -> NDArray[np.bool_]:
-    """The patches, bool [..., grid, grid], that share some of their picture with one of the `cells`."""
-    side = cells.shape[-1]
-    patch, cell = np.arange(grid)[:, None], np.arange(side)
-    meets = (cell * grid < (patch + 1) * side) & ((cell + 1) * grid > patch * side)
-    shared: NDArray[np.bool_] = meets @ cells @ meets.T
-    return shared
+    return lambda grid: overlapping(cells if pictures > 1 else cells[0], grid)
 
 
 def _picture(picture: Any, where: str) -> Image.Image:

@@ -6,8 +6,16 @@ from pathlib import Path
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation.datafile import suite_in
 from visionflow.evaluation.samples import FORMS, AnswerForm, Sample, Suite
-from visionflow.scenes.tasks import TASKS
-from visionflow.scenes.world import Split
+from visionflow.scenes import (
+    CONVERSATIONS,
+    EVERY_TASK,
+    Split,
+    draw,
+    overlapping,
+    relevant_patches,
+    sample_conversation,
+    sample_item,
+)
 
 
 def suite_called(name: str) -> Suite:
@@ -34,11 +42,14 @@ def suite_to_tune_on(name: str) -> Suite:
 
 def _scenes(split: Split, task: str, number: int) -> Sample:
     """A sample of the generated world."""
-    from visionflow.scenes import draw, relevant_patches, sample_item
+    name = f"{task}-{number}" if split == "test" else f"{task}-{split}-{number}"
+    return (_conversation if task in CONVERSATIONS else _item)(split, task, number, name)
 
+
+def _item(split: Split, task: str, number: int, name: str) -> Sample:
     scene, item = sample_item(task, split, number)
     return Sample(
-        id=f"{task}-{number}" if split == "test" else f"{task}-{split}-{number}",
+        id=name,
         task=task,
         kind=item.kind,
         form=FORMS[task],
@@ -48,11 +59,30 @@ def _scenes(split: Split, task: str, number: int) -> Sample:
         options=item.options,
         objects=tuple(each.name for each in scene.objects) if task == "caption" else (),
         images=lambda: [draw(scene)],
-        relevant=lambda grid: relevant_patches(scene, item.about, grid),
+        relevant=lambda grid: relevant_patches(scene, item.about, grid, item.cells),
     )
 
 
-_ASKED: dict[str, AnswerForm] = {task: FORMS[task] for task in TASKS}
+def _conversation(split: Split, task: str, number: int, name: str) -> Sample:
+    scenes, lesson = sample_conversation(task, split, number)
+    *before, last = lesson.turns
+    return Sample(
+        id=name,
+        task=task,
+        kind=lesson.kind,
+        form=FORMS[task],
+        question=last.prompt,
+        prompt=last.prompt,
+        gold=(last.answer,),
+        options=(),
+        objects=(),
+        images=lambda: [draw(scene) for scene in scenes],
+        relevant=lambda grid: overlapping(lesson.shown, grid),
+        before=tuple(text for turn in before for text in (turn.prompt, turn.answer)),
+    )
+
+
+_ASKED: dict[str, AnswerForm] = {task: FORMS[task] for task in EVERY_TASK}
 
 SUITES: dict[str, Suite] = {"scenes": Suite("scenes", _ASKED, partial(_scenes, "test"))}
 

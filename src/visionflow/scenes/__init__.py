@@ -1,15 +1,16 @@
 """A small world in which everything is known: pictures, their scene graphs, questions and the patches that matter."""
 
+from visionflow.scenes.conversations import CONVERSATIONS, EVERY_TASK, sample_conversation
 from visionflow.scenes.dialogue import Turn
 from visionflow.scenes.draw import draw
 from visionflow.scenes.glyphs import LETTERS_DRAWN
 from visionflow.scenes.ground import GROUNDS, ground_at
 from visionflow.scenes.lessons import Course, Lesson, course, lessons, shared_lessons
 from visionflow.scenes.litter import LITTER
-from visionflow.scenes.patches import object_patches, patch_owner, relevant_patches
-from visionflow.scenes.questions import OPEN, Question
-from visionflow.scenes.sampling import WORDS, sample_picture
-from visionflow.scenes.tasks import TASKS, Item
+from visionflow.scenes.patches import object_patches, overlapping, patch_owner, relevant_patches
+from visionflow.scenes.questions import Question
+from visionflow.scenes.sampling import WORDS, sample_scene
+from visionflow.scenes.tasks import OPEN, TASKS, Item, sample_item
 from visionflow.scenes.world import (
     CELL,
     CELLS,
@@ -25,16 +26,16 @@ from visionflow.scenes.world import (
     Scene,
     SceneObject,
     Split,
-    sample_scene,
     scene_rng,
 )
-from visionflow.scenes.worlds import WORLDS, sample_item
 
 __all__ = [
     "CELL",
     "CELLS",
     "COLOURS",
+    "CONVERSATIONS",
     "DIGITS",
+    "EVERY_TASK",
     "FEW",
     "GROUNDS",
     "LETTERS_DRAWN",
@@ -48,7 +49,6 @@ __all__ = [
     "SPLITS",
     "TASKS",
     "WORDS",
-    "WORLDS",
     "Course",
     "Item",
     "Lesson",
@@ -62,10 +62,11 @@ __all__ = [
     "ground_at",
     "lessons",
     "object_patches",
+    "overlapping",
     "patch_owner",
     "relevant_patches",
+    "sample_conversation",
     "sample_item",
-    "sample_picture",
     "sample_scene",
     "scene_rng",
     "shared_lessons",

@@ -1,8 +1,9 @@
 """Tasks of more than one picture or turn. An item is a lesson: its last turn is asked, those before it are given."""
 
 from visionflow.scenes.lessons import Lesson, lesson_about
-from visionflow.scenes.sampling import sample_picture
-from visionflow.scenes.world import Scene, Split, scene_rng
+from visionflow.scenes.sampling import sample_scene
+from visionflow.scenes.tasks import TASKS
+from visionflow.scenes.world import MANY, Scene, Split, scene_rng
 
 CONVERSATIONS: dict[str, tuple[str, ...]] = {
     "pair": ("in-picture", "which-picture", "more-in"),
@@ -10,8 +11,9 @@ CONVERSATIONS: dict[str, tuple[str, ...]] = {
 }
 """The tasks, and the kinds of lessons that they deal out in turn."""
 
+EVERY_TASK = (*TASKS, *CONVERSATIONS)
+
 _PICTURES = {"pair": 2, "turns": 1}
-_MANY = (6, 16)
 _APART = 2**40  # from the streams of all other items and lessons
 
 
@@ -21,7 +23,7 @@ def sample_conversation(task: str, split: Split, number: int) -> tuple[tuple[Sce
     rng = scene_rng(split, _APART + number * len(CONVERSATIONS) + place)
     kind = CONVERSATIONS[task][number % len(CONVERSATIONS[task])]
     while True:
-        scenes = tuple(sample_picture(rng, _MANY) for _ in range(_PICTURES[task]))
+        scenes = tuple(sample_scene(rng, MANY) for _ in range(_PICTURES[task]))
         lesson = lesson_about(kind, scenes, rng)
         if lesson is not None and (task != "turns" or len(lesson.turns) > 1):
             return scenes, lesson

@@ -8,9 +8,10 @@ from PIL import Image, ImageDraw
 from visionflow.scenes.glyphs import HEIGHT, WIDTH, glyph
 from visionflow.scenes.ground import paint
 from visionflow.scenes.litter import draw_litter
-from visionflow.scenes.world import CELL, COLOURS, DIGITS, Background, Scene, SceneObject, Sign
+from visionflow.scenes.world import CELL, COLOURS, DIGITS, Scene, SceneObject, Sign
 
 _SUPERSAMPLE = 3
+_GREY = 130
 _OUTLINE = 0.45
 _MARK_WIDTH = 0.3
 
@@ -35,13 +36,10 @@ def draw(scene: Scene, scale: int = 1) -> Image.Image:
     """The picture, RGB, `width * scale` x `height * scale` pixels; the same scene always gives the same pixels."""
     width, height = scene.width * scale, scene.height * scale
     rng = np.random.default_rng(scene.background.seed)
-    ground = Image.fromarray(
-        _grounds(scene, scale, rng) if scene.grounds else _ground(scene.background, width, height, rng)
-    )
+    ground = Image.fromarray(_ground(scene, scale, rng))
     canvas = ground.resize((width * _SUPERSAMPLE, height * _SUPERSAMPLE), Image.Resampling.NEAREST)
     brush = ImageDraw.Draw(canvas)
-    strew = _strew if scene.grounds else _draw_clutter
-    strew(brush, scene, scale * _SUPERSAMPLE, rng)
+    _strew(brush, scene, scale * _SUPERSAMPLE, rng)
     for each in scene.litter:
         draw_litter(brush, each, scale * _SUPERSAMPLE)
     for item in scene.objects:
@@ -127,43 +125,9 @@ def _strew(brush: ImageDraw.ImageDraw, scene: Scene, scale: int, rng: Generator)
             brush.line([x, y, x + dx, y + dy], fill=fill, width=scale)
 
 
-def _grounds(scene: Scene, scale: int, rng: Generator) -> NDArray[np.uint8]:
-    """The grounds, uint8 [height, width, 3]."""
-    canvas = np.zeros((scene.height * scale, scene.width * scale, 3), dtype=np.float32)
+def _ground(scene: Scene, scale: int, rng: Generator) -> NDArray[np.uint8]:
+    """The grounds, uint8 [height, width, 3], on grey."""
+    canvas = np.full((scene.height * scale, scene.width * scale, 3), _GREY, dtype=np.float32)
     paint(scene.grounds, canvas, scale, rng)
     ground: NDArray[np.uint8] = np.clip(canvas, 0, 255).astype(np.uint8)
-    return ground
-
-
-def _draw_clutter(brush: ImageDraw.ImageDraw, scene: Scene, scale: int, rng: Generator) -> None:
-    """Greyish specks and scratches that are nothing."""
-    for _ in range(scene.background.clutter):
-        grey = np.array(scene.background.rgb) + rng.uniform(25, 50) * rng.choice([-1, 1])
-        fill = tuple(int(value) for value in np.clip(grey, 0, 255))
-        x, y = rng.uniform(0, (scene.width, scene.height)) * scale
-        if rng.random() < 0.5:
-            size = rng.uniform(1, 2.5) * scale
-            brush.ellipse([x - size, y - size, x + size, y + size], fill=fill)
-        else:
-            dx, dy = rng.uniform(-14, 14, size=2) * scale
-            brush.line([x, y, x + dx, y + dy], fill=fill, width=scale)
-
-
-def _ground(background: Background, width: int, height: int, rng: Generator) -> NDArray[np.uint8]:
-    """The ground, uint8 [height, width, 3]: the tint plus one texture of the given strength."""
-    across = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
-    down = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
-    slant = rng.uniform(0, 2 * np.pi)
-    along = across * np.float32(np.cos(slant)) + down * np.float32(np.sin(slant))
-    if background.texture == "gradient":
-        relief = along
-    elif background.texture == "stripes":
-        relief = np.sin(along * np.float32(rng.uniform(8, 30)))
-    elif background.texture == "blotches":
-        coarse = Image.fromarray(rng.standard_normal((10, 10), dtype=np.float32))
-        relief = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
-    else:
-        relief = np.zeros((height, width), dtype=np.float32)
-    tinted = np.array(background.rgb, dtype=np.float32) + background.strength * relief[:, :, None]
-    ground: NDArray[np.uint8] = np.clip(tinted, 0, 255).astype(np.uint8)
     return ground

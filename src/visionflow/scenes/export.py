@@ -12,11 +12,11 @@ from uuid import uuid4
 import numpy as np
 
 from visionflow.errors import VisionFlowError
-from visionflow.scenes.conversations import CONVERSATIONS, sample_conversation
+from visionflow.scenes.conversations import CONVERSATIONS, EVERY_TASK, sample_conversation
 from visionflow.scenes.draw import draw
 from visionflow.scenes.patches import relevant_patches
+from visionflow.scenes.tasks import sample_item
 from visionflow.scenes.world import CELLS, SPLITS, Background, Ground, Litter, Scene, SceneObject, Sign, Split
-from visionflow.scenes.worlds import sample_item, tasks_of
 
 _BATCH = 100
 _NUMBERS = ("x", "y", "radius", "angle")
@@ -73,10 +73,10 @@ def layout() -> Any:
     )
 
 
-def rows_of(task: str, split: Split, limit: int, world: str = "plain") -> Iterable[dict[str, Any]]:
+def rows_of(task: str, split: Split, limit: int) -> Iterable[dict[str, Any]]:
     """Items 0 to `limit` - 1 of a task, one row each, with columns:
 
-    id: `task-split-number` (after it `-crowded` in that world), from which `sample_item` gives scene and item again.
+    id: `task-split-number`, from which `sample_item` or `sample_conversation` gives scenes and item again.
     image: the picture as PNG bytes, 168 x 168 pixels.
     task, kind, question, prompt, gold, options: as in `Item`.
     relevant: patches of the objects, signs, litter and ground that the answer rests on, counted row by row from 0 on a
@@ -90,7 +90,7 @@ def rows_of(task: str, split: Split, limit: int, world: str = "plain") -> Iterab
     """
     if task in CONVERSATIONS:
         return (_conversation(task, split, number) for number in range(limit))
-    return (_row(task, split, number, world) for number in range(limit))
+    return (_row(task, split, number) for number in range(limit))
 
 
 def scene_of(graph: str) -> Scene:
@@ -101,12 +101,11 @@ def scene_of(graph: str) -> Scene:
     """
     try:
         said = json.loads(graph)
-        ground = said["background"]
         objects = tuple(
             SceneObject(**each | {"rgb": tuple(each["rgb"])} | {name: float(each[name]) for name in _NUMBERS})
             for each in said["objects"]
         )
-        background = Background(**ground | {"rgb": tuple(ground["rgb"])})
+        background = Background(**said["background"])
         signs = tuple(Sign(**each | {"rgb": tuple(each["rgb"])}) for each in said.get("signs", ()))
         grounds = tuple(Ground(**each | {"rgb": tuple(each["rgb"])}) for each in said.get("grounds", ()))
         litter = tuple(Litter(**each | {"rgb": tuple(each["rgb"])}) for each in said.get("litter", ()))
@@ -115,7 +114,7 @@ def scene_of(graph: str) -> Scene:
         raise VisionFlowError("this is no scene graph: give one as `rows_of` writes it") from error
 
 
-def check_export(path: Path, tasks: Sequence[str], split: str, limit: int, force: bool, world: str = "plain") -> None:
+def check_export(path: Path, tasks: Sequence[str], split: str, limit: int, force: bool) -> None:
     """Refuse, before any work, what cannot be exported.
 
     Raises:
@@ -123,8 +122,8 @@ def check_export(path: Path, tasks: Sequence[str], split: str, limit: int, force
             suite, a file that is there (without `force`), or a place where no file can be written.
     """
     for task in tasks:
-        if task not in tasks_of(world):
-            raise VisionFlowError(f"the {world} world has no task {task!r}: choose one of {', '.join(tasks_of(world))}")
+        if task not in EVERY_TASK:
+            raise VisionFlowError(f"unknown task {task!r}: choose one of {', '.join(EVERY_TASK)}")
     if split not in SPLITS:
         raise VisionFlowError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
     if limit < 1:
@@ -132,10 +131,10 @@ def check_export(path: Path, tasks: Sequence[str], split: str, limit: int, force
     _check_place(path, force)
 
 
-def _row(task: str, split: Split, number: int, world: str) -> dict[str, Any]:
-    scene, item = sample_item(task, split, number, world)
+def _row(task: str, split: Split, number: int) -> dict[str, Any]:
+    scene, item = sample_item(task, split, number)
     return {
-        "id": f"{task}-{split}-{number}" + (f"-{world}" if world != "plain" else ""),
+        "id": f"{task}-{split}-{number}",
         "image": _drawn(scene),
         "task": task,
         "kind": item.kind,
@@ -155,7 +154,7 @@ def _conversation(task: str, split: Split, number: int) -> dict[str, Any]:
     scenes, lesson = sample_conversation(task, split, number)
     last = lesson.turns[-1]
     return {
-        "id": f"{task}-{split}-{number}-crowded",
+        "id": f"{task}-{split}-{number}",
         "image": _drawn(scenes[0]),
         "task": task,
         "kind": lesson.kind,

@@ -13,7 +13,7 @@ from visionflow.scenes.dialogue import Turn, about_one, counted, then_the_letter
 from visionflow.scenes.existence import SAMPLINGS, existence
 from visionflow.scenes.knowledge import knowledge
 from visionflow.scenes.patches import relevant_patches
-from visionflow.scenes.places import at, empty, ground, half, quarter, where
+from visionflow.scenes.places import at, ground, where
 from visionflow.scenes.questions import (
     Maker,
     Question,
@@ -27,10 +27,9 @@ from visionflow.scenes.questions import (
     relation,
     shape,
 )
-from visionflow.scenes.reading import sign, word
+from visionflow.scenes.reading import word
 from visionflow.scenes.several import Pair, Shared, in_one, more_in, which_picture
-from visionflow.scenes.strewn import strewn
-from visionflow.scenes.tasks import LETTERS, lettered, plausible
+from visionflow.scenes.tasks import LETTERS, OPEN, lettered, plausible
 from visionflow.scenes.world import CELLS, COLOURS, MARKS, SHAPES, Scene, pick
 
 FEW_NAMED = 5
@@ -58,27 +57,6 @@ class Course:
         weights = np.array([weight for _, weight in self.weights])
         return self.weights[int(rng.choice(len(weights), p=weights / weights.sum()))][0]
 
-
-MAKERS: dict[str, Maker] = {
-    "colour": colour,
-    "shape": shape,
-    "mark": mark,
-    "digit": digit,
-    "word": word,
-    "sign": sign,
-    "half": half,
-    "quarter": quarter,
-    "where": where,
-    "at": at,
-    "empty": empty,
-    "ground": ground,
-    "strewn": strewn,
-    "count": count,
-    "relation": relation,
-    "comparison": comparison,
-    "odd-one-out": odd_one_out,
-}
-"""Questions with a short answer about one picture."""
 
 _GROUNDING = {
     **dict.fromkeys(("colour", "shape", "mark", "digit", "word", "ground"), 2.0),
@@ -230,7 +208,7 @@ def _counted(scene: Scene, rng: Generator) -> Lesson | None:
 
 
 _ABOUT_ONE: dict[str, Callable[[Scene, Generator], Lesson | None]] = {
-    **{kind: _opened(maker, kind) for kind, maker in MAKERS.items()},
+    **{kind: _opened(maker, kind) for kind, maker in OPEN.items()},
     "existence": _existence,
     "caption": _caption,
     "lettered": _lettered,

@@ -42,6 +42,15 @@ def relevant_patches(
     return relevant
 
 
+def overlapping(cells: NDArray[np.bool_], grid: int) -> NDArray[np.bool_]:
+    """The patches, bool [..., grid, grid], that share some of their picture with one of the `cells` [..., side, side]."""
+    side = cells.shape[-1]
+    patch, cell = np.arange(grid)[:, None], np.arange(side)
+    meets = (cell * grid < (patch + 1) * side) & ((cell + 1) * grid > patch * side)
+    shared: NDArray[np.bool_] = meets @ cells @ meets.T
+    return shared
+
+
 def _cell_patches(scene: Scene, row: int, column: int, grid: int) -> NDArray[np.bool_]:
     """Patches that share some of the cell."""
     side = min(scene.width, scene.height)

@@ -103,7 +103,7 @@ def _ground_in_corner(scene: Scene, rng: Generator) -> Question | None:
     rows, columns = scene.height // CELL, scene.width // CELL
     top, left = (rows - _CORNER) * low, (columns - _CORNER) * right
     cells = tuple(cell for cell in bare_cells(scene) if 0 <= cell[0] - top < _CORNER and 0 <= cell[1] - left < _CORNER)
-    if not cells or not scene.grounds:
+    if not cells:
         return None
     text = pick(rng, phrases.GROUND_AT).format(name)
     return Question(text, ground_at(scene.grounds, *cells[0]), "ground", (), tuple(GROUNDS), cells)
@@ -113,7 +113,7 @@ def _ground_under(scene: Scene, rng: Generator) -> Question | None:
     """Of small objects with bare ground of one kind around them."""
     target = _some_object(scene, rng)
     item, name = scene.objects[target], naming(scene, target, rng)
-    if name is None or item.size != "small" or not scene.grounds:
+    if name is None or item.size != "small":
         return None
     row, column = cell_of(item)
     cells = tuple(cell for cell in bare_cells(scene) if abs(cell[0] - row) <= 1 and abs(cell[1] - column) <= 1)

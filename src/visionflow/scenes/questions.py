@@ -118,17 +118,6 @@ def odd_one_out(scene: Scene, rng: Generator) -> Question | None:
     return Question(text.format(noun), odd, "odd-one-out", members, tuple(COLOURS))
 
 
-OPEN: dict[str, Maker] = {
-    "count": count,
-    "colour": colour,
-    "shape": shape,
-    "mark": mark,
-    "relation": relation,
-    "comparison": comparison,
-    "odd-one-out": odd_one_out,
-}
-
-
 def ask(scene: Scene, rng: Generator, maker: Maker, tries: int = 8) -> Question | None:
     """One question by a maker, or None where a few tries found none for this scene."""
     for _ in range(tries):

@@ -1,4 +1,4 @@
-"""How the pictures come about that a pruned model is tested on: crowded, cluttered, touching, with things to read.
+"""How a scene is drawn by lot: crowded, cluttered, touching, with things to read.
 
 Every small object has its centre in a cell of its own, but may touch or overlap its neighbours; a small one may lie on
 a large one. So what a patch shows mostly has one owner, and still no patch can be told by being unlike the others: the
@@ -18,6 +18,7 @@ from visionflow.scenes.world import (
     CELLS,
     COLOURS,
     DIGITS,
+    MANY,
     MARKS,
     NO_MARK,
     SHAPES,
@@ -29,7 +30,6 @@ from visionflow.scenes.world import (
     drawn,
     jitter,
     pick,
-    with_odd_one_out,
 )
 
 WORDS = (
@@ -54,15 +54,31 @@ _NEAR, _COVERED = 0.5, 0.25
 _ATTEMPTS = 60
 
 
-def sample_picture(
-    rng: Generator, between: tuple[int, int], columns: int = CELLS, rows: int = CELLS, signs: tuple[int, ...] = SIGNS
+def sample_scene(
+    rng: Generator,
+    between: tuple[int, int] = MANY,
+    columns: int = CELLS,
+    rows: int = CELLS,
+    signs: tuple[int, ...] = SIGNS,
 ) -> Scene:
-    """A scene with so many objects (now and then fewer, where no room is left), on a canvas of whole cells."""
-    taken = np.zeros((rows, columns), dtype=np.bool_)
+    """A scene with so many objects (now and then fewer, where no room is left), on a canvas of whole cells.
+
+    All that is asked for is in the central square, so that a centre crop keeps it.
+    """
+    taken = _outside_the_square(rows, columns)
     plates = _sample_signs(rng, pick(rng, signs), taken)
     placed = _placed(rng, _sample_cast(rng, int(rng.integers(between[0], between[1] + 1))), taken)
     grounds, litter = sample_grounds(rng, columns, rows), sample_litter(rng, taken)
     return Scene(columns * CELL, rows * CELL, _sample_background(rng), placed, plates, grounds, litter)
+
+
+def _outside_the_square(rows: int, columns: int) -> NDArray[np.bool_]:
+    """Cells that no central square has, bool [rows, columns]."""
+    outside = np.ones((rows, columns), dtype=np.bool_)
+    side = min(rows, columns)
+    top, left = (rows - side) // 2, (columns - side) // 2
+    outside[top : top + side, left : left + side] = False
+    return outside
 
 
 def _sample_signs(rng: Generator, many: int, taken: NDArray[np.bool_]) -> tuple[Sign, ...]:
@@ -94,7 +110,7 @@ def _sample_cast(rng: Generator, wanted: int) -> list[SceneObject]:
             cast.append(_look_alike(rng, pick(rng, cast)))
         else:
             cast.append(_dressed(rng, drawn(rng, SHAPES), drawn(rng, tuple(COLOURS))))
-    return with_odd_one_out(rng, cast) if rng.random() < _ODD else cast
+    return _with_odd_one_out(rng, cast) if rng.random() < _ODD else cast
 
 
 def _dressed(rng: Generator, shape: str, colour: str) -> SceneObject:
@@ -118,6 +134,18 @@ def _look_alike(rng: Generator, item: SceneObject) -> SceneObject:
     if changed == "mark":
         return replace(item, mark=another(rng, DIGITS if item.mark in DIGITS else MARKS, item.mark))
     return replace(item, shape=another(rng, PRINTED if item.mark in DIGITS else SHAPES, item.shape))
+
+
+def _with_odd_one_out(rng: Generator, cast: list[SceneObject]) -> list[SceneObject]:
+    """All objects of one shape get one colour, but for one of them, where a shape occurs three times."""
+    common = [shape for shape in SHAPES if sum(item.shape == shape for item in cast) >= 3]
+    if not common:
+        return cast
+    shape = pick(rng, common)
+    same, odd = (str(colour) for colour in rng.choice(tuple(COLOURS), size=2, replace=False))
+    members = [i for i, item in enumerate(cast) if item.shape == shape]
+    chosen = pick(rng, members)
+    return [replace(item, colour=odd if i == chosen else same) if i in members else item for i, item in enumerate(cast)]
 
 
 def _placed(rng: Generator, cast: list[SceneObject], taken: NDArray[np.bool_]) -> tuple[SceneObject, ...]:
@@ -162,12 +190,6 @@ def _settled(rng: Generator, item: SceneObject, x: float, y: float) -> SceneObje
 
 
 def _sample_background(rng: Generator) -> Background:
-    """Clutter and noise; the tint is that of the grounds."""
     return Background(
-        rgb=(128, 128, 128),
-        texture="plain",
-        strength=0.0,
-        clutter=int(rng.integers(10, 45)),
-        noise=float(rng.uniform(0, 7)),
-        seed=int(rng.integers(2**31)),
+        clutter=int(rng.integers(10, 45)), noise=float(rng.uniform(0, 7)), seed=int(rng.integers(2**31))
     )

@@ -1,16 +1,15 @@
-"""The scene graph: what is in a picture, and how one is drawn by lot.
+"""The scene graph: what is in a picture, and the random stream that it is drawn from.
 
 Everything is decided from `(split, index)` alone, so a scene never has to be stored: the same pair gives the same
 scene on every machine, and the three splits use disjoint streams of random numbers.
 
-The picture is a grid of cells, one cell to an image token of the embedded model. A small object sits in one cell, a
-large one covers two by two, and the mark printed on a small object can be read in that one cell only: a method that
-drops the wrong token has dropped the answer. The rim of an object may stick out of its cells by a pixel or so, which is
-too little to make another patch of this grid relevant to a question.
+The picture is a grid of cells, one cell to an image token of the embedded model. A small object has its centre in one
+cell, a large one covers two by two, and the mark printed on a small object can be read in that one cell only: a method
+that drops the wrong token has dropped the answer.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -42,21 +41,10 @@ MARKS = ("dot", "bar", "slash", "ring")
 DIGITS = tuple("0123456789")
 """Printed on objects like marks, to be read."""
 NO_MARK = "none"
-TEXTURES = ("plain", "gradient", "stripes", "blotches")
 
 FEW = (3, 5)
-MANY = (6, 14)
+MANY = (6, 16)
 """Fewest and most objects in the two kinds of scene: those one sentence can list, and the crowded ones."""
-
-_RADII = {"small": (5.4, 6.2), "large": (11.0, 12.4)}
-_SPAN = {"small": 1, "large": 2}
-_SHIFT = 1.6
-_LARGE = 0.2
-_MARKED = 0.75
-_REPEAT, _LOOK_ALIKE = 0.35, 0.35
-_ODD_ONE_OUT = 0.4
-_COVERED = 0.15
-_PLACING_ATTEMPTS = 60
 
 T = TypeVar("T")
 
@@ -88,11 +76,8 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Background:
-    """A muted ground: tint, texture and its strength, pieces of clutter, pixel noise (0 to 255), and a seed for all."""
+    """Pieces of clutter, pixel noise (0 to 255), and a seed for them and for the texture of the grounds."""
 
-    rgb: tuple[int, int, int]
-    texture: str
-    strength: float
     clutter: int
     noise: float
     seed: int
@@ -157,7 +142,7 @@ class Litter:
 class Scene:
     """A picture before it is drawn, in pixels of a `width` x `height` canvas; later objects lie on top.
 
-    `grounds` cover the canvas, or there are none and the `background` is all there is.
+    What no ground covers is grey.
     """
 
     width: int
@@ -186,93 +171,6 @@ def frequency(values: tuple[str, ...]) -> NDArray[np.float64]:
     return shares
 
 
-def sample_scene(rng: Generator, between: tuple[int, int] = MANY, columns: int = CELLS, rows: int = CELLS) -> Scene:
-    """A scene with so many objects, all inside the central square (a centre crop keeps them)."""
-    wanted = int(rng.integers(between[0], between[1] + 1))
-    cast = _sample_cast(rng, wanted)
-    placed = _place(rng, cast, columns, rows)
-    return Scene(columns * CELL, rows * CELL, _sample_background(rng), tuple(placed))
-
-
-def _sample_cast(rng: Generator, wanted: int) -> list[SceneObject]:
-    """The attributes of the objects: repeats to be counted, look-alikes to be confused, and at times an odd one out."""
-    cast: list[SceneObject] = []
-    while len(cast) < wanted:
-        lot = rng.random()
-        if cast and lot < _REPEAT:
-            twin = pick(rng, cast)
-            cast.append(_dressed(rng, twin.shape, twin.colour))
-        elif cast and lot < _REPEAT + _LOOK_ALIKE:
-            cast.append(_look_alike(rng, pick(rng, cast)))
-        else:
-            cast.append(_dressed(rng, drawn(rng, SHAPES), drawn(rng, tuple(COLOURS))))
-    return with_odd_one_out(rng, cast) if rng.random() < _ODD_ONE_OUT else cast
-
-
-def _dressed(rng: Generator, shape: str, colour: str) -> SceneObject:
-    """An object of this shape and colour with any size and mark; only small ones carry marks."""
-    size = "large" if rng.random() < _LARGE else "small"
-    mark = pick(rng, MARKS) if size == "small" and rng.random() < _MARKED else NO_MARK
-    return SceneObject(shape, colour, size, mark)
-
-
-def _look_alike(rng: Generator, item: SceneObject) -> SceneObject:
-    """The same object but for its colour, its shape or its mark."""
-    changed = pick(rng, ("colour", "shape", "mark") if item.size == "small" else ("colour", "shape"))
-    if changed == "colour":
-        return replace(item, colour=another(rng, tuple(COLOURS), item.colour))
-    if changed == "shape":
-        return replace(item, shape=another(rng, SHAPES, item.shape))
-    return replace(item, mark=another(rng, MARKS, item.mark))
-
-
-def with_odd_one_out(rng: Generator, cast: list[SceneObject]) -> list[SceneObject]:
-    """All objects of one shape get one colour, but for one of them, where a shape occurs three times."""
-    common = [shape for shape in SHAPES if sum(item.shape == shape for item in cast) >= 3]
-    if not common:
-        return cast
-    shape = pick(rng, common)
-    same, odd = (str(colour) for colour in rng.choice(tuple(COLOURS), size=2, replace=False))
-    members = [i for i, item in enumerate(cast) if item.shape == shape]
-    chosen = pick(rng, members)
-    return [replace(item, colour=odd if i == chosen else same) if i in members else item for i, item in enumerate(cast)]
-
-
-def _place(rng: Generator, cast: list[SceneObject], columns: int, rows: int) -> list[SceneObject]:
-    """The objects in cells of the central square, the large ones first; one that finds no room is left out."""
-    cells = min(columns, rows)
-    corner = np.array([(columns - cells) / 2, (rows - cells) / 2]) * CELL
-    # Who holds each cell; a small object may now and then take one corner of a large one.
-    holder: dict[tuple[int, int], SceneObject] = {}
-    covered: set[SceneObject] = set()
-    placed: list[SceneObject] = []
-    for item in sorted(cast, key=lambda item: item.size != "large"):
-        span = _SPAN[item.size]
-        for _ in range(_PLACING_ATTEMPTS):
-            column, row = (int(value) for value in rng.integers(cells - span + 1, size=2))
-            block = [(column + i, row + j) for i in range(span) for j in range(span)]
-            below = [holder[cell] for cell in block if cell in holder]
-            if below and not (_may_cover(item, below[0], covered) and rng.random() < _COVERED):
-                continue
-            centre = corner + (np.array([column, row]) + span / 2) * CELL + rng.uniform(-_SHIFT, _SHIFT, size=2)
-            placed.append(_settled(rng, item, float(centre[0]), float(centre[1])))
-            covered.update(below)
-            holder.update(dict.fromkeys(block, placed[-1]))
-            break
-    return placed
-
-
-def _may_cover(item: SceneObject, below: SceneObject, covered: set[SceneObject]) -> bool:
-    """A small object may lie on a large one of another colour that nothing else lies on."""
-    return item.size == "small" and below.size == "large" and below.colour != item.colour and below not in covered
-
-
-def _settled(rng: Generator, item: SceneObject, x: float, y: float) -> SceneObject:
-    radius = float(rng.uniform(*_RADII[item.size]))
-    angle = float(rng.uniform(-0.12, 0.12))
-    return replace(item, x=x, y=y, radius=radius, angle=angle, rgb=jitter(rng, COLOURS[item.colour], 13))
-
-
 def another(rng: Generator, values: tuple[str, ...], than: str) -> str:
     return pick(rng, [value for value in values if value != than])
 
@@ -282,18 +180,8 @@ def drawn(rng: Generator, values: tuple[str, ...]) -> str:
 
 
 def jitter(rng: Generator, rgb: tuple[int, int, int], spread: int) -> tuple[int, int, int]:
-    red, green, blue = np.clip(np.array(rgb) + rng.integers(-spread, spread + 1, size=3), 0, 255)
-    return int(red), int(green), int(blue)
-
-
-def _sample_background(rng: Generator) -> Background:
-    """Greyish and of middle lightness, so that every colour, also black and white, stands out."""
-    grey = int(rng.integers(95, 170))
-    return Background(
-        rgb=jitter(rng, (grey, grey, grey), 16),
-        texture=pick(rng, TEXTURES),
-        strength=float(rng.uniform(5, 18)),
-        clutter=int(rng.integers(0, 13)),
-        noise=float(rng.uniform(0, 7)),
-        seed=int(rng.integers(2**31)),
+    red, green, blue = (
+        min(255, max(0, value + int(shift)))
+        for value, shift in zip(rgb, rng.integers(-spread, spread + 1, size=3), strict=True)
     )
+    return red, green, blue
