@@ -14,7 +14,7 @@ chat = [{"role": "user", "content": [{"type": "image"}, question]}]
 text = processor.apply_chat_template(chat, add_generation_prompt=True)
 inputs = processor(images=picture, text=text, return_tensors="pt")
 
-with prune(model, HiMAP(k1=2, r1=0.5, k2=4, r2=0.5)) as trace:
+with prune(model, HiMAP(k1=2, r1=0.5, k2=8, r2=0.5)) as trace:
     out = model.generate(**inputs, max_new_tokens=8, do_sample=False)
 
 print("answer:", processor.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip())

@@ -17,7 +17,7 @@ text = processor.apply_chat_template(chat, add_generation_prompt=True)
 inputs = processor(images=picture, text=text, return_tensors="pt")
 streamer = TextIteratorStreamer(processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
 
-with prune(model, HiMAP(k1=2, r1=0.5, k2=4, r2=0.5)) as trace:  # its end waits for the thread
+with prune(model, HiMAP(k1=2, r1=0.5, k2=8, r2=0.5)) as trace:  # its end waits for the thread
     settings = {"max_new_tokens": 60, "do_sample": False, "streamer": streamer}
     Thread(target=model.generate, kwargs={**inputs, **settings}).start()
     for piece in streamer:

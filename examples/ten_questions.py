@@ -25,7 +25,7 @@ columns = zip(*(each["input_ids"][0].tolist() for each in prompts), strict=False
 shared = next(place for place, ids in enumerate(columns) if len(set(ids)) > 1)  # the beginning that all have
 beginning = prompts[0]["input_ids"][:, :shared]
 
-with prune(model, HiMAP(k1=2, r1=0.5, k2=4, r2=0.75)) as trace, torch.inference_mode():
+with prune(model, HiMAP(k1=2, r1=0.5, k2=8, r2=0.75)) as trace, torch.inference_mode():
     cache = model(beginning, pixel_values=prompts[0]["pixel_values"], logits_to_keep=1).past_key_values
     for thing, each in zip(things, prompts, strict=True):
         ids = each["input_ids"]

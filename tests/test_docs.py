@@ -60,7 +60,7 @@ def test_the_code_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert len(others) >= 2
     for code in others:
         exec(code, names)
-    assert names["profile"].s_img.shape[-1] == 8
+    assert names["profile"].s_img.shape[-1] == 12
 
 
 def test_the_new_method_of_the_design_page_runs(model: PreTrainedModel) -> None:
@@ -166,7 +166,7 @@ def test_the_script_of_the_study_runs(tmp_path: Path, capsys: pytest.CaptureFixt
     script["main"](limit=8, captions=1, out=tmp_path)
     found = json.loads((tmp_path / "lenses.json").read_text())
     assert 1 <= found["samples"] <= 8
-    assert [row.pop("layer") for row in found["layers"]] == list(range(8))
+    assert [row.pop("layer") for row in found["layers"]] == list(range(12))
     for row in found["layers"]:
         assert row.keys() == script["COLUMNS"].keys()
         assert all(each["low"] <= each["value"] <= each["high"] for each in row.values())

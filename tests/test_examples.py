@@ -51,7 +51,7 @@ def test_it_is_short_and_says_how_it_is_run(file: Path) -> None:
 def test_prune(run: Run) -> None:
     names, printed = run("prune")
     assert [line.split(":")[0] for line in printed] == ["answer", "image tokens in each layer", "FLOPs of the prefill"]
-    assert names["trace"].image_tokens[:, 0].tolist() == [144, 144, 72, 72, 36, 36, 36, 36]
+    assert names["trace"].image_tokens[:, 0].tolist() == [144] * 2 + [72] * 6 + [36] * 4
     assert names["trace"].cost("flops").ratio < 0.6
 
 
@@ -67,7 +67,7 @@ def test_batch(run: Run) -> None:
 def test_streaming(run: Run) -> None:
     names, printed = run("streaming")
     assert printed[-1] == "36 of 144 image tokens in the last layer"
-    with names["prune"](names["model"], names["HiMAP"](k1=2, r1=0.5, k2=4, r2=0.5)):
+    with names["prune"](names["model"], names["HiMAP"](k1=2, r1=0.5, k2=8, r2=0.5)):
         out = names["model"].generate(**names["inputs"], max_new_tokens=60, do_sample=False)
     answer = out[0, names["inputs"]["input_ids"].shape[1] :]
     assert printed[:-1] == names["processor"].decode(answer, skip_special_tokens=True).splitlines()
@@ -80,7 +80,7 @@ def test_new_method(run: Run) -> None:
 
 def test_saliency(run: Run) -> None:
     names, printed = run("saliency")
-    assert len(printed) == 1 + 8
+    assert len(printed) == 1 + 12
     assert len({len(line) for line in printed}) == 1  # the columns stand under their names
     assert [float(line.split()[2]) for line in printed[1:]] == pytest.approx(names["profile"].s_img.tolist(), abs=1e-4)
 
@@ -89,7 +89,7 @@ def test_ten_questions(run: Run) -> None:
     names, printed = run("ten_questions")
     assert [line.split(":")[0] for line in printed[:-1]] == list(names["things"])
     assert all(line.split(": ")[1] for line in printed[:-1])
-    assert names["trace"].image_tokens[:, 0].tolist() == [144, 144, 72, 72, 18, 18, 18, 18]
+    assert names["trace"].image_tokens[:, 0].tolist() == [144] * 2 + [72] * 6 + [18] * 4
     assert printed[-1].endswith("18 image tokens stayed in the last layer")
 
 
@@ -113,7 +113,7 @@ def test_the_notebook_shows_a_page(
     assert names["report"]._repr_html_().startswith("<iframe")
     assert names["trace"]._repr_html_().startswith("<table><caption>Prefill of the prompt<")
     assert names["profile"]._repr_html_().startswith("<table><caption>Saliency of one prompt ")
-    assert len(names["shares"]) == 8
+    assert len(names["shares"]) == 12
     assert all(0 < share < 1 for share in names["shares"])
     assert capsys.readouterr().out.startswith("HiMAP(")
 

@@ -78,3 +78,14 @@ def test_a_file_of_one_picture_is_refused(tmp_path: Path) -> None:
     export(rows_of("open", "train", 1), tmp_path / "one.parquet")
     with pytest.raises(VisionFlowError, match="no two pictures"):
         Filed(tmp_path / "one.parquet")
+
+
+def test_earlier_turns_are_taught_and_several_pictures_refused(tmp_path: Path) -> None:
+    rows = list(rows_of("turns", "train", 2))
+    export(rows, tmp_path / "turns.parquet")
+    for lesson, row in zip(Filed(tmp_path / "turns.parquet").everything(), rows, strict=True):
+        said = [text for turn in lesson.turns for text in (turn.prompt, turn.answer)]
+        assert said == [*row["before"], row["prompt"], *row["gold"]]
+    export(rows_of("pair", "train", 2), tmp_path / "pair.parquet")
+    with pytest.raises(VisionFlowError, match="'pair-train-0' of .* is about several pictures: leave such rows out"):
+        Filed(tmp_path / "pair.parquet")

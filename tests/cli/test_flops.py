@@ -192,7 +192,7 @@ def test_the_defaults_fit_any_depth(method: str, layers: int, tmp_path: Path) ->
 
 def test_the_embedded_model() -> None:
     content = as_json("--model", "embedded")
-    assert (content["model"], content["image_tokens"]) == ("embedded", [144] * 2 + [72] * 2 + [18] * 4)
+    assert (content["model"], content["image_tokens"]) == ("embedded", [144] * 2 + [72] * 6 + [18] * 4)
 
 
 @pytest.mark.parametrize(

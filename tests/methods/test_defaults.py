@@ -14,7 +14,7 @@ EMBEDDED = VisiPruner(shallow_layers=1, layer_threshold=0.964, token_threshold=0
 @pytest.mark.parametrize(
     ("model", "depth", "wanted"),
     [
-        ("embedded", 8, EMBEDDED),
+        ("embedded", 12, EMBEDDED),
         ("runs/mine", 8, VisiPruner(shallow_layers=2)),
         ("runs/mine", 6, VisiPruner(shallow_layers=1)),
         ("", 3, VisiPruner(shallow_layers=1)),
@@ -30,7 +30,7 @@ def test_what_was_used_is_said_even_where_it_is_the_default() -> None:
     for said in ("shallow_layers=6", "layer_threshold=0.995", "token_threshold=0.2", "token_scale='absolute'"):
         assert said in str(VisiPruner())
     assert "found for LLaVA-1.5" in VisiPruner.whose_defaults(6, "runs/mine")
-    assert "of the embedded model" in VisiPruner.whose_defaults(8, "embedded")
+    assert "of the embedded model" in VisiPruner.whose_defaults(12, "embedded")
     assert VTW.whose_defaults(6, "runs/mine") == "the default for 6 layers"
 
 

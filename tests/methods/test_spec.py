@@ -89,7 +89,7 @@ def test_every_kind_of_field_goes_there_and_back(chosen: Motley) -> None:
 def test_what_is_not_said_suits_the_model() -> None:
     assert method("himap", 32) == HiMAP(2, 0.5, 8, 0.75)
     assert method("himap:k2=5,deep_criterion=received", 8) == HiMAP(2, 0.5, 5, 0.75, "received")
-    assert method("visipruner", 8, "embedded").spec == (
+    assert method("visipruner", 12, "embedded").spec == (
         "visipruner:shallow_layers=1,layer_threshold=0.964,token_threshold=0.008,token_scale=relative"
     )
     assert method(FastV(3, 0.5)) == method("fastv:k=3:r=0.5") == method(" fastv: k = 3 , r = .5 ") == FastV(3, 0.5)
@@ -98,7 +98,7 @@ def test_what_is_not_said_suits_the_model() -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_what_depends_on_the_model_is_always_said(name: str) -> None:
     of = METHODS[name]
-    usual = {*of.defaults(8), *of.defaults(32), *of.defaults(8, "embedded")}
+    usual = {*of.defaults(8), *of.defaults(32), *of.defaults(12, "embedded")}
     assert {each for each in usual if settings_of(of)[each].default is not MISSING} <= set(of.always_said)
 
 

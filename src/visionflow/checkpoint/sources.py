@@ -69,7 +69,8 @@ class Filed:
     One picture in twenty is kept for validation. All of a picture's questions are taught at once where there is room.
 
     Raises:
-        VisionFlowError: the file cannot be read or is not of that layout, or has fewer than two pictures.
+        VisionFlowError: the file cannot be read or is not of that layout, has fewer than two pictures, or a question
+            about several.
     """
 
     pairs = False
@@ -82,6 +83,8 @@ class Filed:
         self.groups: dict[bytes, list[dict[str, Any]]] = {}
         for row in parquet.read_table(file).to_pylist():
             self.groups.setdefault((row["image"] or {}).get("bytes") or b"", []).append(row)
+            if row.get("more_images"):
+                raise VisionFlowError(f"question {row['id']!r} of {file} is about several pictures: leave such rows out")
         self.pictures = list(self.groups)
         if len(self.pictures) < 2 or b"" in self.groups:
             raise VisionFlowError(f"{file} has no two pictures to learn from and to validate with: give it more rows")
@@ -110,7 +113,9 @@ class Filed:
 def _lesson(row: dict[str, Any]) -> Lesson:
     answer, options = row["gold"][0], row["options"] or ()
     meant = options["ABCDEFGHIJKLMNOPQRSTUVWXYZ".index(answer)] if options and len(answer) == 1 else None
-    return Lesson(row["kind"], (Turn(row["prompt"], answer, meant),), _shown(row.get("relevant")))
+    before = row.get("before") or ()
+    earlier = (Turn(*said) for said in zip(before[::2], before[1::2], strict=True))
+    return Lesson(row["kind"], (*earlier, Turn(row["prompt"], answer, meant)), _shown(row.get("relevant")))
 
 
 def _shown(relevant: list[int] | None) -> NDArray[np.bool_]:

@@ -16,7 +16,7 @@ TYPED = "visionflow.typed"
 """Where a context keeps what was typed after these options, by field."""
 
 _METAVARS = {int: "INT", float: "FLOAT", str: "TEXT", bool: "BOOL"}
-_DEEP, _EMBEDDED = 32, (8, "embedded")  # layers of the models whose defaults are shown
+_DEEP, _EMBEDDED = 32, (12, "embedded")  # layers of the models whose defaults are shown
 
 User = tuple[type[Method], Setting]
 """A method and its field of a name."""

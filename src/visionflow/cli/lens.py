@@ -84,10 +84,9 @@ def lens(
 
 
 def _demo_picture() -> "Image.Image":
-    """examples/scene.png, which is not part of the package, drawn again."""
-    from visionflow.scenes import draw, sample_scene, scene_rng
+    from visionflow.scenes import draw, example_scene
 
-    return draw(sample_scene(scene_rng("test", 2416), between=(6, 6), columns=16, rows=12), scale=2)
+    return draw(example_scene(), scale=2)
 
 
 def _check_figures(out: Path, image: str | None) -> None:

@@ -50,6 +50,6 @@ class TextRows(Method):
 
     @classmethod
     def defaults(cls, num_layers: int, model: str = "") -> dict[str, Any]:
-        """An eighth and five eighths of the layers: 1 and 5 of the embedded model's 8, where a search put them."""
+        """An eighth and five eighths of the layers, where a search put them in a small model of 8."""
         first = max(1, num_layers // 8)
         return {"layers": (first, max(first + 1, num_layers * 5 // 8))}

@@ -9,7 +9,7 @@ from visionflow.scenes.lessons import Course, Lesson, course, lessons, shared_le
 from visionflow.scenes.litter import LITTER
 from visionflow.scenes.patches import object_patches, overlapping, patch_owner, relevant_patches
 from visionflow.scenes.questions import Question
-from visionflow.scenes.sampling import WORDS, sample_scene
+from visionflow.scenes.sampling import WORDS, example_scene, sample_scene
 from visionflow.scenes.tasks import OPEN, TASKS, Item, sample_item
 from visionflow.scenes.world import (
     CELL,
@@ -59,6 +59,7 @@ __all__ = [
     "Turn",
     "course",
     "draw",
+    "example_scene",
     "ground_at",
     "lessons",
     "object_patches",

@@ -30,6 +30,7 @@ from visionflow.scenes.world import (
     drawn,
     jitter,
     pick,
+    scene_rng,
 )
 
 WORDS = (
@@ -70,6 +71,11 @@ def sample_scene(
     placed = _placed(rng, _sample_cast(rng, int(rng.integers(between[0], between[1] + 1))), taken)
     grounds, litter = sample_grounds(rng, columns, rows), sample_litter(rng, taken)
     return Scene(columns * CELL, rows * CELL, _sample_background(rng), placed, plates, grounds, litter)
+
+
+def example_scene() -> Scene:
+    """That of examples/scene.png, which is no part of the package: wider than high, and a centre crop keeps all."""
+    return sample_scene(scene_rng("test", 284), between=(6, 6), columns=16, rows=12)
 
 
 def _outside_the_square(rows: int, columns: int) -> NDArray[np.bool_]:
