@@ -107,7 +107,7 @@ def test_the_thresholds_of_the_study_run(capsys: pytest.CaptureFixture[str]) -> 
     script = runpy.run_path(str(DOCS / "study" / "visipruner.py"))
     script["thresholds"](prompts=2)
     printed = capsys.readouterr().out
-    assert re.search(r"layer_threshold 0\.9\d+, token_threshold 0\.0\d+", printed)
+    assert re.search(r"layer_threshold 0\.\d+, token_threshold 0\.0\d+", printed)
     assert re.search(r"all +│ 10 +│ 90%", printed)
 
 

@@ -37,7 +37,7 @@ def test_it_loads_as_any_checkpoint_does() -> None:
     assert isinstance(processor, LlavaProcessor)
     assert processor.tokenizer.padding_side == "left"
     assert model.config.image_seq_length == CELLS**2
-    assert (EMBEDDED / "model.safetensors").stat().st_size < 15e6
+    assert (EMBEDDED / "model.safetensors").stat().st_size < 25e6
 
 
 @pytest.mark.parametrize(

@@ -87,5 +87,5 @@ def test_earlier_turns_are_taught_and_several_pictures_refused(tmp_path: Path) -
         said = [text for turn in lesson.turns for text in (turn.prompt, turn.answer)]
         assert said == [*row["before"], row["prompt"], *row["gold"]]
     export(rows_of("pair", "train", 2), tmp_path / "pair.parquet")
-    with pytest.raises(VisionFlowError, match="'pair-train-0' of .* is about several pictures: leave such rows out"):
+    with pytest.raises(VisionFlowError, match=r"'pair-train-0' of .* is about several pictures: leave such rows out"):
         Filed(tmp_path / "pair.parquet")

@@ -15,7 +15,7 @@ from visionflow.answering import answers
 from visionflow.cost import DecoderShape, cost_of
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation import runner
-from visionflow.evaluation.batches import batches_of, inputs_of
+from visionflow.evaluation.batches import batches_of, check_prompts, inputs_of
 from visionflow.evaluation.oracle import Oracle
 from visionflow.evaluation.records import RECORDS, Records
 from visionflow.evaluation.rows import Configuration, chosen_rows, seeing, table_rows
@@ -292,6 +292,15 @@ def test_the_scenes_are_spread_evenly_and_know_their_patches() -> None:
     again = SUITES["scenes"].samples(3, ["choice"])
     assert [sample.prompt for sample in again] == [sample.prompt for sample in asked[:3]]
     assert [sample.images()[0].tobytes() for sample in again] == [sample.images()[0].tobytes() for sample in asked[:3]]
+
+
+def test_a_task_that_the_processor_has_no_prompt_for_is_refused_before_any_work() -> None:
+    loaded = tiny_loaded()
+    samples = SUITES["scenes"].samples(2, ["open", "turns"])
+    check_prompts(loaded, samples)
+    loaded.processor.chat_template = None
+    with pytest.raises(VisionFlowError, match=r"task turns is not for this model \(.*\): leave it out with --tasks"):
+        check_prompts(loaded, samples)
 
 
 def test_unknown_suites_and_tasks_are_refused() -> None:

@@ -1,7 +1,5 @@
 """The scene graph: repeatable, split without overlap, everything where it can be seen."""
 
-from itertools import combinations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

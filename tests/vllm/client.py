@@ -18,10 +18,11 @@ from urllib.request import Request, urlopen
 from visionflow import HiMAP
 from visionflow.evaluation.samples import Sample
 from visionflow.evaluation.suites import SUITES
+from visionflow.scenes import TASKS
 from visionflow.serving.launch import Address
 
 METHOD = HiMAP(2, 0.5, 4, 0.75)
-SAMPLES = SUITES["scenes"].samples(60)
+SAMPLES = SUITES["scenes"].samples(60, tuple(TASKS))
 LONGEST = 24
 ARGUMENTS = [
     *("--dtype", "float32", "--max-model-len", "512", "--block-size", "32", "--max-num-seqs", "8"),

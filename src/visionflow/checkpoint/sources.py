@@ -84,7 +84,9 @@ class Filed:
         for row in parquet.read_table(file).to_pylist():
             self.groups.setdefault((row["image"] or {}).get("bytes") or b"", []).append(row)
             if row.get("more_images"):
-                raise VisionFlowError(f"question {row['id']!r} of {file} is about several pictures: leave such rows out")
+                raise VisionFlowError(
+                    f"question {row['id']!r} of {file} is about several pictures: leave such rows out"
+                )
         self.pictures = list(self.groups)
         if len(self.pictures) < 2 or b"" in self.groups:
             raise VisionFlowError(f"{file} has no two pictures to learn from and to validate with: give it more rows")

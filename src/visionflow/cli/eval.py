@@ -109,6 +109,7 @@ def evaluate(
     samples = asked.samples(limit, tasks or ())
     with working(f"loading the {model} model"):
         quiet_libraries(model)
+        from visionflow.evaluation.batches import check_prompts
         from visionflow.evaluation.records import Records
         from visionflow.evaluation.run import check_against, run_of
         from visionflow.evaluation.runner import check_rows
@@ -136,6 +137,7 @@ def evaluate(
         others = against or (("dense", "random") if budget is not None else ())
         check_against(others, run.rows)
         check_rows(loaded.model, samples, run.rows)
+        check_prompts(loaded, samples)
         records = Records(out, run.described, samples)
     with questions(f"{len(run.rows)} rows", len(samples), records) as on_batch:
         done = run_all(loaded, samples, run.rows, records, batch, on_batch)

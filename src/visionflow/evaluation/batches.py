@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from visionflow.cost.shape import image_tokens_of
+from visionflow.errors import VisionFlowError
 from visionflow.evaluation.rows import Sight
 from visionflow.evaluation.samples import Sample
 from visionflow.loading.models import Loaded
@@ -46,6 +47,22 @@ def inputs_of(
     shown = [[_smaller(each, scale) for each in _shown(sample, sight)] for sample in samples]
     questions, before = [sample.prompt for sample in samples], [sample.before for sample in samples]
     return make_prompts(loaded.model, loaded.processor, shown, questions, new_tokens, before)
+
+
+def check_prompts(loaded: Loaded, samples: Sequence[Sample]) -> None:
+    """Refuse, before any work, tasks of several pictures or turns where the processor takes no such prompts.
+
+    Raises:
+        VisionFlowError: names the task.
+    """
+    first = {sample.task: sample for sample in reversed(samples)}
+    for task, sample in first.items():
+        if not sample.before and len(sample.images()) == 1:
+            continue
+        try:
+            inputs_of(loaded, [sample])
+        except VisionFlowError as error:
+            raise VisionFlowError(f"task {task} is not for this model ({error}): leave it out with --tasks") from error
 
 
 def relevant_tokens(model: PreTrainedModel, samples: Sequence[Sample]) -> Tensor | None:

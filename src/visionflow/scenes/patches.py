@@ -43,7 +43,7 @@ def relevant_patches(
 
 
 def overlapping(cells: NDArray[np.bool_], grid: int) -> NDArray[np.bool_]:
-    """The patches, bool [..., grid, grid], that share some of their picture with one of the `cells` [..., side, side]."""
+    """The patches, bool [..., grid, grid], that overlap one of the `cells` [..., side, side] of their picture."""
     side = cells.shape[-1]
     patch, cell = np.arange(grid)[:, None], np.arange(side)
     meets = (cell * grid < (patch + 1) * side) & ((cell + 1) * grid > patch * side)

@@ -196,6 +196,4 @@ def _settled(rng: Generator, item: SceneObject, x: float, y: float) -> SceneObje
 
 
 def _sample_background(rng: Generator) -> Background:
-    return Background(
-        clutter=int(rng.integers(10, 45)), noise=float(rng.uniform(0, 7)), seed=int(rng.integers(2**31))
-    )
+    return Background(clutter=int(rng.integers(10, 45)), noise=float(rng.uniform(0, 7)), seed=int(rng.integers(2**31)))
