@@ -11,6 +11,7 @@ from numpy.random import Generator
 from tests.scenes.strategies import NUMBERS, SCENES, STREAMS, fitting
 from visionflow.scenes import CELLS, Lesson, Scene, course, lessons, sample_scene, scene_rng, shared_lessons
 from visionflow.scenes.captions import caption
+from visionflow.scenes.lessons import FEW_NAMED
 from visionflow.scenes.tasks import OPEN
 
 ALL = course(1.0)
@@ -89,6 +90,14 @@ def test_the_course_goes_from_where_things_are_to_everything() -> None:
     assert {"relation", "count"} <= set(middle)
     assert {"lettered", "knowledge", *OPEN} <= set(end)
     assert course(0.0).between[1] < course(0.5).between[1] < course(2.0).between[1]
+
+
+def test_letters_and_captions_are_most_of_what_is_learnt_last() -> None:
+    last, rng = course(3.0), np.random.default_rng(0)
+    weights = dict(last.weights)
+    assert set(OPEN) <= set(weights)
+    assert weights["lettered"] + weights["caption"] > sum(weights.values()) / 2
+    assert {last.some_between(rng) for _ in range(20)} == {(2, FEW_NAMED), last.between}
 
 
 @pytest.mark.parametrize("kind", [kind for kind, _ in ALL.weights])

@@ -8,7 +8,7 @@ from numpy.random import Generator
 
 from tests.scenes.strategies import SCENES, STREAMS, fitting
 from visionflow.scenes import CELL, CELLS, Scene, SceneObject, draw, relevant_patches
-from visionflow.scenes.places import at, empty, ground, half, quarter, where
+from visionflow.scenes.places import at, empty, ground, half, quarter, under, where
 from visionflow.scenes.questions import Maker, Question, ask
 from visionflow.scenes.reading import sign, word
 from visionflow.scenes.world import Litter
@@ -75,10 +75,11 @@ def test_an_empty_place_shows_no_object_no_sign_and_no_litter(scene: Scene, rng:
 @given(SCENES, STREAMS)
 @settings(max_examples=40, deadline=None)
 def test_the_ground_is_that_of_all_cells_it_is_told_by(scene: Scene, rng: Generator) -> None:
-    question = asked(ground, scene, rng)
-    if question is not None:
-        kinds = {each.kind for each in scene.grounds for cell in question.cells if each.covers(*cell)}
-        assert kinds == {question.answer}
+    for maker in (ground, under):
+        question = asked(maker, scene, rng)
+        if question is not None:
+            kinds = {each.kind for each in scene.grounds for cell in question.cells if each.covers(*cell)}
+            assert kinds == {question.answer}
 
 
 @given(SCENES, STREAMS)

@@ -1,7 +1,7 @@
 """What is learnt in each phase, and how much of it is right: what patches show, and what is answered."""
 
 from collections import defaultdict
-from math import pi
+from math import inf, pi
 from typing import Any
 
 import torch
@@ -70,7 +70,7 @@ class Objectives:
     def language(self, number: int, within: float) -> torch.Tensor:
         """The loss of step `number` on answers, `within` (0 to 1) of the way through the phase."""
         recipe = self.recipe
-        progress = within / recipe.easy_share if recipe.easy_share else 1.0
+        progress = within / recipe.easy_share if recipe.easy_share else inf
         two = self.source.pairs and progress >= recipe.pairs_from and number % recipe.pairs_every == 0
         numbers = _numbers(number, recipe.pictures)
         taught = self.teacher.lessons("train", numbers, course(progress), 1 + two, recipe.hiding).to(self.device)

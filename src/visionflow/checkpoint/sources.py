@@ -52,7 +52,7 @@ class Drawn:
 
     def material(self, split: Split, index: int, rng: Generator, course: Course, pictures: int, most: int) -> Material:
         """New pictures, and lessons about them as the course has them."""
-        first = sample_scene(rng, course.between)
+        first = sample_scene(rng, course.some_between(rng))
         if pictures == 1:
             return Material((draw(first),), lessons(first, rng, most, course))
         second = sample_scene(rng, course.between)

@@ -13,7 +13,7 @@ from visionflow.scenes.dialogue import Turn, about_one, counted, then_the_letter
 from visionflow.scenes.existence import SAMPLINGS, existence
 from visionflow.scenes.knowledge import knowledge
 from visionflow.scenes.patches import relevant_patches
-from visionflow.scenes.places import at, ground, where
+from visionflow.scenes.places import ground, half, quarter
 from visionflow.scenes.questions import (
     Maker,
     Question,
@@ -47,10 +47,18 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Course:
-    """What is taught at some time: fewest and most objects in a picture, and kinds of lessons with their weights."""
+    """What is taught at some time: fewest and most objects in a picture, and kinds of lessons with their weights.
+
+    `few` is the share of pictures with so few objects that one sentence names them all.
+    """
 
     between: tuple[int, int]
     weights: tuple[tuple[str, float], ...]
+    few: float = 0.0
+
+    def some_between(self, rng: Generator) -> tuple[int, int]:
+        """Fewest and most objects of a picture."""
+        return (self.between[0], FEW_NAMED) if self.few and rng.random() < self.few else self.between
 
     def some_kind(self, rng: Generator) -> str:
         """Any kind, by weight."""
@@ -59,17 +67,29 @@ class Course:
 
 
 _GROUNDING = {
-    **dict.fromkeys(("colour", "shape", "mark", "digit", "word", "ground"), 2.0),
+    **dict.fromkeys(("colour", "shape", "mark", "digit", "word"), 2.0),
+    **{"ground": 1.0, "under": 1.0},
     **{"sign": 1.0, "half": 3.0, "quarter": 1.0, "where": 4.0, "at": 4.0, "empty": 1.0},
     **{"existence": 3.0, "strewn": 5.0, "drill": 2.0, "about-one": 2.0, "caption": 1.0},
 }
 _REASONING = {"count": 5.0, "relation": 5.0, "comparison": 2.0, "odd-one-out": 4.0, "counted": 2.0}
 _LETTERS = {"then-letter": 6.0, "lettered": 6.0, "knowledge": 1.0}
+_LAST = {
+    **dict.fromkeys(("colour", "shape", "mark", "digit", "word", "ground", "under", "half", "quarter", "drill"), 1.0),
+    **{"sign": 2.0, "where": 2.0, "at": 6.0, "empty": 3.0, "strewn": 8.0, "existence": 2.0, "about-one": 1.0},
+    **{"count": 9.0, "relation": 4.0, "comparison": 3.0, "odd-one-out": 5.0, "counted": 4.0},
+    **{"then-letter": 4.0, "lettered": 45.0, "knowledge": 1.0, "caption": 30.0},
+}
+"""What is learnt last and slowest: letters, and captions of pictures with few objects."""
 
 _LETTERED: tuple[Maker, ...] = (
-    *(count, count, colour, colour, shape, mark, digit, word, relation, comparison, odd_one_out, odd_one_out),
-    *(ground, where, at),
+    *(count, count, colour, colour, shape, shape, mark, mark, digit, word, ground, relation, comparison),
+    *(half, quarter, odd_one_out, odd_one_out, odd_one_out),
 )
+_WRONG = (1, 2, 3, 3, 3)
+"""How many wrong options a lettered question has."""
+
+_WORDINGS = ("{question} {options}", phrases.CHOICE, phrases.CHOICE, phrases.CHOICE, phrases.SCIENCE)
 _OPTIONS = (
     *(tuple(COLOURS),) * 2,
     SHAPES,
@@ -82,13 +102,15 @@ _OPTIONS = (
 
 
 def course(progress: float) -> Course:
-    """From few objects and where they are (`progress` 0) to everything (1 and more)."""
+    """From few objects and where they are (`progress` 0) to everything (1), and what is learnt last (2.7 and more)."""
     most = round(5 + 11 * min(1.0, progress))
     if progress < 0.25:
         return _course((2, most), _GROUNDING)
     if progress < 0.6:
         return _course((2, most), _GROUNDING | _REASONING | {"then-letter": 3.0})
-    return _course((2, most), _GROUNDING | _REASONING | _LETTERS)
+    if progress < 2.7:
+        return _course((2, most), _GROUNDING | _REASONING | _LETTERS)
+    return _course((2, most), _LAST, few=0.4)
 
 
 def lessons(scene: Scene, rng: Generator, number: int, taught: Course) -> list[Lesson]:
@@ -120,8 +142,8 @@ def shared_lessons(scenes: Pair, rng: Generator, number: int) -> list[Lesson]:
     return list(learned.values())
 
 
-def _course(between: tuple[int, int], weights: dict[str, float]) -> Course:
-    return Course(between, tuple(weights.items()))
+def _course(between: tuple[int, int], weights: dict[str, float], few: float = 0.0) -> Course:
+    return Course(between, tuple(weights.items()), few)
 
 
 def _lesson(
@@ -169,15 +191,15 @@ def _knowledge(scene: Scene, rng: Generator) -> Lesson | None:
 
 
 def _with_letters(kind: str, question: Question | None, scene: Scene, rng: Generator) -> Lesson | None:
-    """The question with two to four options, half of the time without any instruction."""
+    """The question with two to four options, mostly four, in the words of the tasks or without any instruction."""
     if question is None:
         return None
-    options = plausible(scene, question, rng, int(rng.integers(1, 4)))
+    options = plausible(scene, question, rng, pick(rng, _WRONG))
     if not options:
         return None
     right = int(rng.integers(len(options) + 1))
     options.insert(right, question.answer)
-    wording = pick(rng, ("{question} {options}", "{question} {options}", phrases.CHOICE, phrases.SCIENCE))
+    wording = pick(rng, _WORDINGS)
     turn = Turn(wording.format(question=question.text, options=lettered(options)), LETTERS[right], question.answer)
     return _lesson(kind, (turn,), scene, question.about, question.cells)
 

@@ -73,31 +73,7 @@ def empty(scene: Scene, rng: Generator) -> Question | None:
 
 
 def ground(scene: Scene, rng: Generator) -> Question | None:
-    """The kind of ground in a corner, or under an object."""
-    return (_ground_in_corner if rng.random() < 0.5 else _ground_under)(scene, rng)
-
-
-def cell_of(item: SceneObject) -> Cell:
-    """Row and column of the cell that the object's centre is in."""
-    return int(item.y // CELL), int(item.x // CELL)
-
-
-def place(cell: Cell) -> str:
-    """`row 3, column 5`, counted from 1."""
-    return phrases.PLACE.format(cell[0] + 1, cell[1] + 1)
-
-
-def bare_cells(scene: Scene) -> list[Cell]:
-    """Cells that nothing stands in, not even the rim of an object."""
-    rows, columns = scene.height // CELL, scene.width // CELL
-    taken = {cell for sign in scene.signs for cell in sign.cells} | {each.cell for each in scene.litter}
-    for item in scene.objects:
-        left, top, right, bottom = (int(edge // CELL) for edge in item.box)
-        taken |= {(row, column) for row in range(top, bottom + 1) for column in range(left, right + 1)}
-    return [(row, column) for row in range(rows) for column in range(columns) if (row, column) not in taken]
-
-
-def _ground_in_corner(scene: Scene, rng: Generator) -> Question | None:
+    """The kind of ground in a corner of the picture."""
     name = pick(rng, QUARTERS)
     low, right = name.startswith("bottom"), name.endswith("right")
     rows, columns = scene.height // CELL, scene.width // CELL
@@ -109,8 +85,8 @@ def _ground_in_corner(scene: Scene, rng: Generator) -> Question | None:
     return Question(text, ground_at(scene.grounds, *cells[0]), "ground", (), tuple(GROUNDS), cells)
 
 
-def _ground_under(scene: Scene, rng: Generator) -> Question | None:
-    """Of small objects with bare ground of one kind around them."""
+def under(scene: Scene, rng: Generator) -> Question | None:
+    """The kind of ground under a small object, with bare ground of that kind around it."""
     target = _some_object(scene, rng)
     item, name = scene.objects[target], naming(scene, target, rng)
     if name is None or item.size != "small":
@@ -121,7 +97,7 @@ def _ground_under(scene: Scene, rng: Generator) -> Question | None:
     if len(cells) < 2 or any(ground_at(scene.grounds, *cell) != kind for cell in cells):
         return None
     text = pick(rng, phrases.GROUND_UNDER).format(name)
-    return Question(text, kind, "ground", (target,), tuple(GROUNDS), cells)
+    return Question(text, kind, "under", (target,), tuple(GROUNDS), cells)
 
 
 def _side(scene: Scene, item: SceneObject, axis: int) -> int | None:
@@ -149,3 +125,23 @@ def _some_cell(scene: Scene, rng: Generator) -> tuple[Cell, int | None]:
 def _places(scene: Scene) -> tuple[str, ...]:
     """The places of all small objects: wrong options that are taken by something."""
     return tuple(sorted({place(cell_of(item)) for item in scene.objects if item.size == "small"}))
+
+
+def cell_of(item: SceneObject) -> Cell:
+    """Row and column of the cell that the object's centre is in."""
+    return int(item.y // CELL), int(item.x // CELL)
+
+
+def place(cell: Cell) -> str:
+    """`row 3, column 5`, counted from 1."""
+    return phrases.PLACE.format(cell[0] + 1, cell[1] + 1)
+
+
+def bare_cells(scene: Scene) -> list[Cell]:
+    """Cells that nothing stands in, not even the rim of an object."""
+    rows, columns = scene.height // CELL, scene.width // CELL
+    taken = {cell for sign in scene.signs for cell in sign.cells} | {each.cell for each in scene.litter}
+    for item in scene.objects:
+        left, top, right, bottom = (int(edge // CELL) for edge in item.box)
+        taken |= {(row, column) for row in range(top, bottom + 1) for column in range(left, right + 1)}
+    return [(row, column) for row in range(rows) for column in range(columns) if (row, column) not in taken]

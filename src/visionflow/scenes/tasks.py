@@ -14,7 +14,7 @@ from visionflow.scenes import phrases
 from visionflow.scenes.captions import references
 from visionflow.scenes.existence import SAMPLINGS, existence
 from visionflow.scenes.knowledge import knowledge
-from visionflow.scenes.places import at, empty, ground, half, quarter, where
+from visionflow.scenes.places import at, empty, ground, half, quarter, under, where
 from visionflow.scenes.questions import (
     Maker,
     Question,
@@ -50,6 +50,7 @@ OPEN: dict[str, Maker] = {
     "at": at,
     "empty": empty,
     "ground": ground,
+    "under": under,
     "strewn": strewn,
     "count": count,
     "relation": relation,
