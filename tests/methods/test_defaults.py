@@ -8,7 +8,7 @@ from visionflow import VTW, VisiPruner, method
 from visionflow.evaluation.run import run_of
 from visionflow.lmms.settings import method_of
 
-EMBEDDED = VisiPruner(shallow_layers=1, layer_threshold=0.964, token_threshold=0.008, token_scale="relative")
+EMBEDDED = VisiPruner(shallow_layers=2, layer_threshold=0.801, token_threshold=0.0057, token_scale="relative")
 
 
 @pytest.mark.parametrize(
@@ -34,10 +34,10 @@ def test_what_was_used_is_said_even_where_it_is_the_default() -> None:
     assert VTW.whose_defaults(6, "runs/mine") == "the default for 6 layers"
 
 
-@pytest.mark.parametrize(("name", "threshold"), [("embedded", 0.964), ("mine", 0.995)])
+@pytest.mark.parametrize(("name", "shallow", "threshold"), [("embedded", 2, 0.801), ("mine", 1, 0.995)])
 @pytest.mark.parametrize("rows", ["table", "phases"])
-def test_an_evaluation_goes_by_the_models_name(name: str, threshold: float, rows: str) -> None:
+def test_an_evaluation_goes_by_the_models_name(name: str, shallow: int, threshold: float, rows: str) -> None:
     loaded = tiny_loaded()._replace(name=name)
     run = run_of(loaded, "scenes", samples(1, "open"), methods=["visipruner"], rows=rows)
-    assert f"VisiPruner(shallow_layers=1, layer_threshold={threshold}," in run.described["rows"]["visipruner"]
+    assert f"VisiPruner(shallow_layers={shallow}, layer_threshold={threshold}," in run.described["rows"]["visipruner"]
     assert LAYERS <= 8

@@ -90,7 +90,7 @@ def test_what_is_not_said_suits_the_model() -> None:
     assert method("himap", 32) == HiMAP(2, 0.5, 8, 0.75)
     assert method("himap:k2=5,deep_criterion=received", 8) == HiMAP(2, 0.5, 5, 0.75, "received")
     assert method("visipruner", 12, "embedded").spec == (
-        "visipruner:shallow_layers=1,layer_threshold=0.964,token_threshold=0.008,token_scale=relative"
+        "visipruner:shallow_layers=2,layer_threshold=0.801,token_threshold=0.0057,token_scale=relative"
     )
     assert method(FastV(3, 0.5)) == method("fastv:k=3:r=0.5") == method(" fastv: k = 3 , r = .5 ") == FastV(3, 0.5)
 

@@ -20,9 +20,9 @@ EMBEDDED = "embedded"  # as `visionflow.loading.models` calls the model of this 
 
 # From `visionflow.tuning.thresholds` on the embedded model: docs/results/visipruner.md.
 _EMBEDDED_DEFAULTS = {
-    "shallow_layers": 1,
-    "layer_threshold": 0.964,
-    "token_threshold": 0.008,
+    "shallow_layers": 2,
+    "layer_threshold": 0.801,
+    "token_threshold": 0.0057,
     "token_scale": "relative",
 }
 
