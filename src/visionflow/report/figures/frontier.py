@@ -33,7 +33,9 @@ def draw_frontier(points: Sequence[Point], dense_right: float | None, title: str
         VisionFlowError: matplotlib is missing, or the file cannot be written.
     """
     panels = 1 if dense_right is None else 2
-    figure = new_figure(6.2 * panels, 4.6)
+    names = {point.series for point in points}
+    beside = 0.8 + 0.08 * max(map(len, names))  # inches, for the legend: specs of methods may be long, and many
+    figure = new_figure(6.2 * panels + beside, max(4.6, 0.22 * (len(names) + 4)))
     axes = figure.subplots(1, panels, squeeze=False)[0]
     _lines(axes[0], points, [max(_LEAST, point.kl) for point in points])
     axes[0].set_yscale("log")
@@ -50,7 +52,7 @@ def draw_frontier(points: Sequence[Point], dense_right: float | None, title: str
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         tidy(axis)
     handles = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3 * panels, frameon=False)
+    figure.legend(handles.values(), handles.keys(), loc="outside right center", frameon=False, fontsize=9)
     figure.suptitle(title, fontsize=11)
     save(figure, path)
 
