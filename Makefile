@@ -24,7 +24,7 @@ TOOLS_READY := $(TOOLS)/.ready
 DIST := .venv-dist
 
 .PHONY: demo test slow oracles test-distributed test-lmms test-vllm test-processors test-triton look look-pictures lint \
-	types check matrix matrix-newest newest lock breaks house operations probes gpu docs dist hooks clean
+	types check matrix matrix-newest newest lock breaks results house operations probes gpu docs dist hooks clean
 
 demo: $(READY)
 	$(BIN)/visionflow ask examples/scene.png "How many red objects are there?"
@@ -92,6 +92,12 @@ check: lint types test
 # Break the code on purpose and see each oracle fail.
 breaks: $(READY)
 	$(BIN)/python tests/breaks.py
+
+# Every table and figure of docs/results and docs/study, but for speed; what is in build/results is not run again.
+results: $(READY)
+	$(BIN)/python docs/results/runs.py --out build/results
+	$(BIN)/python docs/study/lenses.py --limit 134 --captions 60 --out build/results/lenses
+	$(BIN)/python docs/results/pages.py --runs build/results
 
 # The documents as a site in build/site, with a reference made of the docstrings; a dead link fails it.
 DOCUMENTS := '*.md' 'docs/*' 'examples/*' LICENSE

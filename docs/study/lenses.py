@@ -88,10 +88,13 @@ def main(
     limit: Annotated[int, typer.Option(help="Questions, spread over choice, science, existence and open.")] = 200,
     captions: Annotated[int, typer.Option(help="Pictures to describe with the image withheld.")] = 100,
     out: Annotated[Path, typer.Option(help="Folder for the data and the figure.")] = Path("runs/lenses"),
+    model: Annotated[
+        str | None, typer.Option(help="A saved model of one size of pictures.", show_default="embedded")
+    ] = None,
 ) -> None:
     """Logit lens, attention over the picture, sinks, and captions with the picture taken out of the cache."""
     out.mkdir(parents=True, exist_ok=True)
-    loaded = load_model(None, None, "cpu")
+    loaded = load_model(model, "float32", "cpu")
     suite = suite_called("scenes")
     samples = visual(loaded, suite.samples(limit, TASKS))
     parts = [looked_at(loaded, several) for several in batches_of(samples, 8)]
@@ -105,6 +108,10 @@ def main(
     found = {
         "samples": len(samples),
         "layers": [{"layer": layer} | row for layer, row in enumerate(rows)],
+        "asked": [
+            {"task": sample.task, "kind": sample.kind, "form": sample.form, "answer_on_top": on_top.tolist()}
+            for sample, on_top in zip(samples, of["answer_on_top"], strict=True)
+        ],
         "captions": {
             "pictures": captions,
             "naming_exactly_what_is_there_with_keys_withheld_in": {

@@ -58,7 +58,7 @@ def recorded(folder: Path, row: str) -> Iterator[tuple[str, dict[str, Any]]]:
 @app.command()
 def thresholds(
     prompts: Annotated[int, typer.Option(min=1, help="Training prompts of each of the five tasks.")] = 24,
-    shallow_layers: Annotated[int, typer.Option(min=0, help="Layers of the shallow phase.")] = 1,
+    shallow_layers: Annotated[int, typer.Option(min=0, help="Layers of the shallow phase.")] = 2,
     fires: Annotated[float, typer.Option(help="Share of the prompts that are to have a layer that fires.")] = 0.9,
     kept: Annotated[float, typer.Option(help="Image tokens to be kept on average, where a layer fires.")] = 10.0,
 ) -> None:
