@@ -76,11 +76,11 @@ def test_of_the_generated_world_both_parts_have_every_kind() -> None:
 
 def test_a_file_in_blocks_of_kinds_gives_both_parts_every_kind(tmp_path: Path) -> None:
     pytest.importorskip("datasets")
-    rows = sorted((row for task in ("choice", "existence") for row in rows_of(task, "train", 12)), key=_task_and_kind)
+    rows = sorted((row for task in ("choice", "existence") for row in rows_of(task, "train", 24)), key=_task_and_kind)
     export(iter(rows), tmp_path / "own.parquet")
     suite = suite_called(str(tmp_path / "own.parquet"))
     every = {_task_and_kind(row) for row in rows}
-    for part in two_parts(suite, 10, 10):
+    for part in two_parts(suite, 20, 20):
         assert kinds_in(part).keys() == every
 
 
