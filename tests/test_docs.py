@@ -160,6 +160,7 @@ def _tiny(config: Any) -> Any:
     return config
 
 
+@pytest.mark.slow
 def test_the_script_of_the_study_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """On a handful of questions: the figure is drawn, and the table says what the data do."""
     script = runpy.run_path(str(DOCS / "study" / "lenses.py"))

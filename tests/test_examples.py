@@ -101,6 +101,7 @@ def test_page_vectors(run: Run) -> None:
     assert all(torch.allclose(page.norm(dim=1), torch.ones(49)) for page in names["index"])
 
 
+@pytest.mark.slow
 def test_the_notebook_shows_a_page(
     loaded: tuple[PreTrainedModel, ProcessorMixin], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,7 +43,7 @@ def test_it_loads_as_any_checkpoint_does() -> None:
 @pytest.mark.parametrize(
     ("task", "at_least", "blind_at_most"),
     [
-        ("existence", 0.9, 0.6),
+        pytest.param("existence", 0.9, 0.6, marks=pytest.mark.slow),
         pytest.param("open", 0.65, 0.45, marks=pytest.mark.slow),
         pytest.param("choice", 0.45, 0.4, marks=pytest.mark.slow),
     ],

@@ -22,6 +22,7 @@ def run(*arguments: str) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_one_step_leaves_a_model_and_a_curve(tmp_path: Path) -> None:
     folder = Path(run("--out", str(tmp_path), "--steps", "1").strip())
     assert (folder / "model.safetensors").stat().st_size < 25e6

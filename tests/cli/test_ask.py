@@ -300,6 +300,7 @@ def test_a_model_that_is_not_there(model: str, message: str, ask: Run, monkeypat
     assert message in err
 
 
+@pytest.mark.slow
 def test_the_process_keeps_standard_output_clean(checkpoint: Path, folder: Path) -> None:
     command = [sys.executable, "-m", "visionflow", "ask", "-", QUESTION, "--model", checkpoint, "--json"]
     with (folder / "wide.png").open("rb") as picture:

@@ -162,6 +162,7 @@ def test_the_records_of_another_run_are_left_alone(evaluate: Run, tmp_path: Path
     assert "choose another --out" in err
 
 
+@pytest.mark.slow
 def test_the_papers_tables_as_markdown(evaluate: Run, checkpoint: Path) -> None:
     code, out, _ = evaluate("--limit", 5, "--paper")
     assert code == 0

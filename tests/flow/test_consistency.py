@@ -164,6 +164,7 @@ def test_intervals_of_the_ratio_are_joint() -> None:
     assert abs(found.high - expected.high) < 0.02
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_interval_however_many_samples() -> None:
     values = np.linspace(0, 1, 3000)  # more than fit into one piece of resamples
     assert consistency(values, 1) == consistency(values, 1) != consistency(values, 2)

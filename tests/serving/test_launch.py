@@ -120,6 +120,7 @@ def test_a_dense_server_is_stopped(server: Fake) -> None:
         launch.serve(waits, address(server), print, check=True)
 
 
+@pytest.mark.slow
 def test_the_server_ends_when_the_command_is_told_to() -> None:
     waits = "[sys.executable, '-c', 'import os, time; print(os.getpid(), flush=True); time.sleep(600)']"
     serves = f"launch.serve({waits}, launch.Address.of(['--port', '9']), print, check=False)"

@@ -66,6 +66,7 @@ def test_too_few_for_two_parts_are_refused(there: int) -> None:
         two_parts(suite_of({"open": ["colour"] * there}), 40, 60)
 
 
+@pytest.mark.slow
 def test_of_the_generated_world_both_parts_have_every_kind() -> None:
     """By the default numbers of the command: a kind that is searched without is a kind that the plan may lose."""
     suite = suite_to_tune_on("scenes")

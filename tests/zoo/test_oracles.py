@@ -67,6 +67,7 @@ def test_the_others_are_refused_by_name(name: str) -> None:
         family_of_config(Config())  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_the_page_is_true() -> None:
     """Its rows say that everything holds, which the tests above and ``make matrix`` see to."""
     everything = {name: {method.name: [] for method in methods_of(entry)} for name, entry in ROWS.items()}
