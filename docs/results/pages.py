@@ -29,7 +29,7 @@ from visionflow.evaluation.intervals import (
     wilson,
 )
 from visionflow.evaluation.summary import TaskSummary, summarise
-from visionflow.report.figures.frontier import _COLOURS, _MARKERS
+from visionflow.report.figures.frontier import COLOURS, MARKERS
 from visionflow.report.figures.plotting import BLACK, new_figure, save, tidy
 from visionflow.report.paper_tables import paper_tables
 
@@ -333,8 +333,8 @@ def draw_fair(runs: Path, budgets: Sequence[float], path: Path) -> None:
         axis.plot(
             across,
             up,
-            color=BLACK if tuned else "0.45" if control else _COLOURS[number % len(_COLOURS)],
-            marker="*" if tuned else _MARKERS[number % len(_MARKERS)],
+            color=BLACK if tuned else "0.45" if control else COLOURS[number % len(COLOURS)],
+            marker="*" if tuned else MARKERS[number % len(MARKERS)],
             markersize=13 if tuned else 5,
             linewidth=1.8 if tuned else 1.2,
             linestyle="--" if control else "-",

@@ -19,8 +19,8 @@ from visionflow.report.figures.plotting import (
 )
 from visionflow.tuning.frontier import TUNED, Point
 
-_COLOURS = (VERMILION, ORANGE, BLUE, PURPLE, GREEN, SKY)
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
+COLOURS = (VERMILION, ORANGE, BLUE, PURPLE, GREEN, SKY)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 _LEAST = 1e-5  # nats; below, the scale would show rounding
 
 
@@ -71,8 +71,8 @@ def _lines(axis: Any, points: Sequence[Point], up: Sequence[float]) -> None:
         axis.plot(
             across,
             heights,
-            color="0.45" if control else _COLOURS[number % len(_COLOURS)],
-            marker=_MARKERS[number % len(_MARKERS)],
+            color="0.45" if control else COLOURS[number % len(COLOURS)],
+            marker=MARKERS[number % len(MARKERS)],
             markersize=5,
             linewidth=1.3,
             linestyle="--" if control else "-",
