@@ -216,7 +216,7 @@ BREAKS = [
     Break(
         "withheld keys",
         "they stay in the cache, and the record says that they are gone",
-        "engines/hf/passes.py",
+        "engines/hf/prompt_pass.py",
         "self.cache.layers[layer].forget(place)",
         "pass",
         "test_the_cache_is_as_large_as_the_cost_says",
@@ -296,7 +296,7 @@ BREAKS = [
     Break(
         "skipped pairs",
         "a look at the layer finds attention where nothing was read",
-        "engines/hf/passes.py",
+        "engines/hf/prompt_pass.py",
         "see(self.blocking.as_read(attention))",
         "see(attention)",
         "test_a_watch_sees_what_was_read",
@@ -464,7 +464,7 @@ BREAKS = [
     Break(
         "states",
         "layer 0 is to tell the length of the sequence, and has no attention",
-        "engines/hf/passes.py",
+        "engines/hf/prompt_pass.py",
         "telling = [self._backend.first, ",
         "telling = [0, ",
         "test_the_first_layer_with_attention_tells_the_length",

@@ -15,7 +15,8 @@ from visionflow.engines.hf.families import Family
 from visionflow.engines.hf.given import has_pictures, tokens_in
 from visionflow.engines.hf.guards import check_length, check_unpacked
 from visionflow.engines.hf.ids_apart import IdsApart
-from visionflow.engines.hf.passes import Pass, PromptPass
+from visionflow.engines.hf.passes import Pass
+from visionflow.engines.hf.prompt_pass import PromptPass
 from visionflow.engines.hf.static_caches import Loosened, check_static, goes_on, layouts_of
 from visionflow.engines.hf.tower import TowerLook
 from visionflow.errors import UnsupportedUsageError

@@ -42,7 +42,8 @@ from visionflow.engines.hf.guards import (
 )
 from visionflow.engines.hf.layer_hooks import LayerHooks, owner_of_hook
 from visionflow.engines.hf.layer_kinds import attending, depth_of
-from visionflow.engines.hf.passes import Pass, PromptPass
+from visionflow.engines.hf.passes import Pass
+from visionflow.engines.hf.prompt_pass import PromptPass
 from visionflow.engines.hf.running import Running
 from visionflow.engines.hf.tower import TowerLook
 from visionflow.engines.hf.watched import read, watch
