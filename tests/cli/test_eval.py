@@ -87,6 +87,7 @@ def test_the_fair_table(evaluate: Run) -> None:
     assert "Not in the table" in out
     assert evaluate(*options, "--against", "oracle")[0] == 2
     assert evaluate("--budget", 0.5, "--sweep")[0] == 2
+    assert "give one, or leave it out" in evaluate("--cost", "paper")[2]
 
 
 def test_the_sweep_is_drawn(evaluate: Run, tmp_path: Path) -> None:

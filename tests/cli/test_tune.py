@@ -91,6 +91,30 @@ def test_the_same_command_goes_on_and_another_budget_takes_what_is_measured(
     assert "tuned belongs to another run, whose new_tokens is 1, not 2: choose another --out" in err
 
 
+def test_a_budget_of_image_work_for_tune_frontier_and_eval(visionflow: Run, folder: Path, checkpoint: Path) -> None:
+    """A fifth of what image tokens take, which no method reaches of all FLOPs where text is half of the prompt."""
+    asked = ("--model", checkpoint, "--prompts", "prompts.jsonl", "--budget", 0.2, "--cost", "paper", "--json", *FEW)
+    code, out, err = visionflow("tune", *asked)
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert told["plan"] == "tuned/plan-paper-0.2.json"
+    assert told["cost"] <= 0.2
+    assert told["cost_of"].startswith("multiply-adds of the image tokens")
+    fair = ("--model", checkpoint, "--tasks", "open", "--limit", 2, "--cost", "paper", "--methods", "fastv,vtw", "--json")
+    code, out, err = visionflow("frontier", told["plan"], *fair, "--budgets", "0.2", "--new-tokens", 1)
+    assert (code, err) == (0, "")
+    frontier = json.loads(out)
+    assert frontier["cost_of"] == told["cost_of"]
+    assert {point["series"] for point in frontier["points"] if point["cost"] <= 0.2} == {
+        "tuned", "random", "grid", "unlike-mean", "fastv", "vtw",
+    }  # fmt: skip
+    code, out, err = visionflow("eval", *fair, "--budget", 0.2)
+    assert (code, err) == (0, "")
+    spent = json.loads(out)["tables"]["open"]["rows"]
+    assert all(0.1 < spent[name]["paper_ratio"] <= 0.2 for name in ("grid", "fastv", "vtw"))
+    assert all(spent[name]["flops_ratio"] > 0.2 for name in ("grid", "fastv", "vtw"))
+
+
 def test_people_are_told_what_it_is_and_what_to_do_with_it(visionflow: Run, folder: Path, checkpoint: Path) -> None:
     asked = ("--model", checkpoint, "--prompts", "prompts.jsonl", "--budget", 0.7, "--cost", "kv", *FEW)
     code, out, err = visionflow("tune", *asked)

@@ -57,6 +57,21 @@ def test_a_schedule_keeps_its_proportions_and_moves_where_it_must() -> None:
         Budget(1, LLAVA, PROMPTS)
 
 
+def test_a_budget_of_the_image_tokens_alone() -> None:
+    """A tenth of eq. 10 is within reach where a tenth of all FLOPs is not: text has no part in it."""
+    tenth = Budget(0.1, LLAVA, PROMPTS, "paper")
+    found = tenth.met_by(FastV(2, 0.5))
+    [cut] = found.plan().cuts
+    images = [576] * cut.layer + [found.plan().image_tokens(576, 32)[-1]] * (32 - cut.layer)
+    d, m = 4096, 11008
+    work = [4 * n * d**2 + 2 * n**2 * d + 2 * n * d * m for n in images]
+    dense = 4 * 576 * d**2 + 2 * 576**2 * d + 2 * 576 * d * m
+    assert tenth.taken(found) == pytest.approx(sum(work) / (32 * dense))
+    assert 0.097 < tenth.taken(found) <= 0.1
+    with pytest.raises(VisionFlowError, match="fastv cannot get down to 3.0% of the image tokens' multiply-adds"):
+        Budget(0.03, LLAVA, PROMPTS, "paper").met_by(FastV(2, 0.5))
+
+
 def test_a_budget_is_of_the_prompts_that_are_asked() -> None:
     loaded, asked = tiny_loaded(), samples(9, "choice", "open")
     budget = budget_of(loaded, asked, 0.5)
@@ -92,7 +107,7 @@ def test_the_rows_of_the_fair_table() -> None:
 
 def test_a_run_says_its_budget_and_what_is_missing() -> None:
     run = run_of(tiny_loaded(), "scenes", samples(2, "open"), budget=0.6)
-    assert run.described["budget"] == 0.6
+    assert (run.described["budget"], run.described["cost"]) == (0.6, "flops")
     assert "resize" in run.missing
     check_against(["dense", "random"], run.rows)
     with pytest.raises(VisionFlowError, match="there is no row 'himap-paid' to compare with: choose of dense, random"):

@@ -247,6 +247,21 @@ def test_kv_bytes(model: PreTrainedModel) -> None:
     assert price.share(Schedule(("2/text/0.2",))) == pytest.approx((2 * 35 + 4 * 15) / (6 * 35))
 
 
+def test_multiply_adds_of_image_tokens(model: PreTrainedModel) -> None:
+    """HiMAP's eq. 10 of 25 image tokens; the text that stands beside them is not in it."""
+    config = model.config.text_config
+    d, m = config.hidden_size, config.intermediate_size
+
+    def work(n: int) -> int:
+        return 4 * n * d**2 + 2 * n**2 * d + 2 * n * d * m
+
+    price = CountedPrice(model, [prompt(4, "image", 5).inputs, prompt(40, "image", 9).inputs], "paper")
+    assert price.share(Schedule(("2/text/0.2",))) == pytest.approx((2 * work(25) + 4 * work(5)) / (6 * work(25)))
+    gated = CountedPrice(model, [prompt(4, "image", 5).inputs], "gated").share(Schedule(("2/text/0.2",)))
+    more = (2 * 25 + 4 * 5) * d * m
+    assert gated == pytest.approx((2 * work(25) + 4 * work(5) + more) / (6 * (work(25) + 25 * d * m)))
+
+
 def test_measured_time_needs_no_model_of_the_cost(model: PreTrainedModel) -> None:
     """With a clock that counts image tokens in place of seconds."""
     ticks: list[float] = []

@@ -9,6 +9,7 @@ import typer
 from visionflow.cli.method_options import METHODS_HERE
 from visionflow.cli.options import (
     Batch,
+    CostName,
     Device,
     Dtype,
     Folder,
@@ -63,11 +64,12 @@ def evaluate(
         option(
             number(0.01, 1, below=True),
             "X",
-            "The fair table: controls and methods at this share of dense's FLOPs, each with ratios that meet it (and "
-            "earlier layers where it must); --methods names others, with the layers to start from.",
+            "The fair table: controls and methods at this share of what dense takes (--cost), each with ratios that "
+            "meet it (and earlier layers where it must); --methods names others, with the layers to start from.",
             shown="none",
         ),
     ] = None,
+    cost: CostName = "flops",
     against: Annotated[
         Sequence[str] | None,
         option(
@@ -101,6 +103,8 @@ def evaluate(
         )
     if sweep + phases + (budget is not None) > 1:
         raise VisionFlowError("--sweep, --phases and --budget are sets of rows: leave out all but one of them")
+    if cost != "flops" and budget is None:
+        raise VisionFlowError("--cost says what --budget is a share of: give one, or leave it out")
     if paper and suite != "scenes":
         raise VisionFlowError("--paper compares with the generated world: leave out --suite")
     from visionflow.evaluation.suites import suite_called
@@ -133,6 +137,7 @@ def evaluate(
             filtered=only_visual,
             seed=seed,
             budget=budget,
+            cost=cost,  # type: ignore[arg-type]  # read by one_of
         )
         others = against or (("dense", "random") if budget is not None else ())
         check_against(others, run.rows)

@@ -10,6 +10,7 @@ from visionflow.cli.method_options import METHODS_HERE
 from visionflow.cli.options import (
     MOST_TOKENS,
     Batch,
+    CostName,
     Device,
     Dtype,
     Json,
@@ -35,9 +36,12 @@ def frontier(
     suite: SuiteName = "scenes",
     tasks: Tasks = None,
     limit: Limit = 64,
-    budgets: Annotated[
-        Sequence[float], option(shares, "X,X", "Shares of the dense FLOPs that every method is made to fit.")
-    ] = (0.5, 0.33, 0.25),
+    budgets: Annotated[Sequence[float], option(shares, "X,X", "Shares of dense that every method is made to fit.")] = (
+        0.5,
+        0.33,
+        0.25,
+    ),
+    cost: CostName = "flops",
     methods: Annotated[
         Sequence[str] | None,
         option(
@@ -87,7 +91,15 @@ def frontier(
         use_threads(threads)
         loaded = load_model(model, dtype, device)
         samples = asked.samples(limit, tasks or ())
-        table = table_of(loaded, samples, plans or (), budgets, methods or (), seed)
+        table = table_of(
+            loaded,
+            samples,
+            plans or (),
+            budgets,
+            methods or (),
+            seed,
+            cost,  # type: ignore[arg-type]  # read by one_of
+        )
         run = described(loaded, asked, {"prompts": samples}, batch, new_tokens)
         known = Measurements(out / "kl", run)
         rows = {row.name: row.settings for row in (DENSE, *configurations(table))}

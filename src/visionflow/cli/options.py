@@ -81,6 +81,15 @@ Limit = Annotated[
     int,
     option(whole(1, MOST_QUESTIONS), "N", "Number of questions in all, spread evenly over the tasks, at most."),
 ]
+CostName = Annotated[
+    str,
+    option(
+        one_of("cost", "flops", "paper", "gated"),
+        "NAME",
+        "What a budget is a share of: flops of the prefill (all prompt tokens and probes), paper or gated "
+        "(multiply-adds of the image tokens alone, see visionflow flops).",
+    ),
+]
 SightName = Annotated[
     str,
     option(

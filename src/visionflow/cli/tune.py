@@ -60,10 +60,11 @@ def tune(
     cost: Annotated[
         str | None,
         option(
-            one_of("cost", "flops", "kv", "time"),
+            one_of("cost", "flops", "paper", "gated", "kv", "time"),
             "NAME",
             "What the budget is a share of: flops of the prefill (all prompt tokens and probes, without vision tower "
-            "and answer), kv (bytes of the prompt's cache), time (measured).",
+            "and answer), paper or gated (multiply-adds of the image tokens alone), kv (bytes of the prompt's cache), "
+            "time (measured).",
             shown="flops, or time where they are not modelled",
         ),
     ] = None,

@@ -20,6 +20,12 @@ COUNTS: dict[Convention, str] = {
     "flops": "image and text tokens, 2 FLOPs a multiply-add, output head and probes included",
 }
 UNITS: dict[Convention, str] = {"paper": "multiply-adds", "gated": "multiply-adds", "flops": "FLOPs"}
+NAMES: dict[Convention, str] = {
+    "paper": "image tokens' multiply-adds",
+    "gated": "image tokens' multiply-adds, gate included",
+    "flops": "FLOPs",
+}
+"""What a share is one of, in a sentence."""
 
 
 def paper(shape: DecoderShape, image_tokens: int, pairs: int) -> int:

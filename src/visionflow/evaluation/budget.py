@@ -1,6 +1,7 @@
-"""Rows at equal cost: each method's ratios are chosen so that it takes a given share of the dense run's FLOPs.
+"""Rows at equal cost: each method's ratios are chosen so that it takes a given share of what the dense run does.
 
-The share is that of the prefill's true FLOPs, text and probes included, over some of the prompts that will be asked.
+The share is that of the prefill's true FLOPs, text and probes included, over some of the prompts that will be asked; or
+that of another convention, such as the paper's, which counts image tokens alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from visionflow.core.cutting import asked_of
 from visionflow.core.plan import Plan
 from visionflow.core.tokens import find_tokens
+from visionflow.cost.conventions import NAMES, Convention
 from visionflow.cost.model import cost_of
 from visionflow.cost.shape import DecoderShape
 from visionflow.engines.hf.families import family_of
@@ -67,12 +69,13 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Budget:
-    """A share of the dense run's FLOPs on some prompts.
+    """A share of what the dense run does for some prompts.
 
     Attributes:
-        share: of the FLOPs; above 0, below 1.
+        share: above 0, below 1.
         shape: the decoder.
         prompts: their lengths.
+        cost: the convention by which is counted.
 
     Raises:
         VisionFlowError: the share is out of range.
@@ -81,10 +84,13 @@ class Budget:
     share: float
     shape: DecoderShape
     prompts: tuple[Lengths, ...]
+    cost: Convention = "flops"
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
-            raise VisionFlowError(f"a budget is a share of the dense FLOPs, above 0 and below 1, not {self.share:g}")
+            raise VisionFlowError(
+                f"a budget is a share of the dense {NAMES[self.cost]}, above 0 and below 1, not {self.share:g}"
+            )
 
     def taken(self, method: Method) -> float:
         """The share that `method` takes.
@@ -96,7 +102,7 @@ class Budget:
             cost_of(
                 method,
                 self.shape,
-                "flops",
+                self.cost,
                 image_tokens=each.image,
                 text_tokens=each.system + each.instruction,
                 instruction_tokens=each.instruction,
@@ -121,8 +127,8 @@ class Budget:
             if taken <= self.share:
                 return each if strongest == each else self._bisected(each)
         raise VisionFlowError(
-            f"{given.name} cannot get down to {self.share:.1%} of the FLOPs: it takes {ceil(1000 * least) / 1000:.1%} "
-            "at least here; ask for more, or choose a method that cuts earlier"
+            f"{given.name} cannot get down to {self.share:.1%} of the {NAMES[self.cost]}: it takes "
+            f"{ceil(1000 * least) / 1000:.1%} at least here; ask for more, or choose a method that cuts earlier"
         )
 
     def _bisected(self, given: Method) -> Method:
@@ -133,13 +139,13 @@ class Budget:
         return _stronger(given, high)
 
 
-def budget_of(loaded: Loaded, samples: Sequence[Sample], share: float) -> Budget:
-    """The budget that is `share` of what some of the samples, spread over all, take.
+def budget_of(loaded: Loaded, samples: Sequence[Sample], share: float, cost: Convention = "flops") -> Budget:
+    """The budget that is `share` of what some of the samples, spread over all, take, counted by the convention `cost`.
 
     Raises:
         VisionFlowError: the cost of the decoder is not modelled, or the share is out of range.
     """
-    return Budget(share, DecoderShape.from_config(loaded.model.config), lengths_of(loaded, samples))
+    return Budget(share, DecoderShape.from_config(loaded.model.config), lengths_of(loaded, samples), cost)
 
 
 def lengths_of(loaded: Loaded, samples: Sequence[Sample], scale: float = 1.0) -> tuple[Lengths, ...]:
@@ -155,17 +161,23 @@ def lengths_of(loaded: Loaded, samples: Sequence[Sample], scale: float = 1.0) ->
 
 
 def budget_rows(
-    loaded: Loaded, samples: Sequence[Sample], share: float, named: Sequence[str] = (), seed: int = 0
+    loaded: Loaded,
+    samples: Sequence[Sample],
+    share: float,
+    named: Sequence[str] = (),
+    seed: int = 0,
+    cost: Convention = "flops",
 ) -> tuple[list[Configuration], dict[str, str]]:
-    """Dense, controls, methods, oracle and smaller pictures at the same share of the FLOPs; and who cannot get there.
+    """Dense, controls, methods, oracle and smaller pictures at the same share of dense; and who cannot get there.
 
     Args:
         loaded: the model with its processor.
         samples: what will be asked.
-        share: of the dense FLOPs.
+        share: of what dense does.
         named: methods as `visionflow.method` takes them, in place of `COMPARED`; their layers are kept where they can
             be. A plan file or a schedule is taken as it is.
         seed: of the random row.
+        cost: the convention by which is counted.
 
     Returns:
         The rows, and by name why others are not among them.
@@ -173,7 +185,7 @@ def budget_rows(
     Raises:
         VisionFlowError: one that is named is none, the cost is not modelled, or the share is out of range.
     """
-    budget = budget_of(loaded, samples, share)
+    budget = budget_of(loaded, samples, share, cost)
     rows, missing = [DENSE], {}
     for name in named:
         _named(loaded, name)
@@ -203,7 +215,9 @@ def scale_for(loaded: Loaded, samples: Sequence[Sample], budget: Budget) -> floa
 
     def taken(scale: float) -> float:
         costs = [
-            cost_of(Plan(), budget.shape, "flops", image_tokens=each.image, text_tokens=each.system + each.instruction)
+            cost_of(
+                Plan(), budget.shape, budget.cost, image_tokens=each.image, text_tokens=each.system + each.instruction
+            )
             for each in lengths_of(loaded, samples, scale)
         ]
         return sum(cost.dense for cost in costs)
@@ -217,7 +231,9 @@ def scale_for(loaded: Loaded, samples: Sequence[Sample], budget: Budget) -> floa
     for scale in _SCALES:
         if taken(scale) <= budget.share * whole:
             return scale
-    raise VisionFlowError(f"pictures at {_SCALES[-1]:.1%} of their size still take {smallest / whole:.0%} of the FLOPs")
+    raise VisionFlowError(
+        f"pictures at {_SCALES[-1]:.1%} of their size still take {smallest / whole:.0%} of the {NAMES[budget.cost]}"
+    )
 
 
 def _fitted(loaded: Loaded, name: str, budget: Budget, seed: int) -> Method:

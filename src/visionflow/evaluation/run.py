@@ -8,6 +8,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from visionflow import __version__
+from visionflow.cost.conventions import Convention
 from visionflow.engines.hf.layer_kinds import depth_of
 from visionflow.errors import VisionFlowError
 from visionflow.evaluation.budget import budget_rows
@@ -42,6 +43,7 @@ def run_of(
     filtered: bool = False,
     seed: int = 0,
     budget: float | None = None,
+    cost: Convention = "flops",
 ) -> Run:
     """A run over `samples` with the rows that suit the model's depth.
 
@@ -54,8 +56,8 @@ def run_of(
         sight: what stands in place of the picture: "picture", "grey" or "none".
         filtered: the row without the image is needed, too.
         seed: of the random rows.
-        budget: share of the dense FLOPs that each row is to take, in place of `rows`; see
-            `visionflow.evaluation.budget`.
+        budget: share of dense that each row is to take, in place of `rows`; see `visionflow.evaluation.budget`.
+        cost: of what the budget is a share.
 
     Raises:
         VisionFlowError: an unknown row or sight, a model with too few layers, or one whose cost is not modelled.
@@ -68,7 +70,7 @@ def run_of(
         more = rows_of_methods(known, methods, num_layers, loaded.name, loaded.model.config.model_type)
         known = chosen_rows([*known, *more], methods, always)
     else:
-        known, missing = budget_rows(loaded, samples, budget, methods, seed)
+        known, missing = budget_rows(loaded, samples, budget, methods, seed, cost)
     chosen = seeing(known, sight)
     described = {
         "suite": suite,
@@ -81,7 +83,7 @@ def run_of(
         "seed": seed,
         "rows": {row.name: row.settings for row in chosen},
         "visionflow": __version__,
-    } | ({} if budget is None else {"budget": budget})
+    } | ({} if budget is None else {"budget": budget, "cost": cost})
     return Run(chosen, described, missing)
 
 

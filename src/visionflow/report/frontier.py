@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from visionflow.cost.conventions import NAMES
 from visionflow.report.figures.frontier import draw_frontier
 from visionflow.report.numbers import percent
 from visionflow.report.sheet import Pairs, Sheet
@@ -44,7 +45,7 @@ class FrontierReport:
             VisionFlowError: it cannot be written.
         """
         title = f"{self.model}, {self.prompts} prompts of {self.suite}"
-        draw_frontier(self.points, self.dense_right, title, self.out / FIGURE)
+        draw_frontier(self.points, self.dense_right, title, NAMES[self.table.cost], self.out / FIGURE)
 
     def to_json(self) -> dict[str, Any]:
         """All of it as one object."""
@@ -52,7 +53,7 @@ class FrontierReport:
             "model": self.model,
             "suite": self.suite,
             "prompts": self.prompts,
-            "cost_of": COUNTS["flops"],
+            "cost_of": COUNTS[self.table.cost],
             "dense_right": self.dense_right,
             "points": [point.to_json() for point in self.points],
             "out_of_reach": [
@@ -80,7 +81,7 @@ class FrontierReport:
         console.print(
             Pairs(
                 {
-                    "cost": f"share of dense, {COUNTS['flops']}",
+                    "cost": f"share of dense, {COUNTS[self.table.cost]}",
                     "KL": f"from dense to pruned, nats a token of dense's own answers, mean of {self.prompts} prompts",
                 }
             )

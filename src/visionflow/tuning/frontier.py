@@ -6,6 +6,7 @@ from math import inf
 from statistics import mean
 from typing import Any
 
+from visionflow.cost.conventions import Convention
 from visionflow.engines.hf.encoded_once import encoded_once
 from visionflow.engines.hf.families import check_head, family_of
 from visionflow.evaluation.budget import Budget, budget_of, budget_rows
@@ -66,10 +67,12 @@ class Table:
     Attributes:
         rows: the plan files, and the methods at each budget.
         missing: by series and budget, why there is no such row.
+        cost: the convention by which budgets and costs are counted.
     """
 
     rows: list[Asked]
     missing: dict[tuple[str, float], str]
+    cost: Convention = "flops"
 
 
 def table_of(
@@ -79,6 +82,7 @@ def table_of(
     budgets: Sequence[float],
     methods: Sequence[str] = (),
     seed: int = 0,
+    cost: Convention = "flops",
 ) -> Table:
     """Plan files as they are, and at each budget the methods and controls of `visionflow.evaluation.budget`.
 
@@ -87,16 +91,16 @@ def table_of(
     """
     check_head(loaded.model)
     depth, architecture = len(family_of(loaded.model).layers_of(loaded.model)), loaded.model.config.model_type
-    shares: list[Budget] = [budget_of(loaded, samples, budget) for budget in budgets]
+    shares: list[Budget] = [budget_of(loaded, samples, budget, cost) for budget in budgets]
     rows = [_asked(TUNED, None, method(plan, depth, loaded.name, architecture), shares[0]) for plan in plans]
     missing: dict[tuple[str, float], str] = {}
     for budget in shares:
-        fit, unfit = budget_rows(loaded, samples, budget.share, methods, seed)
+        fit, unfit = budget_rows(loaded, samples, budget.share, methods, seed, cost)
         # The oracle has no plan before it is told what matters in a batch.
         found = [(row.name, row.method) for row in fit if row.method and not isinstance(row.method, Oracle)]
         rows += [_asked(name, budget.share, each, budget) for name, each in found]
         missing |= {(name, budget.share): why for name, why in unfit.items()}
-    return Table(rows, missing)
+    return Table(rows, missing, cost)
 
 
 def _asked(series: str, share: float | None, found: Method, budget: Budget) -> Asked:

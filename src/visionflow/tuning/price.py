@@ -1,4 +1,4 @@
-"""What a schedule costs, as a share of the dense prefill: FLOPs or KV bytes from counts alone, or measured time."""
+"""What a schedule costs, as a share of dense: FLOPs, multiply-adds or KV bytes from counts alone, or measured time."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -10,17 +10,19 @@ from transformers import PreTrainedModel
 
 from visionflow.answering.answers import scope_of
 from visionflow.answering.timing import seconds
-from visionflow.cost import DecoderShape, cost_of
+from visionflow.cost import Convention, DecoderShape, cost_of
 from visionflow.engines.hf.families import family_of
 from visionflow.errors import UnsupportedModelError, VisionFlowError
 from visionflow.methods.base import Method
 from visionflow.methods.schedule import Schedule, Step
 from visionflow.tuning.answered import Prompts, tokens_of
 
-CostName = Literal["flops", "kv", "time"]
+CostName = Literal["flops", "paper", "gated", "kv", "time"]
 
 COUNTS: dict[CostName, str] = {
     "flops": "FLOPs of the prefill, all prompt tokens and probes, without the vision tower and the answer",
+    "paper": "multiply-adds of the image tokens in the prefill (HiMAP eq. 10), without text, probes and vision tower",
+    "gated": "the same with all three matrices of a gated network",
     "kv": "bytes of the prompt's KV cache",
     "time": "measured time of the prefill, vision tower included",
 }
@@ -42,14 +44,15 @@ class Price(Protocol):
 
 
 class CountedPrice:
-    """FLOPs or KV bytes of all prompts, by the cost model."""
+    """FLOPs, multiply-adds or KV bytes of all prompts, by the cost model."""
 
-    def __init__(self, model: PreTrainedModel, batches: Sequence[Prompts], name: Literal["flops", "kv"]) -> None:
+    def __init__(self, model: PreTrainedModel, batches: Sequence[Prompts], name: Convention | Literal["kv"]) -> None:
         """
         Raises:
             UnsupportedModelError: the cost of this kind of decoder is not modelled.
         """
         self.name: CostName = name
+        self._convention: Convention = "flops" if name == "kv" else name
         self._shape = DecoderShape.from_config(model.config)
         self._counts: Counter[tuple[int, int, int]] = Counter()
         for batch in batches:
@@ -69,17 +72,17 @@ class CountedPrice:
         return self.share(Schedule((str(step),)))
 
     def _share(self, method: Method) -> float:
+        kv = self.name == "kv"
         pruned = dense = 0
         for (system, image, instruction), prompts in self._counts.items():
             cost = cost_of(
                 method,
                 self._shape,
-                "flops",
+                self._convention,
                 image_tokens=image,
                 text_tokens=system + instruction,
                 instruction_tokens=instruction,
             )
-            kv = self.name == "kv"
             pruned += prompts * (cost.kv_bytes_pruned if kv else cost.pruned)
             dense += prompts * (cost.kv_bytes_dense if kv else cost.dense)
         return pruned / dense

@@ -53,7 +53,7 @@ class Tuned:
             was up before that (`validated`).
         validated: whether `kl` is of the other prompts.
         cost: its share of the dense run, at most the budget.
-        cost_name: of what: "flops", "kv" or "time".
+        cost_name: of what: "flops", "paper", "gated", "kv" or "time".
         budget: the share that was asked for.
         table: single cuts, as measured on the prompts of the search.
         schedules: those within the budget that were measured, the best first.
@@ -136,8 +136,9 @@ def tune(
         prompts: batches as the processor gives them, padded on the left; some dozens of prompts are enough.
         budget: share of the dense run, above 0 and below 1.
         validation: other prompts; every third batch of `prompts` by default.
-        cost: "flops" of the prefill (all prompt tokens and probes, without vision tower and answer), "kv" for bytes of
-            the prompt's cache, "time" for measured time; by default FLOPs, or time where these are not modelled.
+        cost: "flops" of the prefill (all prompt tokens and probes, without vision tower and answer), "paper" or "gated"
+            for multiply-adds of the image tokens alone, "kv" for bytes of the prompt's cache, "time" for measured time;
+            by default FLOPs, or time where these are not modelled.
         minutes: after which the best so far is taken.
         choices: on what cuts are tried, see `visionflow.methods.schedule.CHOICES`.
         new_tokens: length of the dense model's answers, at most.

@@ -24,7 +24,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 _LEAST = 1e-5  # nats; below, the scale would show rounding
 
 
-def draw_frontier(points: Sequence[Point], dense_right: float | None, title: str, path: Path) -> None:
+def draw_frontier(points: Sequence[Point], dense_right: float | None, title: str, cost: str, path: Path) -> None:
     """Save the plot: KL on a logarithmic scale against cost, and beside it the share of right answers if it is known.
 
     Tuned schedules are black stars, hand-set methods full lines, controls dashed ones.
@@ -48,7 +48,7 @@ def draw_frontier(points: Sequence[Point], dense_right: float | None, title: str
         axes[1].yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axes[1].set_title("How often right (higher is better)", fontsize=10)
     for axis in axes:
-        axis.set_xlabel("FLOPs of the prefill, share of dense")
+        axis.set_xlabel(f"{cost} of the prefill, share of dense")
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         tidy(axis)
     handles = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
