@@ -41,9 +41,9 @@ def dpp(image: Tensor, scores: Tensor, count: int) -> list[int]:
     return sorted(chosen)
 
 
-def covering(table: Tensor, weight: Tensor, count: int) -> list[int]:
+def covering(table: Tensor, weight: Tensor, count: int, first: Sequence[int] = ()) -> list[int]:
     """Greedy facility location: columns that together have large entries in all rows, gains times `weight`."""
-    chosen: list[int] = []
+    chosen = list(first)
     while len(chosen) < count:
         covered = table[:, chosen].amax(1).clamp(min=0) if chosen else torch.zeros(len(table)).double()
         gains = (table - covered[:, None]).clamp(min=0).sum(0) * weight
@@ -55,6 +55,12 @@ def covering(table: Tensor, weight: Tensor, count: int) -> list[int]:
 def scope(image: Tensor, saliency: Tensor, alpha: float, count: int) -> list[int]:
     """Salient tokens that cover the picture."""
     return covering(cosines(image, image), saliency.double() ** alpha, count)
+
+
+def cover(image: Tensor, scores: Tensor, top: float, count: int) -> list[int]:
+    """The share `top` with the highest scores, and tokens that cover what these do not."""
+    first = scores.argsort(descending=True, stable=True)[: int(top * count)].tolist()
+    return covering(cosines(image, image), torch.ones(len(image)).double(), count, first)
 
 
 def mmtok(image: Tensor, text: Tensor, count: int) -> list[int]:

@@ -32,6 +32,7 @@ from visionflow.methods import (
     SCOPE,
     AutoPrune,
     CDPruner,
+    Cover,
     DeFT,
     DivPrune,
     FlowCut,
@@ -122,6 +123,7 @@ WRITTEN: list[Method] = [
     DART(2, 0.5),
     SCOPE(0.6),
     MMTok(0.6),
+    Cover(0.6),
     DeFT(0.7, 3),
     FlowCut(0.5),
     DivPrune(0.6, positions="compact"),
@@ -152,6 +154,7 @@ NOTHING_DROPPED: list[Method] = [
     DART(2, 0.0),
     SCOPE(0.0),
     MMTok(0.0),
+    Cover(0.0),
     DeFT(0.0, 3),
 ]
 FAMILIES = {"llava": 4, "llava-grouped": 2}

@@ -100,7 +100,19 @@ def test_a_budget_of_image_work_for_tune_frontier_and_eval(visionflow: Run, fold
     assert told["plan"] == "tuned/plan-paper-0.2.json"
     assert told["cost"] <= 0.2
     assert told["cost_of"].startswith("multiply-adds of the image tokens")
-    fair = ("--model", checkpoint, "--tasks", "open", "--limit", 2, "--cost", "paper", "--methods", "fastv,vtw", "--json")
+    fair = (
+        "--model",
+        checkpoint,
+        "--tasks",
+        "open",
+        "--limit",
+        2,
+        "--cost",
+        "paper",
+        "--methods",
+        "fastv,vtw",
+        "--json",
+    )
     code, out, err = visionflow("frontier", told["plan"], *fair, "--budgets", "0.2", "--new-tokens", 1)
     assert (code, err) == (0, "")
     frontier = json.loads(out)

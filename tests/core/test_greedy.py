@@ -22,11 +22,22 @@ from visionflow.core import (
     Shown,
     TextAndImageCoverage,
     Tokens,
+    TopThenCoverage,
     find_tokens,
 )
 
 IMAGE = 9
-SELECTS = [Dpp(), Coverage(), Coverage(0.0), TextAndImageCoverage(), FarFromPivots(), FarFromPivots(2, 1), Recycled()]
+SELECTS = [
+    Dpp(),
+    Coverage(),
+    Coverage(0.0),
+    TopThenCoverage(),
+    TopThenCoverage(0.3),
+    TextAndImageCoverage(),
+    FarFromPivots(),
+    FarFromPivots(2, 1),
+    Recycled(),
+]
 
 
 def tokens_of(images: list[int]) -> Tokens:
@@ -45,6 +56,8 @@ def expected(select: Select, image: Tensor, text: Tensor, scores: tuple[Tensor, 
         return formulas.dpp(image, of_image.double(), count)
     if isinstance(select, Coverage):
         return formulas.scope(image, of_image, select.power, count)
+    if isinstance(select, TopThenCoverage):
+        return formulas.cover(image, of_image, select.top, count)
     if isinstance(select, TextAndImageCoverage):
         return formulas.mmtok(image, text, count)
     if isinstance(select, FarFromPivots):

@@ -16,6 +16,7 @@ from visionflow import (
     SCOPE,
     AutoPrune,
     CDPruner,
+    Cover,
     DeFT,
     FlowCut,
     Method,
@@ -69,6 +70,13 @@ def test_cdpruner(model: PreTrainedModel, negated: bool) -> None:
     scores = formulas.relevance(inputs[IMAGE], inputs[TEXT], negated)
     assert kept_by(model, CDPruner(0.6, negated=negated)) == formulas.dpp(inputs[IMAGE], scores, 20)
     assert kept_by(model, CDPruner(0.6, 3, negated)) == formulas.dpp(inputs[IMAGE], scores, 20)
+
+
+@pytest.mark.parametrize(("top", "k"), [(0.75, 0), (0.0, 0), (1.0, 3)])
+def test_cover(model: PreTrainedModel, top: float, k: int) -> None:
+    image = dense(model).hidden_states[0][0][IMAGE]
+    unlike = -formulas.cosines(image, image.double().mean(0, keepdim=True))[:, 0]
+    assert kept_by(model, Cover(0.7, k, top)) == formulas.cover(image, unlike, top, 15)
 
 
 def test_mmtok(model: PreTrainedModel) -> None:

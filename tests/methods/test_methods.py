@@ -13,7 +13,7 @@ from tests.tiny import batch_of, prompt
 from visionflow import VTW, FastV, HiMAP, Method, RandomPruning, VisionFlowError, prune
 from visionflow.core import Seeded, find_tokens
 from visionflow.core.selection import best
-from visionflow.methods import METHODS, DivPrune, Grid, PyramidDrop, UnlikeMean, VisionZip
+from visionflow.methods import METHODS, Cover, DivPrune, Grid, PyramidDrop, UnlikeMean, VisionZip
 from visionflow.methods.base import keep_ratio
 
 
@@ -35,6 +35,7 @@ from visionflow.methods.base import keep_ratio
         (lambda: VisionZip(0.5, 1), "the share of targets must be at least 0 and below 1"),
         (lambda: VisionZip(0.5, rows="all"), "'cls' or 'received'"),  # type: ignore[arg-type]
         (lambda: UnlikeMean(0.5, 1.5), "whole number"),  # type: ignore[arg-type]
+        (lambda: Cover(0.5, top=1.5), "from 0 to 1, not 1.5"),
         (lambda: PyramidDrop((4, 2)), "layers must be increasing"),
         (lambda: PyramidDrop(()), "at least one"),
         (lambda: PyramidDrop((0, 2), when="ran"), "at least 1"),

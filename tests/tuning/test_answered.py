@@ -22,7 +22,7 @@ def batch() -> dict[str, Any]:
     return batch_of([prompt(4, "image", 7), prompt(3, "image", 12, seed=5), prompt(6, "image", 2, seed=6)])
 
 
-def test_it_is_the_mean_kl_over_the_answer(model: PreTrainedModel) -> None:
+def test_it_is_the_kl_along_the_answer(model: PreTrainedModel) -> None:
     """By hand: dense and pruned `generate` of one prompt, the pruned one from the prompt and dense's words so far."""
     inputs = prompt(4, "image", 7).inputs
     answered = Answered.of(model, inputs, 3)
@@ -36,7 +36,7 @@ def test_it_is_the_mean_kl_over_the_answer(model: PreTrainedModel) -> None:
         each.append(dense)
     torch.testing.assert_close(answered.logits, torch.stack(each, 1), **EXACTLY)
     pruned = answered.read(model, SCHEDULE.plan())
-    by_hand = kl(log_probabilities(answered.logits), log_probabilities(pruned)).mean(1)
+    by_hand = kl(log_probabilities(answered.logits), log_probabilities(pruned)).sum(1)
     torch.testing.assert_close(answered.divergence(model, SCHEDULE.plan()), by_hand)
     assert float(by_hand) > 1e-6
 

@@ -27,6 +27,7 @@ from visionflow.methods import (
     SCOPE,
     AutoPrune,
     CDPruner,
+    Cover,
     DeFT,
     DivPrune,
     FlowCut,
@@ -83,8 +84,8 @@ def newer_methods_of(entry: Entry) -> list[Method]:
     model, family = model_of(entry), FAMILIES[entry.model_type]
     k = min(3, family.last_cut(model))
     given: list[Method] = [
-        CDPruner(0.6), MMTok(0.6), DART(0, 0.6, 2, 2), DART(k, 0.5, 2, 2), SparseVLM((k - 1, k), (0.5, 0.4)),
-        TextRows((k - 1, k), (0.4, 0.5)),
+        CDPruner(0.6), MMTok(0.6), Cover(0.6), DART(0, 0.6, 2, 2), DART(k, 0.5, 2, 2),
+        SparseVLM((k - 1, k), (0.5, 0.4)), TextRows((k - 1, k), (0.4, 0.5)),
     ]  # fmt: skip
     rows = tower_rows(model.config)
     if not is_closed(entry) and all(kind.attends for kind in kinds_of(entry)):
@@ -322,7 +323,7 @@ def batch_equals_single(entry: Entry, method: Method) -> None:
 def score_equals_definition(entry: Entry, method: Method) -> None:
     """The tokens kept are those that the formulas choose from the weights of eager attention, or from features."""
     model, family = model_of(entry, "eager"), FAMILIES[entry.model_type]
-    if isinstance(method, DivPrune | CDPruner | MMTok) or (isinstance(method, DART) and method.k == 0):
+    if isinstance(method, DivPrune | CDPruner | MMTok | Cover) or (isinstance(method, DART) and method.k == 0):
         set_equals_definition(entry, method, model, family)
     if not isinstance(method, HiMAP | FastV | PyramidDrop):
         return
@@ -380,6 +381,9 @@ def set_equals_definition(entry: Entry, method: Method, model: PreTrainedModel, 
         chosen = formulas.dpp(own, formulas.relevance(own, said), count)
     elif isinstance(method, MMTok):
         chosen = formulas.mmtok(own, said, count)
+    elif isinstance(method, Cover):
+        unlike = -formulas.cosines(own, own.mean(0, keepdim=True))[:, 0]
+        chosen = formulas.cover(own, unlike, method.top, count)
     elif isinstance(method, DART):
         lengths = own.abs().sum(1), said.abs().sum(1)
         chosen = formulas.dart(own, said, lengths, (method.image_pivots, method.text_pivots), count)

@@ -74,7 +74,7 @@ def tune(
             names,
             "A,B",
             "On what cuts are tried: text, last, image, or methods with settings k and r.",
-            shown="text,last,unlike-mean,divprune",
+            shown="text,last,cover,unlike-mean,divprune",
         ),
     ] = None,
     new_tokens: Annotated[int, option(whole(1, MOST_TOKENS), "N", "Length of the dense answers, at most.")] = 32,

@@ -7,7 +7,7 @@ from visionflow.core.evidence import Attention, Both, Evidence, Features, Nothin
 from visionflow.core.feature_scores import AwayFromMean, FeatureScore, Length, LikeText, Raters, RowWeights
 from visionflow.core.flows import Block, Watch, Withhold
 from visionflow.core.forms import Form
-from visionflow.core.greedy import Coverage, Dpp, FarFromPivots, MaxMin, TextAndImageCoverage
+from visionflow.core.greedy import Coverage, Dpp, FarFromPivots, MaxMin, TextAndImageCoverage, TopThenCoverage
 from visionflow.core.keep import Count, Keep, Positive, Ratio
 from visionflow.core.layer import LayerAttention
 from visionflow.core.merging import Contextual, Recycled
@@ -70,6 +70,7 @@ __all__ = [
     "TextAndImageCoverage",
     "Tokens",
     "Top",
+    "TopThenCoverage",
     "Tower",
     "Trace",
     "Watch",

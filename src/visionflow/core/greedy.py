@@ -121,6 +121,41 @@ class Coverage(Select):
 
 
 @dataclass(frozen=True)
+class TopThenCoverage(Select):
+    """Those with the highest scores, and then those that all image tokens are like which are not like these.
+
+    Of K that stay the ``floor(top K)`` with the highest scores; the others greedily by the gain of `Coverage`,
+    ``sum_u max(0, cos(f_u, f_i) - c_u)``, c_u being the largest cosine of u to a chosen one, the first ones included.
+
+    Attributes:
+        top: share of the kept that are chosen by their scores, from 0 to 1.
+    """
+
+    needs = ("scores", "features")
+
+    top: float = 0.75
+
+    def __call__(self, shown: Shown, tokens: Tokens, counts: tuple[int, ...]) -> Chosen:
+        """The best at once, the others one after the other, all samples at a time."""
+        assert shown.scores is not None
+        assert shown.features is not None
+        first = tuple(int(self.top * kept) for kept in counts)
+        rest = tuple(kept - taken for kept, taken in zip(counts, first, strict=True))
+        keep = best(shown.scores, tokens.image, first)
+        unit, place, real = unit_features(shown.features, tokens)
+        seeds = keep.gather(1, place) & real
+        alike = unit @ unit.transpose(1, 2)
+        of_seeds = alike.masked_fill(~seeds.unsqueeze(1), 0.0)
+        covered = torch.nn.functional.pad(of_seeds, (0, 1)).amax(2)  # at least 0, also of no seeds and of no tokens
+        more = _covering(alike, torch.ones_like(covered), place, real & ~seeds, tokens, rest, covered)
+        return Chosen(keep | more.keep)
+
+    def pairs(self, n: int, kept: int, text: int) -> int:
+        """Each token with each."""
+        return n * n
+
+
+@dataclass(frozen=True)
 class TextAndImageCoverage(Select):
     """Those that cover the text and the picture, greedily: facility location over two tables, one above the other.
 
@@ -224,27 +259,38 @@ def _highest(scores: Tensor, group: Group, many: int) -> Tensor:
 
 
 def _covering(
-    table: Tensor, weight: Tensor, place: Tensor, real: Tensor, tokens: Tokens, counts: tuple[int, ...]
+    table: Tensor,
+    weight: Tensor,
+    place: Tensor,
+    left: Tensor,
+    tokens: Tokens,
+    counts: tuple[int, ...],
+    covered: Tensor | None = None,
 ) -> Chosen:
-    """Columns of `table` ``[batch, rows, n]`` that together have large entries in all rows; gains times `weight`."""
-    covered = table.new_zeros(table.shape[:2])
+    """Columns of `table` ``[batch, rows, n]`` that together have large entries in all rows; gains times `weight`.
+
+    Args:
+        left: which columns may be chosen.
+        covered: ``[batch, rows]``, what of each row is covered before; nothing by default.
+    """
+    reached = table.new_zeros(table.shape[:2]) if covered is None else covered
 
     def value() -> Tensor:
-        return (table - covered.unsqueeze(2)).clamp(min=0).sum(1) * weight
+        return (table - reached.unsqueeze(2)).clamp(min=0).sum(1) * weight
 
     def after(chosen: Tensor, step: int) -> Tensor:
-        nonlocal covered
-        covered = torch.maximum(covered, table.gather(2, chosen.unsqueeze(1).expand(-1, table.shape[1], 1)).squeeze(2))
+        nonlocal reached
+        reached = torch.maximum(reached, table.gather(2, chosen.unsqueeze(1).expand(-1, table.shape[1], 1)).squeeze(2))
         return value()
 
-    return _in_turn(value(), after, place, real, tokens, counts)
+    return _in_turn(value(), after, place, left, tokens, counts)
 
 
 def _in_turn(
     value: Tensor,
     after: Callable[[Tensor, int], Tensor],
     place: Tensor,
-    real: Tensor,
+    left: Tensor,
     tokens: Tokens,
     counts: tuple[int, ...],
 ) -> Chosen:
@@ -253,11 +299,12 @@ def _in_turn(
     Args:
         value: ``[batch, n]``, of the first choice.
         after: from the choice ``[batch, 1]`` and its number the values of the next.
-        place, real: of the n image tokens, see `visionflow.core.tokens.Group`.
+        place: of the n image tokens, see `visionflow.core.tokens.Group`.
+        left: which of them may be chosen, ``[batch, n]``.
         tokens: the tokens present.
         counts: how many stay.
     """
-    left, order = real, torch.full_like(value, -torch.inf)
+    order = torch.full_like(value, -torch.inf)
     for step in range(max(counts)):
         value = value.masked_fill(~left, -torch.inf)
         largest = value.amax(1, keepdim=True)

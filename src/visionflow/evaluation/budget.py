@@ -41,6 +41,7 @@ COMPARED = (
     "cdpruner",
     "scope",
     "mmtok",
+    "cover",
     "flowcut",
     "vtw",
 )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from visionflow.methods.autoprune import AutoPrune
     from visionflow.methods.base import Method
     from visionflow.methods.cdpruner import CDPruner
+    from visionflow.methods.cover import Cover
     from visionflow.methods.dart import DART
     from visionflow.methods.deft import DeFT
     from visionflow.methods.divprune import DivPrune
@@ -40,6 +41,7 @@ __all__ = [
     "VTW",
     "AutoPrune",
     "CDPruner",
+    "Cover",
     "DeFT",
     "DivPrune",
     "FastV",
@@ -66,6 +68,7 @@ __all__ = [
 _MODULES = {
     "AutoPrune": "autoprune",
     "CDPruner": "cdpruner",
+    "Cover": "cover",
     "DART": "dart",
     "DeFT": "deft",
     "DivPrune": "divprune",

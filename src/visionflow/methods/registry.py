@@ -34,6 +34,7 @@ _BUILT_IN = {
     "random": "visionflow.methods.random:RandomPruning",
     "grid": "visionflow.methods.grid:Grid",
     "unlike-mean": "visionflow.methods.unlike_mean:UnlikeMean",
+    "cover": "visionflow.methods.cover:Cover",
     "schedule": "visionflow.methods.schedule:Schedule",
 }
 

@@ -82,7 +82,7 @@ class FrontierReport:
             Pairs(
                 {
                     "cost": f"share of dense, {COUNTS[self.table.cost]}",
-                    "KL": f"from dense to pruned, nats a token of dense's own answers, mean of {self.prompts} prompts",
+                    "KL": f"from dense to pruned, nats an answer of dense's own, mean of {self.prompts} prompts",
                 }
             )
         )

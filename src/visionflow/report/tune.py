@@ -57,7 +57,7 @@ class TuneReport:
             Pairs(
                 {
                     "cost": f"share of dense, {COUNTS[found.cost_name]}; the budget is {percent(found.budget)}",
-                    "KL": f"from dense to pruned, nats a token of dense's own answers, mean of {searched} prompts "
+                    "KL": f"from dense to pruned, nats an answer of dense's own, mean of {searched} prompts "
                     "it was searched on",
                     "KL, others": f"the same on {validated} other prompts, by which the best is chosen",
                     "search": f"{found.stopped}; {len(found.table)} single cuts and {len(found.schedules)} schedules "

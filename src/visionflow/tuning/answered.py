@@ -65,9 +65,13 @@ class Answered:
         return way(model, plan, self.prompt, self.answer, self.said)
 
     def divergence(self, model: PreTrainedModel, plan: Plan) -> Tensor:
-        """KL(dense || pruned) of each prompt, the mean over its answer's tokens, fp32 ``[batch]``, in nats."""
+        """KL(dense || pruned) along each prompt's answer, the sum over its tokens, fp32 ``[batch]``, in nats.
+
+        By the chain rule that is how far apart the two are about the whole answer, but for answers that dense would
+        not give: one wrong word counts alike in a word and in a caption.
+        """
         each = kl(log_probabilities(self.logits), log_probabilities(self.read(model, plan)))
-        return (each * self.said).sum(1) / self.said.sum(1)
+        return (each * self.said).sum(1)
 
 
 def kl(log_p: Tensor, log_q: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class Point(Asked):
     """The same, measured.
 
     Attributes:
-        kl: KL(dense || pruned), nats a token of dense's answers, the mean over prompts.
+        kl: KL(dense || pruned), nats an answer of dense's, the mean over prompts.
         right: the share of right answers; None where they were not asked for.
     """
 

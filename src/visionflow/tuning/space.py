@@ -17,7 +17,7 @@ from visionflow.errors import VisionFlowError
 from visionflow.methods.schedule import Schedule, Step
 from visionflow.tuning.price import Price
 
-TRIED = ("text", "last", "unlike-mean", "divprune")
+TRIED = ("text", "last", "cover", "unlike-mean", "divprune")
 """On what cuts are tried, where nothing else is asked for; and with each of them the withdrawal of all image tokens."""
 
 FIRST_KEEP, MORE_KEEPS = 0.25, (0.0625, 0.5, 0.125)

@@ -33,6 +33,7 @@ def described(
         **{name: f"{len(samples)} prompts, {_digest(samples)}" for name, samples in parts.items()},
         "batch": batch,
         "new_tokens": new_tokens,
+        "kl": "of whole answers",
         "visionflow": __version__,
     }
 

@@ -49,8 +49,8 @@ class Tuned:
 
     Attributes:
         method: the schedule, for `prune` and every ``--method``.
-        kl: KL(dense || pruned) on the prompts it was validated on, in nats a token; on those of the search if the time
-            was up before that (`validated`).
+        kl: KL(dense || pruned) on the prompts it was validated on, in nats an answer; on those of the search if the
+            time was up before that (`validated`).
         validated: whether `kl` is of the other prompts.
         cost: its share of the dense run, at most the budget.
         cost_name: of what: "flops", "paper", "gated", "kv" or "time".

@@ -39,7 +39,7 @@ def draw_frontier(points: Sequence[Point], dense_right: float | None, title: str
     axes = figure.subplots(1, panels, squeeze=False)[0]
     _lines(axes[0], points, [max(_LEAST, point.kl) for point in points])
     axes[0].set_yscale("log")
-    axes[0].set_ylabel("KL from dense, nats a token")
+    axes[0].set_ylabel("KL from dense, nats an answer")
     axes[0].set_title("How far from the dense answers (lower is better)", fontsize=10)
     if dense_right is not None:
         _lines(axes[1], points, [point.right or 0.0 for point in points])
