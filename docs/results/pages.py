@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from runs import BUDGETS, CONTROLS, EARLY, second_cuts
+from runs import BUDGETS, CONTROLS, EARLY, Budget, second_cuts
 
 from visionflow.evaluation.answers import naming
 from visionflow.evaluation.intervals import (
@@ -186,9 +186,9 @@ def verdicts(*groups: Mapping[str, tuple[list[Any], list[tuple[float, Interval]]
 # -- equal budgets -----------------------------------------------------------------------------------------------------
 
 
-def fair(runs: Path, budget: float) -> str:
+def fair(runs: Path, budget: Budget) -> str:
     """All rows at one budget: cost, and how often right by task."""
-    run, records = told(runs, f"fair-{budget:g}"), records_of(runs, f"fair-{budget:g}")
+    run, records = told(runs, f"fair-{budget.name}"), records_of(runs, f"fair-{budget.name}")
     plan = plan_of(runs, budget)
     found = summarise(records, against=(plan, "dense", "random"))
     rows = sorted(run["rows"], key=lambda row: (row == "no-image", -right(records, row).mean()))
@@ -214,7 +214,7 @@ def fair(runs: Path, budget: float) -> str:
 
 def tuned(runs: Path) -> str:
     """What was required of the tuned schedule at the first budget: against dense by kind, against all other rows."""
-    name = f"fair-{BUDGETS[0]:g}"
+    name = f"fair-{BUDGETS[0].name}"
     records, plan = records_of(runs, name), plan_of(runs, BUDGETS[0])
     found = summarise(records, against=(plan, "dense", "random"))
     kinds = {
@@ -251,9 +251,10 @@ def certain_pairs(found: Sequence[TaskSummary], plan: str, better: bool) -> list
     return pairs
 
 
-def plan_of(runs: Path, budget: float) -> str:
+def plan_of(runs: Path, budget: Budget) -> str:
     """The name of the tuned row."""
-    return next(row for row in told(runs, f"fair-{budget:g}")["rows"] if row.endswith(f"plan-{budget:g}.json"))
+    rows = told(runs, f"fair-{budget.name}")["rows"]
+    return next(row for row in rows if row.endswith(f"plan-{budget.name}.json"))
 
 
 def called(row: str, plan: str) -> str:
@@ -315,11 +316,12 @@ def pair_cell(found: TaskSummary, row: str, other: str, metric: str) -> str:
     return ""
 
 
-def draw_fair(runs: Path, budgets: Sequence[float], path: Path) -> None:
+def draw_fair(runs: Path, budgets: Sequence[Budget], path: Path) -> None:
     """How much less often right than dense on the same questions against cost, all budgets together."""
     points: dict[str, list[tuple[float, float]]] = {}
     for budget in budgets:
-        run, records, plan = told(runs, f"fair-{budget:g}"), records_of(runs, f"fair-{budget:g}"), plan_of(runs, budget)
+        name, plan = f"fair-{budget.name}", plan_of(runs, budget)
+        run, records = told(runs, name), records_of(runs, name)
         dense = right(records, "dense").mean()
         for row in run["rows"]:
             if row not in ("dense", "no-image"):
@@ -616,7 +618,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "aims": aims,
     "aims-by-kind": aims_by_kind,
     "told-apart": told_apart,
-    **{f"fair-{budget:g}": lambda runs, budget=budget: fair(runs, budget) for budget in BUDGETS},
+    **{f"fair-{budget.name}": lambda runs, budget=budget: fair(runs, budget) for budget in BUDGETS},
     "tuned": tuned,
     "second-cut": second_cut,
     "papers": papers,
@@ -657,7 +659,7 @@ def main(runs: Annotated[Path, typer.Option(help="The --out of docs/results/runs
     for drawn, shown in FIGURES.items():
         if (runs / drawn).exists():
             shutil.copy(runs / drawn, DOCS / shown)
-    if budgets := [each for each in BUDGETS if (runs / f"fair-{each:g}.json").exists()]:
+    if budgets := [each for each in BUDGETS if (runs / f"fair-{each.name}.json").exists()]:
         draw_fair(runs, budgets, DOCS / "results" / "fair.png")
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -22,9 +23,34 @@ from visionflow.cli.app import app as visionflow
 from visionflow.evaluation.samples import Sample, Suite
 from visionflow.evaluation.suites import SUITES
 
-BUDGETS = (0.33, 0.25, 0.5)
-MINUTES = (5, 2, 1.5)
-"""For `visionflow tune`: the second and third budget begin with the single cuts that the first has measured."""
+
+class Budget(NamedTuple):
+    """A table of rows at equal cost.
+
+    Attributes:
+        share: of what dense takes.
+        cost: by which convention.
+        minutes: for `visionflow tune`; later budgets begin with the single cuts that the first has measured.
+        many: questions, as a multiple of the limit.
+    """
+
+    share: float
+    cost: str = "flops"
+    minutes: float = 4
+    many: int = 1
+
+    @property
+    def name(self) -> str:
+        """As `visionflow tune` has it in the name of a plan file."""
+        return f"{'' if self.cost == 'flops' else f'{self.cost}-'}{self.share:g}"
+
+    @property
+    def arguments(self) -> str:
+        """Of `visionflow eval` and `visionflow tune`."""
+        return f"--budget {self.share:g} --cost {self.cost}"
+
+
+BUDGETS = (Budget(0.33, minutes=10, many=2), Budget(0.25), Budget(0.5), Budget(0.1, "paper"))
 
 CONTROLS = (
     "grid:k=0,r=0.75",
@@ -54,12 +80,15 @@ OPTIONS = (
     *("cdpruner:k=0", "cdpruner:k=2", "cdpruner:negated=true"),
     *("scope", "scope:alpha=2"),
     *("mmtok:k=0", "mmtok:k=2"),
+    *("cover", "cover:top=0.5"),
     *("flowcut", "vtw", "autoprune"),
 )
 """What each method is offered; at each budget the one nearest to dense on validation prompts is run on test."""
 
 DEPTHS = (2, 4, 6, 8)
 """Before which layer HiMAP's second criterion is tried, by itself."""
+
+PARTS = "dense,controls,choices,fair,frontier,himap,study"
 
 
 class Run(NamedTuple):
@@ -90,27 +119,32 @@ def controls(limit: int) -> Iterator[Run]:
     yield Run("controls-open", f"eval --methods {rows} --tasks open --limit {limit * 75 // 112}")
 
 
-def fair(limit: int, out: Path) -> Iterator[Run]:
-    """Methods at equal budgets: options and schedules chosen on validation prompts, then each run once on test."""
-    yield Run(
-        "validation", f"scenes --split validation --limit 6 --force --out {out / 'validation.parquet'}", out=False
-    )
-    shares = ",".join(f"{each:g}" for each in BUDGETS)
-    yield Run(
-        "options",
-        f"frontier --suite {out / 'validation.parquet'} --methods {','.join(OPTIONS)} --budgets {shares} --limit 42",
-    )
-    for budget, minutes in zip(BUDGETS, MINUTES, strict=True):
-        yield Run(f"tune-{budget:g}", f"tune --budget {budget:g} --minutes {minutes} --out {out / 'tuned'}", out=False)
-        plan = out / "tuned" / f"plan-{budget:g}.json"
-        methods = ",".join([*chosen(out, budget), EARLY, str(plan)])
-        many = limit // 2 ** BUDGETS.index(budget)
-        yield Run(
-            f"fair-{budget:g}",
-            f"eval --budget {budget:g} --methods {methods} --against {plan},dense,random --limit {many}",
-        )
-    plans = " ".join(str(out / "tuned" / f"plan-{each:g}.json") for each in BUDGETS)
-    methods = ",".join(dict.fromkeys(each for budget in BUDGETS for each in chosen(out, budget)))
+def choices(out: Path) -> Iterator[Run]:
+    """What is chosen on validation prompts: of each method the option, by its KL at each budget, and the schedules."""
+    suite = out / "validation.parquet"
+    yield Run("validation", f"scenes --split validation --limit 6 --force --out {suite}", out=False)
+    for cost in dict.fromkeys(each.cost for each in BUDGETS):
+        shares = ",".join(f"{each.share:g}" for each in BUDGETS if each.cost == cost)
+        rows = f"--methods {','.join(OPTIONS)} --budgets {shares} --cost {cost}"
+        yield Run(f"options-{cost}", f"frontier --suite {suite} {rows} --limit 42")
+    for budget in BUDGETS:
+        minutes = f"--minutes {budget.minutes:g} --limit 96 --validation 96"
+        yield Run(f"tune-{budget.name}", f"tune {budget.arguments} {minutes} --out {out / 'tuned'}", out=False)
+
+
+def fair(budget: Budget, limit: int, out: Path) -> Iterator[Run]:
+    """Methods and controls at one budget, each as it was chosen, run once on test questions."""
+    plan = plan_of(out, budget)
+    rows = f"--methods {','.join([*chosen(out, budget), EARLY, plan])} --against {plan},dense,random"
+    yield Run(f"fair-{budget.name}", f"eval {budget.arguments} {rows} --limit {budget.many * limit}")
+
+
+def frontier(out: Path) -> Iterator[Run]:
+    """The same by KL, on other prompts."""
+    budgets = [each for each in BUDGETS if each.cost == "flops"]
+    plans = " ".join(plan_of(out, each) for each in budgets)
+    shares = ",".join(f"{each.share:g}" for each in budgets)
+    methods = ",".join(dict.fromkeys(each for budget in budgets for each in chosen(out, budget)))
     yield Run("frontier", f"frontier {plans} --budgets {shares} --methods {methods} --limit 56")
 
 
@@ -143,12 +177,17 @@ def second_cuts() -> dict[str, tuple[int, str]]:
     return found
 
 
-def chosen(out: Path, budget: float) -> list[str]:
+def plan_of(out: Path, budget: Budget) -> str:
+    """The plan file that `visionflow tune` writes."""
+    return str(out / "tuned" / f"plan-{budget.name}.json")
+
+
+def chosen(out: Path, budget: Budget) -> list[str]:
     """Of each method the option with the least KL on validation prompts at that budget, where one gets there."""
     best: dict[str, dict[str, Any]] = {}
-    for point in json.loads((out / "options.json").read_text())["points"]:
+    for point in json.loads((out / f"options-{budget.cost}.json").read_text())["points"]:
         family = point["series"].partition(":")[0]
-        if point["budget"] == budget and (family not in best or point["kl"] < best[family]["kl"]):
+        if point["budget"] == budget.share and (family not in best or point["kl"] < best[family]["kl"]):
             best[family] = point
     return [point["series"] for family, point in best.items() if family not in ("random", "grid", "unlike-mean")]
 
@@ -156,8 +195,8 @@ def chosen(out: Path, budget: float) -> list[str]:
 def main(
     out: Annotated[Path, typer.Option(help="Folder for all runs; what is there is not run again.")],
     model: Annotated[str, typer.Option(help="A saved model, or embedded.")] = "embedded",
-    parts: Annotated[str, typer.Option(help="Which runs, in this order.")] = "dense,controls,fair,himap,study",
-    limit: Annotated[int, typer.Option(help="Questions of the table at one third; others in proportion.")] = 1344,
+    parts: Annotated[str, typer.Option(help="Which runs, in this order; fair-0.33 for one budget.")] = PARTS,
+    limit: Annotated[int, typer.Option(help="Questions of the table at a quarter; others in proportion.")] = 1344,
 ) -> None:
     """Run all of them, the most important first."""
     out.mkdir(parents=True, exist_ok=True)
@@ -165,7 +204,10 @@ def main(
     makers: dict[str, Callable[[], Iterator[Run]]] = {
         "dense": lambda: dense(limit),
         "controls": lambda: controls(limit),
-        "fair": lambda: fair(limit, out),
+        "choices": lambda: choices(out),
+        "fair": lambda: chain.from_iterable(fair(budget, limit, out) for budget in BUDGETS),
+        **{f"fair-{budget.name}": lambda budget=budget: fair(budget, limit, out) for budget in BUDGETS},
+        "frontier": lambda: frontier(out),
         "himap": lambda: himap(limit),
         "study": lambda: study(limit, out),
     }

@@ -21,6 +21,7 @@ def visionflow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
 
     def run(*args: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["visionflow", *map(str, args)])
+        capsys.readouterr()  # what the test's own preparations print is not the command's
         with pytest.raises(SystemExit) as stop:
             main()
         told = capsys.readouterr()

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from email.message import Message
@@ -22,6 +22,7 @@ from visionflow.scenes import TASKS
 from visionflow.serving.launch import Address
 
 METHOD = HiMAP(2, 0.5, 4, 0.75)
+KEPT = {2: 72, 4: 18}
 SAMPLES = SUITES["scenes"].samples(60, tuple(TASKS))
 LONGEST = 24
 ARGUMENTS = [
@@ -31,22 +32,30 @@ ARGUMENTS = [
 
 
 @contextmanager
-def started(*options: str, more: Sequence[str] = ()) -> Iterator[Address]:
-    """A server with these options of `visionflow serve` and `more` of vLLM's, when it has proved that it prunes."""
+def started(
+    *options: str, more: Sequence[str] = (), method: str = METHOD.spec, kept: Mapping[int, int] = KEPT
+) -> Iterator[Address]:
+    """A server with these options of `visionflow serve` and `more` of vLLM's, when it has proved that it prunes.
+
+    Args:
+        method: as it is typed.
+        kept: the image tokens that it says each cut leaves, by layer.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         arguments = [*ARGUMENTS, *more, "--port", str(free.getsockname()[1])]
-    called = [sys.executable, "-m", "visionflow", "serve", "embedded", "--method", METHOD.spec, *options]
+    called = [sys.executable, "-m", "visionflow", "serve", "embedded", "--method", method, *options]
     environment = os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_LOGGING_LEVEL": "INFO"}
     process = subprocess.Popen([*called, "--", *arguments], env=environment, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     told: list[str] = []
     for line in process.stderr:
         told.append(line)
-        if "question about a picture was pruned: 18 of 144 image tokens" in line:
+        if f"question about a picture was pruned: {[*kept.values()][-1]} of 144 image tokens" in line:
             break
     assert process.poll() is None, "".join(told[-40:])
-    assert "Of a picture's 144 image tokens, 72 from layer 2 on, 18 from layer 4 on." in "".join(told)
+    stages = ", ".join(f"{count} from layer {layer} on" for layer, count in kept.items())
+    assert f"Of a picture's 144 image tokens, {stages}." in "".join(told)
     with ThreadPoolExecutor(1) as reader:  # a pipe that nobody reads stops who writes
         reader.submit(process.stderr.read)
         try:

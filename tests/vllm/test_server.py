@@ -5,9 +5,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
@@ -15,8 +16,10 @@ import pytest
 import torch
 
 from tests.vllm.client import LONGEST, METHOD, SAMPLES, asked, counted, request_of, started, streamed, text_of
-from visionflow import prune
+from visionflow import Method, Schedule, prune
 from visionflow.checkpoint.load import load_embedded
+from visionflow.evaluation.samples import Sample
+from visionflow.methods import PlanFile
 from visionflow.serving.launch import Address
 
 
@@ -32,21 +35,34 @@ def test_sixty_questions_are_answered_as_transformers_answers_them(server: Addre
     says = ["off" if number % 3 == 2 else None for number in range(len(SAMPLES))]
     with ThreadPoolExecutor(16) as clients:
         answers = list(clients.map(lambda each: text_of(asked(server, *each)), zip(SAMPLES, says, strict=True)))
+    dense, pruned = by_transformers(SAMPLES, None), by_transformers(SAMPLES, METHOD)
+    assert answers == [each[0] if off else each[1] for *each, off in zip(dense, pruned, says, strict=True)]
+    assert dense != pruned  # or they could not be told apart
+
+
+def test_a_plan_file_is_served(tmp_path: Path) -> None:
+    """As `visionflow tune` writes it; its first cut is before the first layer."""
+    method, samples = Schedule(("0/cover/0.31", "9/text/0.1")), SAMPLES[:24]
+    PlanFile.of(method, 12, "llava").write(tmp_path / "plan.json")
+    with started(method=str(tmp_path / "plan.json"), kept={0: 45, 9: 15}) as server:
+        answers = [text_of(asked(server, each)) for each in samples]
+    pruned = by_transformers(samples, method)
+    assert answers == pruned
+    assert pruned != by_transformers(samples, None)
+
+
+def by_transformers(samples: Sequence[Sample], method: Method | None) -> list[str]:
+    """Greedy answers of the embedded model inside `prune`, or dense."""
     model, processor = load_embedded()
-    expected, changed = [], 0
-    for sample, off in zip(SAMPLES, says, strict=True):
+    answers = []
+    for sample in samples:
         chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": sample.prompt}]}]
         prompt = processor.apply_chat_template(chat, add_generation_prompt=True)
         inputs = processor(images=sample.images()[0], text=prompt, return_tensors="pt")
-        made = []
-        for method in (None, METHOD):
-            with torch.no_grad(), nullcontext() if method is None else prune(model, method):
-                out = model.generate(**inputs, max_new_tokens=LONGEST, do_sample=False)
-            made.append(processor.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip())
-        changed += made[0] != made[1]
-        expected.append(made[0] if off else made[1])
-    assert answers == expected
-    assert changed  # or pruned and dense could not be told apart
+        with torch.no_grad(), nullcontext() if method is None else prune(model, method):
+            out = model.generate(**inputs, max_new_tokens=LONGEST, do_sample=False)
+        answers.append(processor.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip())
+    return answers
 
 
 def test_each_response_says_what_was_done(server: Address) -> None:
@@ -145,7 +161,7 @@ def wait_for(address: Address, comparisons: int) -> None:
     ("arguments", "why"),
     [
         (["--method", "himap:k1=2,r1=1.5"], "0 <= r1 < 1"),
-        (["--method", "vtw:k=8"], "beyond the model's 8 decoder layers"),
+        (["--method", "vtw:k=12"], "beyond the model's 12 decoder layers"),
         (["--method", "visipruner"], "depends on activations"),
         (["--", "--pipeline-parallel-size", "2"], "pruning does not go together with pipeline parallelism"),
     ],

@@ -103,8 +103,7 @@ at attention is possible in attending layers only: defaults go to the nearest, a
 that are possible. The layers are those of each class's own default configuration. Refused by name on all of these:
 VisiPruner and AutoPrune, which look at layer after layer; flows blocked, keys withheld and analyses of attention in
 layers that have none; and, in a later turn on the same cache, pictures after which the samples of a batch are left with
-different
-lengths, since what fills up the shorter ones would make their states decay.
+different lengths, since what fills up the shorter ones would make their states decay.
 """
 
 
