@@ -17,7 +17,7 @@ from visionflow.bench.shapes import SHAPES
 from visionflow.cli import bench as bench_command
 from visionflow.cli import scaling as scaling_command
 from visionflow.cli.app import app
-from visionflow.methods import METHODS
+from visionflow.methods import METHODS, PlanFile, Schedule
 
 SMALL = ("--model", "tiny", "--image-tokens", 16, "--text-tokens", 8, "--new-tokens", 2, "--repeats", 2)
 GROWTH = ("--model", "tiny", "--image-tokens", "16,32", "--batches", "1,2", "--text-tokens", 8, "--repeats", 1)
@@ -121,6 +121,20 @@ def test_models_side_by_side_and_methods_with_settings(visionflow: Run, checkpoi
         assert [row["method"] for row in model["rows"]] == ["no pruning", "FastV(k=3, r=0.75)", "VTW(k=3)"]
         assert model["rows"][1]["bound"] == models[0]["rows"][1]["bound"]
     assert drawn(tmp_path / "bench.png")
+
+
+def test_a_plan_file_is_a_row(visionflow: Run, tmp_path: Path) -> None:
+    """As `visionflow tune` writes it, and refused for a model of another depth."""
+    file, schedule = tmp_path / "plan.json", Schedule(("0/cover/0.5", "3/text/0.25"))
+    PlanFile.of(schedule, 6, "llava").write(file)
+    code, out, err = visionflow("bench", *SMALL, "--methods", f"{file},fastv", "--repeats", 1, "--json")
+    assert (code, err) == (0, "")
+    rows = {row["name"]: row for row in json.loads(out)["models"][0]["rows"]}
+    assert rows["schedule"]["method"] == str(schedule)
+    assert rows["schedule"]["bound"] > rows["fastv"]["bound"]
+    code, out, err = visionflow("bench", *SMALL, "--methods", file, "--layers", 4)
+    assert (code, out) == (2, "")
+    assert "the plan is for 6 decoder layers, the model has 4" in err
 
 
 def test_sizes_of_prompts_stand_side_by_side(visionflow: Run, tmp_path: Path) -> None:
