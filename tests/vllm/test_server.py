@@ -116,7 +116,7 @@ def test_metrics_count_outcomes_and_tokens(server: Address) -> None:
     asked(server, SAMPLES[0], "off")
     more = {name: n - before.get(name, 0) for name, n in counted(server).items() if n != before.get(name, 0)}
     assert more.pop("visionflow:probe_seconds_total") > 0
-    tokens = more.pop("visionflow:kv_token_layers_total") / 8 / 2
+    tokens = more.pop("visionflow:kv_token_layers_total") / 12 / 2
     assert tokens > 144
     assert more == {
         'visionflow:requests_total{outcome="pruned"}': 1,
@@ -124,7 +124,7 @@ def test_metrics_count_outcomes_and_tokens(server: Address) -> None:
         "visionflow:prompts_cut_total": 1,
         "visionflow:image_tokens_total": 288,
         "visionflow:image_tokens_kept_total": 18 + 144,
-        "visionflow:kv_token_layers_saved_total": 2 * 72 + 4 * 126,
+        "visionflow:kv_token_layers_saved_total": 2 * 72 + 8 * 126,
     }
 
 

@@ -3,11 +3,12 @@
 from visionflow.core.adaptive import AdaptiveCuts, Decision
 from visionflow.core.attention import AttentionRows
 from visionflow.core.contribution import Contribution, contribution
+from visionflow.core.coverage import Coverage, TextAndImageCoverage, TopThenCoverage
 from visionflow.core.evidence import Attention, Both, Evidence, Features, Nothing, Seeded, Shown, Tower
 from visionflow.core.feature_scores import AwayFromMean, FeatureScore, Length, LikeText, Raters, RowWeights
 from visionflow.core.flows import Block, Watch, Withhold
 from visionflow.core.forms import Form
-from visionflow.core.greedy import Coverage, Dpp, FarFromPivots, MaxMin, TextAndImageCoverage, TopThenCoverage
+from visionflow.core.greedy import Dpp, FarFromPivots, MaxMin
 from visionflow.core.keep import Count, Keep, Positive, Ratio
 from visionflow.core.layer import LayerAttention
 from visionflow.core.merging import Contextual, Recycled

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from visionflow.core.coverage import TopThenCoverage
 from visionflow.core.evidence import Features
 from visionflow.core.feature_scores import AwayFromMean
-from visionflow.core.greedy import TopThenCoverage
 from visionflow.core.keep import Ratio
 from visionflow.core.plan import Cut
 from visionflow.errors import VisionFlowError

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from visionflow.core.coverage import TextAndImageCoverage
 from visionflow.core.evidence import Features
-from visionflow.core.greedy import TextAndImageCoverage
 from visionflow.core.keep import Ratio
 from visionflow.core.plan import Cut, Positions
 from visionflow.methods.base import Method, check_layer, check_ratio

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from visionflow.core.coverage import Coverage
 from visionflow.core.evidence import Both, Features, Tower
-from visionflow.core.greedy import Coverage
 from visionflow.core.keep import Ratio
 from visionflow.core.plan import Cut, Positions
 from visionflow.core.towers import TowerRows
