@@ -59,7 +59,7 @@ def scope(image: Tensor, saliency: Tensor, alpha: float, count: int) -> list[int
 
 def cover(image: Tensor, scores: Tensor, top: float, count: int) -> list[int]:
     """The share `top` with the highest scores, and tokens that cover what these do not."""
-    first = scores.argsort(descending=True, stable=True)[: int(top * count)].tolist()
+    first = scores.argsort(descending=True, stable=True)[: int(round(top * count, 9))].tolist()
     return covering(cosines(image, image), torch.ones(len(image)).double(), count, first)
 
 

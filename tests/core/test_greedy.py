@@ -92,6 +92,19 @@ def test_choices_are_those_of_the_formula(
         assert len(kept) == count
 
 
+def test_a_share_of_the_kept_is_counted_in_decimals() -> None:
+    """0.29 of 100 are 29, though 0.29 * 100 is 28.999...96 in binary: the 29th by score stays, which covers nothing."""
+    tokens = tokens_of([101])
+    own = tokens.image.mask[0]
+    features = torch.zeros(1, len(own), 101)
+    features[0, own] = torch.eye(101)
+    scores = torch.zeros(1, len(own))
+    scores[0, own] = torch.arange(101.0)
+    features[0, own.nonzero()[72:, 0]] = features[0, own.nonzero()[100, 0]].clone()  # the 29 best are one and the same
+    keep = TopThenCoverage(0.29)(Shown(scores, features), tokens, (100,)).keep[0][own]
+    assert int(keep[72:].sum()) == 29
+
+
 @settings(deadline=None, max_examples=25)
 @given(st.integers(12, 60), st.floats(0.1, 0.9), st.integers(0, 2**31))
 def test_recycled_tokens_go_where_the_formula_says(n: int, share: float, seed: int) -> None:

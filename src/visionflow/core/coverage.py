@@ -63,7 +63,7 @@ class TopThenCoverage(Select):
         """The best at once, the others one after the other, all samples at a time."""
         assert shown.scores is not None
         assert shown.features is not None
-        first = tuple(int(self.top * kept) for kept in counts)
+        first = tuple(int(round(self.top * kept, 9)) for kept in counts)  # 0.29 of 100 are 29
         rest = tuple(kept - taken for kept, taken in zip(counts, first, strict=True))
         keep = best(shown.scores, tokens.image, first)
         unit, place, real = unit_features(shown.features, tokens)
