@@ -127,6 +127,13 @@ def test_a_budget_of_image_work_for_tune_frontier_and_eval(visionflow: Run, fold
     assert all(spent[name]["flops_ratio"] > 0.2 for name in ("grid", "fastv", "vtw"))
 
 
+def test_budgets_that_nothing_fits_are_refused_in_a_sentence(visionflow: Run, checkpoint: Path) -> None:
+    asked = ("--model", checkpoint, "--tasks", "open", "--limit", 1, "--methods", "fastv", "--budgets", "0.0001")
+    code, out, err = visionflow("frontier", *asked, "--cost", "paper", "--new-tokens", 1)
+    assert (code, out) == (2, "")
+    assert "no row fits a budget: random cannot get down to 0.0% of the image tokens' multiply-adds" in err
+
+
 def test_people_are_told_what_it_is_and_what_to_do_with_it(visionflow: Run, folder: Path, checkpoint: Path) -> None:
     asked = ("--model", checkpoint, "--prompts", "prompts.jsonl", "--budget", 0.7, "--cost", "kv", *FEW)
     code, out, err = visionflow("tune", *asked)

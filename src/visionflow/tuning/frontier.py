@@ -9,6 +9,7 @@ from typing import Any
 from visionflow.cost.conventions import Convention
 from visionflow.engines.hf.encoded_once import encoded_once
 from visionflow.engines.hf.families import check_head, family_of
+from visionflow.errors import VisionFlowError
 from visionflow.evaluation.budget import Budget, budget_of, budget_rows
 from visionflow.evaluation.oracle import Oracle
 from visionflow.evaluation.records import Records
@@ -87,7 +88,8 @@ def table_of(
     """Plan files as they are, and at each budget the methods and controls of `visionflow.evaluation.budget`.
 
     Raises:
-        VisionFlowError: the cost of this decoder is not modelled, or a method or a plan does not fit the model.
+        VisionFlowError: the cost of this decoder is not modelled, a method or a plan does not fit the model, or no row
+            fits a budget.
     """
     check_head(loaded.model)
     depth, architecture = len(family_of(loaded.model).layers_of(loaded.model)), loaded.model.config.model_type
@@ -100,6 +102,8 @@ def table_of(
         found = [(row.name, row.method) for row in fit if row.method and not isinstance(row.method, Oracle)]
         rows += [_asked(name, budget.share, each, budget) for name, each in found]
         missing |= {(name, budget.share): why for name, why in unfit.items()}
+    if not rows:
+        raise VisionFlowError(f"no row fits a budget: {next(iter(missing.values()))}")
     return Table(rows, missing, cost)
 
 
