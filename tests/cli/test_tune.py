@@ -127,7 +127,7 @@ def test_a_budget_of_image_work_for_tune_frontier_and_eval(visionflow: Run, fold
     assert all(spent[name]["flops_ratio"] > 0.2 for name in ("grid", "fastv", "vtw"))
 
 
-def test_budgets_that_nothing_fits_are_refused_in_a_sentence(visionflow: Run, checkpoint: Path) -> None:
+def test_budgets_that_nothing_fits_are_refused_in_a_sentence(visionflow: Run, folder: Path, checkpoint: Path) -> None:
     asked = ("--model", checkpoint, "--tasks", "open", "--limit", 1, "--methods", "fastv", "--budgets", "0.0001")
     code, out, err = visionflow("frontier", *asked, "--cost", "paper", "--new-tokens", 1)
     assert (code, out) == (2, "")
