@@ -11,6 +11,7 @@ from torch import Tensor
 from visionflow.core.evidence import Shown
 from visionflow.core.feature_scores import unit_features
 from visionflow.core.greedy import in_turn
+from visionflow.core.keep import share_of
 from visionflow.core.selection import Chosen, Select, best
 from visionflow.core.tokens import Tokens
 
@@ -63,7 +64,7 @@ class TopThenCoverage(Select):
         """The best at once, the others one after the other, all samples at a time."""
         assert shown.scores is not None
         assert shown.features is not None
-        first = tuple(int(round(self.top * kept, 9)) for kept in counts)  # 0.29 of 100 are 29
+        first = tuple(share_of(self.top, kept) for kept in counts)
         rest = tuple(kept - taken for kept, taken in zip(counts, first, strict=True))
         keep = best(shown.scores, tokens.image, first)
         unit, place, real = unit_features(shown.features, tokens)

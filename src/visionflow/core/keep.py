@@ -8,6 +8,11 @@ from visionflow.core.forms import Form
 from visionflow.errors import VisionFlowError
 
 
+def share_of(share: float, n: int) -> int:
+    """``floor(share n)`` of what both are in decimals: 0.29 * 100 is 28.999...96 in binary, and 29 here."""
+    return math.floor(round(share * n, 9))
+
+
 class Keep(Form, ABC):
     """How many stay of a sample's `n` image tokens; None where their scores say so."""
 
@@ -34,8 +39,7 @@ class Ratio(Keep):
 
     def __call__(self, n: int) -> int:
         """The number kept."""
-        # 0.29 * 100 is 28.999...96 in binary: what is a whole number in decimals must floor to itself.
-        return min(n, max(1, n - math.floor(round(self.r * n, 9))))
+        return min(n, max(1, n - share_of(self.r, n)))
 
 
 @dataclass(frozen=True)

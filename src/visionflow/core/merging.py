@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from visionflow.core.evidence import Shown
+from visionflow.core.keep import share_of
 from visionflow.core.selection import Chosen, Select, best
 from visionflow.core.tokens import Group, Tokens, pack, per_sample
 from visionflow.errors import VisionFlowError
@@ -36,7 +37,7 @@ class Contextual(Select):
 
     def targets(self, kept: int) -> int:
         """How many of those kept are targets."""
-        return int(round(self.share * kept, 9))
+        return share_of(self.share, kept)
 
     def pairs(self, n: int, kept: int, text: int) -> int:
         """One product of each token that goes with each target."""
@@ -90,7 +91,7 @@ class Recycled(Select):
         if kept >= n:
             return n, 0, 0
         for top in range(kept, -1, -1):
-            pool = int(round(self.share * (n - top), 9)) + 1
+            pool = share_of(self.share, n - top) + 1
             centres = min(pool // self.per + 1, pool)
             if top + centres <= kept:
                 break
