@@ -19,8 +19,8 @@ class Cover(Method):
     With f the projected picture features ``[n, width]`` in fp32, as they enter layer 0: of the tokens that stay the
     share `top` are those least like their mean (`visionflow.methods.unlike_mean`), and the others are chosen one after
     the other that add the most to ``sum_u max_(v kept) cos(f_u, f_v)``, facility location as in SCOPE and MMTok. Of
-    no paper: `unlike-mean` alone keeps nothing of a picture's ground, and is blind to what is asked about it. It reads
-    neither text nor attention. The default of `top` was chosen on validation questions of the generated world.
+    no paper: `unlike-mean` alone drops a picture's ground first, and with it what is asked about that. It reads neither
+    text nor attention. The default of `top` was chosen on validation questions of the generated world.
 
     Attributes:
         r: fraction dropped, 0 <= r < 1.
